@@ -1,0 +1,11 @@
+"""Builds the Cython fast path; everything else is in pyproject.toml. The extension is mandatory: no silent fallback."""
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=cythonize(
+        [Extension("l7._fastpath", ["l7/_fastpath.pyx"], extra_compile_args=["-O3"])],
+        language_level=3,
+    ),
+)
