@@ -1,0 +1,1 @@
+"""Small leaf modules that every part may use: errors, logs, tasks, backoff, TLS, metrics, settings."""
