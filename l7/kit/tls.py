@@ -1,0 +1,102 @@
+"""Transport security of every gRPC connection: mutual TLS, plain only on loopback and unix sockets.
+
+An identity is a certificate of the installation's own CA with a URI as subject alternative name:
+`l7://core` for the core, `l7://cluster/<name>/proxy` for the proxies of a service cluster ("" is `default`).
+`l7 pki init` makes them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from l7.kit.errors import ConfigError
+
+DEFAULT_CLUSTER = "default"
+"""How the service cluster "" is written where a name cannot be empty."""
+
+_PROXY_URI = re.compile(r"l7://cluster/(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)/proxy")
+_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----\n?", re.S)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.S)
+_NAMES = "x509_subject_alternative_name"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files. `identity` holds the certificate followed by its key; `ca` the CA's certificate."""
+
+    ca: str
+    identity: str
+
+
+def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """Credentials that demand a client certificate of the CA. Raises ConfigError for unusable files."""
+    ca, key, chain = _read_identity(files)
+    return grpc.ssl_server_credentials([(key, chain)], root_certificates=ca, require_client_auth=True)
+
+
+def client_credentials(files: TlsFiles) -> grpc.ChannelCredentials:
+    """Credentials that prove the own identity and check the server's. Raises ConfigError."""
+    ca, key, chain = _read_identity(files)
+    return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=chain)
+
+
+def require_private(address: str) -> None:
+    """Raises ConfigError unless a gRPC `address` is loopback or a unix socket, where plain is allowed."""
+    if not is_private(address):
+        raise ConfigError("address", f"{address} is neither loopback nor a unix socket: it needs TLS")
+
+
+def is_private(address: str) -> bool:
+    """Whether `address` stays in the host: "host:port", "[v6]:port", "unix:path", as gRPC writes them."""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = re.sub(r"^(ipv4|ipv6|dns):(///)?", "", address).rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def proxy_uri(cluster: str) -> str:
+    """The URI that a proxy of the service cluster carries in its certificate."""
+    return f"l7://cluster/{cluster or DEFAULT_CLUSTER}/proxy"
+
+
+CORE_URI = "l7://core"
+
+
+def peer_names(auth: Mapping[str, Sequence[bytes]]) -> frozenset[str]:
+    """Subject alternative names of the peer, from gRPC's auth context; empty for a plain connection."""
+    return frozenset(name.decode("utf-8", "replace") for name in auth.get(_NAMES, ()))
+
+
+def peer_clusters(names: frozenset[str]) -> frozenset[str]:
+    """The service clusters that these names may speak for; the default one is ""."""
+    found = (_PROXY_URI.fullmatch(name) for name in names)
+    return frozenset("" if m["name"] == DEFAULT_CLUSTER else m["name"] for m in found if m)
+
+
+def _read_identity(files: TlsFiles) -> tuple[bytes, bytes, bytes]:
+    """(CA certificate, private key, certificate chain), PEM each."""
+    ca, identity = _read("ca", files.ca), _read("identity", files.identity)
+    keys, chain = _KEY.findall(identity), _CERTIFICATE.findall(identity)
+    if len(keys) != 1 or not chain:
+        raise ConfigError(files.identity, "needs exactly one private key and at least one certificate, PEM")
+    if b"BEGIN CERTIFICATE" not in ca:
+        raise ConfigError(files.ca, "holds no certificate, PEM")
+    return ca, keys[0], b"".join(chain)
+
+
+def _read(what: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(path, f"TLS {what} cannot be read: {error.strerror}") from error
