@@ -1,0 +1,72 @@
+"""Routes as rows of routes.map, which HAProxy asks with `map_beg` on `host/path/`. Pure.
+
+The key ends with a slash, and so does what is looked up, so `/app` matches `/app` and `/app/x` but not
+`/apple`; `map_beg` returns the longest prefix (configuration manual, section 7.3.1, "map_beg").
+The value is `logical backend|operation`, see `operation`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from haproxy.model import Route, RouteKey
+
+STRIP_BITS = 6
+MAX_STRIPPED = (1 << STRIP_BITS) - 1
+"""Segments that can be removed from the front of a path: the rules remove 1, 2, 4 ... 32 of them."""
+
+NO_ROUTE = "-|404"
+"""Value of the sentinel: the host is known and has no route for the path, so that the request does not fall
+to a wildcard."""
+
+_ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
+
+
+def rows(routes: Mapping[RouteKey, Route]) -> dict[str, str]:
+    """All rows of routes.map for `routes`, sorted by key."""
+    ordered = sorted(routes.values(), key=lambda route: (route.host, route.path))
+    result = {row_key(route.host, route.path): row_value(route) for route in ordered}
+    for host in {route.host for route in routes.values()}:
+        result.setdefault(row_key(host, "/"), NO_ROUTE)
+    return dict(sorted(result.items()))
+
+
+def rows_for_host(host: str, routes: Mapping[RouteKey, Route]) -> dict[str, str]:
+    """The rows of one host, when `routes` has all of its routes (those of others don't matter); {} for none."""
+    return rows({key: route for key, route in routes.items() if route.host == host})
+
+
+def row_key(host: str, path: str) -> str:
+    """`host/path/`; the root of a host is `host/`."""
+    return host + look_up_path(path).rstrip("/") + "/"
+
+
+def row_host(key: str) -> str:
+    """The host of a row's key."""
+    return key.partition("/")[0]
+
+
+def row_value(route: Route) -> str:
+    return f"{route.backend}|{operation(route)}"
+
+
+def operation(route: Route) -> str:
+    """Empty to forward as it is, `s<n>` to remove n segments first. Raises ValueError past MAX_STRIPPED."""
+    segments = route.path.strip("/").count("/") + 1 if route.path.strip("/") else 0
+    if not route.strip_path or not segments:
+        return ""
+    if segments > MAX_STRIPPED:
+        raise ValueError(f"the path of {route.host}{route.path} has more than {MAX_STRIPPED} segments")
+    return f"s{segments}"
+
+
+def look_up_path(path: str) -> str:
+    """The one spelling under which a path is looked up; the configuration does the same to a request's path.
+
+    Everything but unreserved characters (RFC 3986, section 2.3) is percent-encoded in capitals, so that
+    `/a@b` and `/a%40b` are one; an encoded slash is data and becomes `%252F`.
+    """
+    decoded = unquote_to_bytes(_ENCODED_SLASH.sub("%252F", path))
+    return quote_from_bytes(decoded, safe="/")
