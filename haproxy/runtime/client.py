@@ -1,0 +1,260 @@
+"""A blocking client of one HAProxy, for one thread: `Runtime` for the worker, `Master` for its master.
+
+Foreign exceptions end here: whatever `requests` raises becomes Unavailable or ProtocolError, with its cause.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import requests
+
+from haproxy.capabilities import Capabilities, capabilities
+from haproxy.model import ServerRow
+from haproxy.ops import Op
+from haproxy.runtime import adapter, codec, dumps, replies
+from haproxy.runtime.dumps import Info, Process, StatKind, StatRow
+from haproxy.runtime.replies import Refusal
+from l7.kit.errors import ProtocolError, Rejected, Unavailable
+
+OnCommand = Callable[[str, str, float], None]
+"""Called per command: verb as `add server`; "ok", a refusal's reason or "error"; its share of seconds."""
+
+
+def unix_url(path: str) -> str:
+    """The URL of a worker's Runtime API at a unix socket."""
+    return f"haproxy+unix://{quote(path, safe='')}/"
+
+
+def master_url(path: str) -> str:
+    """The URL of a master's socket."""
+    return f"haproxy-master+unix://{quote(path, safe='')}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one op: done when `refusal` is None."""
+
+    op: Op
+    refusal: Refusal | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.refusal is None
+
+
+class Runtime:
+    """A worker's Runtime API, with one connection for changes and one for reads.
+
+    `timeout`: seconds, or (connect, read), as for `requests`. All calls raise Unavailable when HAProxy is
+    down, slow or restarted, ProtocolError when its answer can't be read, Rejected when it refuses to show.
+    After any of them: read back and plan again; nothing is repeated here.
+    """
+
+    def __init__(
+        self, url: str, timeout: adapter.Timeout = (1.0, 5.0), on_command: OnCommand | None = None
+    ) -> None:
+        self.url = url
+        self._timeout = timeout
+        self._on_command = on_command
+        self._changes = adapter.session()
+        self._reads = adapter.session()
+        self._pid: int | None = None
+        self._capabilities: Capabilities | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The worker that is spoken to; None before the first answer. No other is, until `reopen`."""
+        return self._pid
+
+    def reopen(self) -> None:
+        """Drops connections, worker and version: after every start or reload of HAProxy.
+
+        Needed although the connections still work: they lead to the worker that was replaced.
+        """
+        self.close()
+        self._pid = None
+        self._capabilities = None
+
+    def close(self) -> None:
+        self._changes.close()
+        self._reads.close()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ changes
+
+    def apply(self, ops: Sequence[Op]) -> list[Result]:
+        """Sends all, in order, in batches; a refusal stops nothing. One result per op.
+
+        Raises ProtocolError, before anything is sent, for an op that can't be said. When Unavailable is
+        raised, any number of the ops may have been carried out.
+        """
+        lines = [codec.encode(op) for op in ops]
+        results: list[Result] = []
+        for batch in codec.batches(lines):
+            part = ops[len(results) : len(results) + batch.count(b"\n")]
+            results += self._apply_batch(part, batch)
+        return results
+
+    def _apply_batch(self, ops: Sequence[Op], batch: bytes) -> list[Result]:
+        begin = time.perf_counter()
+        try:
+            answers = self._ask(self._changes, batch)
+            if len(answers) != len(ops):
+                raise ProtocolError(f"{len(answers)} replies to {len(ops)} commands")
+        except (Unavailable, ProtocolError):
+            self._count(((op, "error") for op in ops), len(ops), begin)
+            raise
+        results = [Result(op, replies.check(op, reply)) for op, reply in zip(ops, answers, strict=True)]
+        self._count(((r.op, r.refusal.reason.value if r.refusal else "ok") for r in results), len(ops), begin)
+        return results
+
+    def _count(self, outcomes: Iterable[tuple[Op, str]], number: int, begin: float) -> None:
+        if self._on_command is None:
+            return
+        share = (time.perf_counter() - begin) / number
+        for op, outcome in outcomes:
+            self._on_command(codec.verb(op), outcome, share)
+
+    def replace_map(self, file: str, rows: Iterable[tuple[str, str]]) -> None:
+        """Gives a map exactly these rows, all at once: readers see the old map until the last command.
+
+        Raises Rejected when HAProxy refuses; the map is then as before.
+        """
+        version = dumps.parse_new_version(self._show(self._changes, codec.prepare_map(file)))
+        loads = codec.load_map(file, version, rows, self.capabilities().payload_limit)
+        try:
+            for command in codec.batches(loads):
+                self._expect_nothing(command)
+        except (Rejected, ProtocolError):
+            self._ask(self._changes, codec.clear_map(file, version))
+            raise
+        self._expect_nothing(codec.commit_map(file, version))
+
+    def _expect_nothing(self, batch: bytes) -> None:
+        for reply in self._ask(self._changes, batch):
+            refused = replies.refusal(reply)
+            if refused is not None:
+                raise Rejected(_first_line(batch), refused.text)
+
+    # ------------------------------------------------------------ reads
+
+    def servers_state(self, backend: str | None = None) -> tuple[ServerRow, ...]:
+        """All servers, or those of one backend. One read of the whole is far cheaper than `stat`."""
+        return dumps.parse_servers_state(self._show(self._reads, codec.show_servers_state(backend)))
+
+    def backends(self) -> tuple[str, ...]:
+        """Names of the backends there are, with servers or without."""
+        return dumps.parse_backends(self._show(self._reads, b"show backend\n"))
+
+    def map_rows(self, file: str) -> tuple[tuple[str, str], ...]:
+        """(key, value) of each row, copies included. A key with a blank in it can't be told from its value."""
+        return dumps.parse_map(self._show(self._reads, codec.show_map(file)))
+
+    def get_map_row(self, file: str, key: str) -> str | None:
+        """The value of exactly this key, None when it has no row (`get map` itself matches as a request would)."""
+        row = dumps.parse_map_match(self._show(self._reads, codec.get_map(file, key)))
+        return row[1] if row is not None and row[0] == key else None
+
+    def info(self) -> Info:
+        """Version, pid, age; `stopping` says that a reload replaced the worker that this is connected to."""
+        return dumps.parse_info(self._show(self._reads, b"show info\n"))
+
+    def capabilities(self) -> Capabilities:
+        """Of the running version, asked once. Raises Incompatible when it is too old."""
+        if self._capabilities is None:
+            self._capabilities = capabilities(self.info().version)
+        return self._capabilities
+
+    def stat(
+        self, backend: str | None = None, kinds: StatKind = StatKind.BACKENDS | StatKind.SERVERS
+    ) -> tuple[StatRow, ...]:
+        """Counters of one backend or all. Of all servers at once only rarely: on 2.6 that stalls traffic."""
+        return dumps.parse_stat(self._show(self._reads, codec.show_stat(backend, int(kinds))))
+
+    def stream(self, command: bytes) -> Iterator[bytes]:
+        """The reply to one command as it arrives, for dumps that are not to be held in memory."""
+        try:
+            with self._post(self._reads, command) as response:
+                yield from response.iter_content(adapter.CHUNK)
+        except requests.exceptions.RequestException as error:
+            raise _mapped(error, command) from error
+
+    # ------------------------------------------------------------ the session
+
+    def _show(self, session: requests.Session, command: bytes) -> str:
+        (reply,) = self._ask(session, command)
+        if replies.is_refused_show(reply):
+            raise Rejected(_first_line(command), reply.strip().split("\n")[0])
+        return reply
+
+    def _ask(self, session: requests.Session, batch: bytes) -> list[str]:
+        try:
+            with self._post(session, batch) as response:
+                return codec.split(b"".join(response.iter_content(adapter.CHUNK)))
+        except requests.exceptions.RequestException as error:
+            raise _mapped(error, batch) from error
+
+    def _post(self, session: requests.Session, batch: bytes) -> requests.Response:
+        headers = {} if self._pid is None else {adapter.IF_WORKER_PID: str(self._pid)}
+        response = session.post(self.url, data=batch, headers=headers, timeout=self._timeout, stream=True)
+        if self._pid is None:
+            self._pid = int(response.headers[adapter.WORKER_PID])
+        return response
+
+
+class Master:
+    """The socket of a master process (`haproxy -W -S`). Errors as those of `Runtime`."""
+
+    def __init__(self, url: str, timeout: adapter.Timeout = (1.0, 60.0)) -> None:
+        self.url = url
+        self._timeout = timeout
+        self._session = adapter.session()
+
+    def reload(self) -> bool:
+        """Starts a new worker from the configuration file. True: HAProxy said that it took over.
+
+        False: it closed without a word, as before 3.0; `workers` tells. Raises Rejected when the new
+        configuration did not load; the old worker then goes on.
+        """
+        answer = self._ask(b"reload\n")
+        if answer.startswith("Success=1"):
+            return True
+        if not answer.strip():
+            return False
+        raise Rejected("reload", answer.strip())
+
+    def workers(self) -> tuple[Process, ...]:
+        """The workers, those that a reload has replaced included (`old`)."""
+        return tuple(p for p in dumps.parse_processes(self._ask(b"show proc\n")) if p.kind == "worker")
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _ask(self, command: bytes) -> str:
+        try:
+            with self._session.post(self.url, data=command, timeout=self._timeout) as response:
+                return response.content.decode()
+        except requests.exceptions.RequestException as error:
+            raise _mapped(error, command) from error
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"{_first_line(command)}: not UTF-8") from error
+
+
+def _mapped(error: requests.exceptions.RequestException, batch: bytes) -> Unavailable | ProtocolError:
+    what = f"{_first_line(batch)}: {error}"
+    if isinstance(error, (requests.exceptions.ConnectionError, requests.exceptions.Timeout)):
+        return Unavailable(what)
+    return ProtocolError(what)
+
+
+def _first_line(batch: bytes) -> str:
+    return batch.split(b"\n", 1)[0].decode(errors="replace")
