@@ -232,7 +232,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """A user's error as a value: which service and label, what was found, and what to do about it."""
+    """A user's error as a value: which service and label, what was found, and what to do about it.
+
+    `fatal`: the service is not routed by its current labels because of it. `value` is escaped and cut.
+    """
 
     service: str
     label: str
@@ -241,3 +244,4 @@ class Problem:
     remedy: str
     cluster: str = ""
     service_id: str = ""
+    fatal: bool = True

@@ -1,0 +1,253 @@
+"""Core's settings as one frozen value, read from Interlock's TOML. Pure: text in, settings or ConfigError out.
+
+Key case is loose, as in Interlock's own documentation. A key that nobody knows is a warning; a wrong type or
+syntax is an error that names line and key. Keys that Interlock has and l7 does not use yet are checked for
+their type, then ignored with a warning.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from l7.kit.errors import ConfigError
+
+WATCH_SOURCES = ("auto", "swarmkit", "docker")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A service cluster. `networks`: names of those its proxies are on; None: found at the proxy service."""
+
+    name: str = ""
+    extension: str = "default"
+    networks: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What core runs by. `poll_interval` in milliseconds; `clusters` by name, "" is the default one."""
+
+    listen_addr: str = ":8080"
+    docker_url: str = "unix:///var/run/docker.sock"
+    tls_ca_cert: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    allow_insecure: bool = False
+    poll_interval: int = 3000
+    endpoint_override: str = ""
+    watch_source: str = "auto"
+    clusters: Mapping[str, Cluster] = field(default_factory=lambda: {"": Cluster()})
+    warnings: tuple[str, ...] = ()
+
+
+CORE_KEYS = {
+    "ListenAddr": "string",
+    "DockerURL": "string",
+    "TLSCACert": "string",
+    "TLSCert": "string",
+    "TLSKey": "string",
+    "AllowInsecure": "boolean",
+    "PollInterval": "duration",
+    "EndpointOverride": "string",
+    "WatchSource": "string",
+    "Extensions": "table",
+}
+_FIELDS = {
+    "ListenAddr": "listen_addr",
+    "DockerURL": "docker_url",
+    "TLSCACert": "tls_ca_cert",
+    "TLSCert": "tls_cert",
+    "TLSKey": "tls_key",
+    "AllowInsecure": "allow_insecure",
+    "PollInterval": "poll_interval",
+    "EndpointOverride": "endpoint_override",
+    "WatchSource": "watch_source",
+}
+EXTENSION_KEYS = {"ServiceCluster": "string", "Networks": "strings"}
+UNUSED_EXTENSION_KEYS = {
+    "Image": "string",
+    "Args": "strings",
+    "ServiceName": "string",
+    "Labels": "table",
+    "ContainerLabels": "table",
+    "Constraints": "strings",
+    "PlacementPreferences": "strings",
+    "ProxyImage": "string",
+    "ProxyArgs": "strings",
+    "ProxyServiceName": "string",
+    "ProxyLabels": "table",
+    "ProxyContainerLabels": "table",
+    "ProxyConfigPath": "string",
+    "ProxyReplicas": "integer",
+    "ProxyStopSignal": "string",
+    "ProxyStopGracePeriod": "duration",
+    "ProxyConstraints": "strings",
+    "ProxyPlacementPreferences": "strings",
+    "ProxyUpdateDelay": "duration",
+    "PublishMode": "string",
+    "PublishedPort": "integer",
+    "TargetPort": "integer",
+    "PublishedSSLPort": "integer",
+    "TargetSSLPort": "integer",
+    "Template": "string",
+    "Config": "table",
+    "HitlessServiceUpdate": "boolean",
+    "ConfigImage": "string",
+    "ConfigServiceName": "string",
+}
+
+_UNITS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "m": 60e3, "h": 3600e3}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+"""What the service_cluster label can name."""
+_AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
+
+
+def parse_duration(text: str) -> int | None:
+    """Milliseconds of a Go duration such as 500ms, 3s or 1m30s, at least 1; None when it is none."""
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return max(1, round(total)) if total < 2**53 else None
+
+
+def parse_settings(text: str, path: str = "config.toml") -> Settings:
+    """Settings from the text of a TOML file; `path` is for the messages. Raises ConfigError."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}:{_syntax_line(str(error), text)}", str(error)) from error
+    return _File(path, text).settings(document)
+
+
+def _syntax_line(message: str, text: str) -> int:
+    match = _AT_LINE.search(message)
+    return int(match.group(1)) if match else max(1, len(text.splitlines()))
+
+
+class _File:
+    """One parse: the text for the line numbers, and the warnings as they come."""
+
+    def __init__(self, path: str, text: str) -> None:
+        self.path = path
+        self.lines = text.splitlines()
+        self.warnings: list[str] = []
+
+    def settings(self, document: Mapping[str, Any]) -> Settings:
+        values = self._values(document, (), CORE_KEYS, {})
+        tables = values.pop("Extensions", None)
+        source = values.get("WatchSource", "auto")
+        if source not in WATCH_SOURCES:
+            raise self._error((), "WatchSource", f"one of {', '.join(WATCH_SOURCES)}, not {source!r}")
+        fields: dict[str, Any] = {_FIELDS[key]: value for key, value in values.items()}
+        if tables is not None:
+            fields["clusters"] = self._clusters(tables)
+        return Settings(**fields, warnings=tuple(self.warnings))
+
+    def _clusters(self, tables: Mapping[str, Any]) -> dict[str, Cluster]:
+        clusters: dict[str, Cluster] = {}
+        for extension, table in tables.items():
+            if not isinstance(table, dict):
+                raise self._error(("Extensions",), extension, "a table, [Extensions.<name>]")
+            cluster = self._cluster(extension, table)
+            if cluster.name in clusters:
+                other = clusters[cluster.name].extension
+                raise self._error(
+                    ("Extensions", extension), "ServiceCluster", f"{cluster.name!r} is {other}'s already"
+                )
+            clusters[cluster.name] = cluster
+        if not clusters:
+            raise self._error((), "Extensions", "at least one extension, [Extensions.<name>]")
+        return clusters
+
+    def _cluster(self, extension: str, table: Mapping[str, Any]) -> Cluster:
+        values = self._values(table, ("Extensions", extension), EXTENSION_KEYS, UNUSED_EXTENSION_KEYS)
+        # An empty list is what Interlock's own defaults write for "not set".
+        networks = tuple(sorted(set(values.get("Networks", ())))) or None
+        name = values.get("ServiceCluster", "")
+        if name and not _CLUSTER.fullmatch(name):
+            raise self._error(("Extensions", extension), "ServiceCluster", "letters, digits and _.- only")
+        return Cluster(name, extension, networks)
+
+    def _values(
+        self, table: Mapping[str, Any], where: tuple[str, ...], used: Mapping[str, str], unused: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Checked values of the keys in use, in their documented spelling."""
+        known = {key.lower(): key for key in (*used, *unused)}
+        kinds = {**used, **unused}
+        values: dict[str, Any] = {}
+        seen: set[str] = set()
+        for written, raw in table.items():
+            key = known.get(written.lower())
+            if key is None:
+                self._warn(where, written, "not a key that l7 knows")
+                continue
+            if key in seen:
+                raise self._error(where, written, f"given twice (case does not count): {key}")
+            seen.add(key)
+            value = self._checked(where, written, raw, kinds[key])
+            if key in used:
+                values[key] = value
+            else:
+                self._warn(where, written, "not used yet")
+        return values
+
+    def _checked(self, where: tuple[str, ...], key: str, raw: object, kind: str) -> object:
+        value = _check(raw, kind)
+        if value is None:
+            raise self._error(where, key, f"must be {_NAMES[kind]}, not {raw!r}")
+        return value
+
+    def _error(self, where: tuple[str, ...], key: str, reason: str) -> ConfigError:
+        return ConfigError(self._place(where, key), reason)
+
+    def _warn(self, where: tuple[str, ...], key: str, reason: str) -> None:
+        self.warnings.append(f"{self._place(where, key)}: {reason}")
+
+    def _place(self, where: tuple[str, ...], key: str) -> str:
+        line = _find_line(self.lines, where, key)
+        return f"{self.path}{f':{line}' if line else ''}: {'.'.join((*where, key))}"
+
+
+_NAMES = {
+    "string": "a string",
+    "strings": "a list of strings",
+    "boolean": "true or false",
+    "integer": "a number",
+    "duration": 'a duration such as "3s" or "500ms"',
+    "table": "a table",
+}
+
+
+def _check(raw: object, kind: str) -> object | None:
+    """The value in its own type, None when it has another."""
+    if kind == "duration":
+        return parse_duration(raw) if isinstance(raw, str) else None
+    if kind == "strings":
+        return raw if isinstance(raw, list) and all(isinstance(item, str) for item in raw) else None
+    types = {"string": str, "boolean": bool, "integer": int, "table": dict}
+    # bool is an int in Python, not in TOML
+    return raw if type(raw) is types[kind] else None
+
+
+def _find_line(lines: list[str], where: tuple[str, ...], key: str) -> int:
+    """Line, from 1, where `key` of table `where` is written; 0 when it is not found.
+
+    tomllib keeps no positions. This looks for `key =` under the table's header, or for the header of the
+    key itself; dotted keys and inline tables are not followed.
+    """
+    current: tuple[str, ...] = ()
+    for number, line in enumerate(lines, 1):
+        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line)
+        if header:
+            current = tuple(part.strip().strip("\"'") for part in header.group(1).split("."))
+            if current[: len(where) + 1] == (*where, key):
+                return number
+        elif current == where and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+            return number
+    return 0
