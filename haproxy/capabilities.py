@@ -49,7 +49,7 @@ class Capabilities:
     cookie_keyword: bool
     """`cookie VALUE` on `add server`, and a right dynamic cookie at once; before, the key must be set again."""
     deletes_absent_map_row: bool
-    """`del map` of a row that is not there answers as if it were: only a dump tells."""
+    """`del map` of a row that is not there can answer as if it were: only a dump tells."""
     echoes_payload: bool
     """In prompt mode each line of a payload is answered by `+ `, ahead of the reply."""
     reload_result: bool

@@ -230,7 +230,8 @@ class Master:
             return True
         if not answer.strip():
             return False
-        raise Rejected("reload", answer.strip())
+        alerts = [line for line in answer.splitlines() if line.startswith("[ALERT]")]
+        raise Rejected("reload", "\n".join(alerts) or answer.strip())
 
     def workers(self) -> tuple[Process, ...]:
         """The workers, those that a reload has replaced included (`old`)."""

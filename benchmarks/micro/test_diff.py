@@ -1,0 +1,41 @@
+"""The compiled diff beside the plain one, at the sizes and changes of real clusters.
+
+python -m pytest benchmarks/micro/test_diff.py --benchmark-group-by=param:size,param:changed
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from l7._fastpath import diff
+from tests.unit import fastpath_oracle
+
+Rows = dict[str, tuple[Any, ...]]
+
+
+def servers(size: int, changed: int) -> tuple[Rows, Rows]:
+    """Two states of `size` servers, `changed` of which have another weight. Keys and values are not shared."""
+
+    def state(weight_of_changed: int) -> Rows:
+        return {
+            f"backend{n % 100}/task{n}": (
+                f"10.0.{n >> 8 & 255}.{n & 255}",
+                8000,
+                weight_of_changed if n < changed else 64,
+            )
+            for n in range(size)
+        }
+
+    return state(1), state(64)
+
+
+@pytest.mark.parametrize("changed", [0, 10])
+@pytest.mark.parametrize("size", [1_000, 10_000])
+@pytest.mark.parametrize("implementation", [diff, fastpath_oracle.diff], ids=["compiled", "plain"])
+def test_diff(benchmark: BenchmarkFixture, implementation: Any, size: int, changed: int) -> None:
+    want, have = servers(size, changed)
+    found = benchmark(implementation, want, have)
+    assert len(found[1]) == changed
