@@ -1,0 +1,269 @@
+"""The Docker Engine API through the `docker` SDK: the only place that talks to Docker.
+
+The SDK blocks, so one thread of its own makes the calls, and another reads the events. Each call has a
+timeout: without a leader, a manager does not answer at all. What fails raises; nothing empty is made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any, TypeVar
+
+import docker
+import docker.constants
+import docker.errors
+import docker.tls
+import requests
+import urllib3
+
+from l7.kit.errors import ConfigError, L7Error, Rejected, Unavailable
+from l7.model import Network, Node, Service, Task
+from l7.swarm import from_json
+from l7.swarm.cache import Kind
+
+_T = TypeVar("_T")
+_FOREIGN = (docker.errors.DockerException, requests.RequestException, OSError)
+# A stream that breaks shows as any of these, depending on where in a chunk it was cut.
+_BROKEN_STREAM = (*_FOREIGN, HTTPException, urllib3.exceptions.HTTPError, ValueError)
+# The daemon begins to collect a little after it sent the response's head: what happened in between is
+# asked for again, from its memory of past events.
+_OVERLAP = 2  # seconds
+_WATCHED = [Kind.SERVICE.value, Kind.NODE.value, Kind.NETWORK.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the Engine API is. With `tls_ca`, TLS, and with `tls_cert` and `tls_key`, as that client."""
+
+    url: str = "unix:///var/run/docker.sock"
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A service, node or network was created, updated or removed."""
+
+    kind: Kind
+    id: str
+
+
+class Engine:
+    """Reads from the Engine API of a manager. `timeout` in seconds, for each call.
+
+    Methods raise Unavailable (no answer, no leader, no manager) or Rejected.
+    """
+
+    def __init__(self, address: Address, timeout: int = 3) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="docker")
+        self._client: docker.APIClient | None = None
+        self._known: dict[str, Task] = {}
+
+    async def trust_root(self) -> bytes:
+        """The root certificate of the Swarm's own CA, PEM."""
+        raw = await self._call(lambda client: client.inspect_swarm())
+        return str(raw["TLSInfo"]["TrustRoot"]).encode()
+
+    async def services(self, ids: Iterable[str] | None = None) -> tuple[Service, ...]:
+        """All services, or those of the ids that exist."""
+        filters = None if ids is None else {"id": sorted(ids)}
+        return await self._call(
+            lambda client: tuple(map(from_json.parse_service, _listed(client.services, filters)))
+        )
+
+    async def tasks(self, services: Iterable[str] | None = None) -> tuple[Task, ...]:
+        """All tasks, or those of services; Rejected if one of these does not exist."""
+        filters = None if services is None else {"service": sorted(services)}
+        return await self._call(lambda client: self._parse_tasks(_listed(client.tasks, filters), filters is None))
+
+    async def nodes(self) -> tuple[Node, ...]:
+        return await self._call(lambda client: tuple(map(from_json.parse_node, client.nodes())))
+
+    async def networks(self) -> tuple[Network, ...]:
+        """The networks of the Swarm; those that are a node's own are left out."""
+        filters = {"scope": ["swarm"]}
+        return await self._call(
+            lambda client: tuple(map(from_json.parse_network, client.networks(filters=filters)))
+        )
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[Events]:
+        """Hints at changes from now on; Unavailable when the stream can't be opened."""
+        client = await self._call(lambda _: _connect(self._address, self._timeout))
+        events = Events(client)
+        try:
+            await events.opened(self._timeout)
+            yield events
+        finally:
+            await events.close()
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    # ------------------------------------------------------------ in the thread
+
+    async def _call(self, function: Callable[[docker.APIClient], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, function)
+
+    def _run(self, function: Callable[[docker.APIClient], _T]) -> _T:
+        try:
+            if self._client is None:
+                self._client = _connect(self._address, self._timeout)
+            return function(self._client)
+        except _FOREIGN as error:
+            # The next call connects anew: behind the address there may be another daemon by then.
+            client, self._client = self._client, None
+            if client is not None:
+                client.close()
+            raise _mapped(error) from error
+
+    def _parse_tasks(self, raws: list[Any], complete: bool) -> tuple[Task, ...]:
+        """Only what changed is read anew: most tasks are as they were in the last listing."""
+        tasks = tuple(self._parse_task(raw) for raw in raws)
+        if complete:
+            self._known = {}
+        self._known.update((task.id, task) for task in tasks)
+        return tasks
+
+    def _parse_task(self, raw: from_json.Json) -> Task:
+        known = self._known.get(raw.get("ID", ""))
+        if known is not None and known.version == raw["Version"]["Index"]:
+            return known
+        return from_json.parse_task(raw)
+
+
+class Events:
+    """The event stream of a daemon, read by a thread of its own."""
+
+    def __init__(self, client: docker.APIClient) -> None:
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._stream: Any = None
+        self._hints: set[Hint] = set()
+        self._news = asyncio.Event()
+        self._end: L7Error | None = None
+        self._reader = threading.Thread(target=self._read, name="docker-events", daemon=True)
+        self._reader.start()
+
+    async def opened(self, timeout: float) -> None:
+        """Wait until the daemon streams; raises Unavailable if it won't within `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+        except TimeoutError as error:
+            raise Unavailable(f"Docker: no event stream in {timeout:g} s") from error
+        self._raise_end()
+
+    async def wait(self, timeout: float) -> frozenset[Hint]:
+        """The hints since the last call; none after `timeout` seconds. Raises when the stream has ended."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+        except TimeoutError:
+            return frozenset()
+        hints = frozenset(self._hints)
+        self._hints.clear()
+        self._news.clear()
+        if not hints:
+            self._raise_end()
+        return hints
+
+    async def close(self) -> None:
+        if self._stream is not None and self._end is None:
+            # It may have ended meanwhile, and has no socket any more then.
+            with suppress(OSError, AttributeError):
+                self._stream.close()
+        await asyncio.to_thread(self._reader.join, 3.0)
+        self._client.close()
+
+    def _raise_end(self) -> None:
+        if self._end is not None:
+            self._news.set()
+            raise self._end
+
+    # ------------------------------------------------------------ in the thread
+
+    def _read(self) -> None:
+        end: L7Error = Unavailable("Docker ended the event stream")
+        try:
+            since = int(time.time()) - _OVERLAP
+            stream = self._client.events(since=since, filters={"type": _WATCHED}, decode=True)
+            self._post(self._set_stream, stream)
+            for raw in stream:
+                self._post(self._add, Hint(Kind(raw["Type"]), raw["Actor"]["ID"]))
+        except _BROKEN_STREAM as error:
+            end = _mapped(error)
+            end.__cause__ = error
+        finally:
+            self._post(self._set_end, end)
+
+    def _post(self, function: Callable[[Any], None], value: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, value)
+
+    def _set_stream(self, stream: Any) -> None:
+        self._stream = stream
+        self._news.set()
+
+    def _add(self, hint: Hint) -> None:
+        self._hints.add(hint)
+        self._news.set()
+
+    def _set_end(self, end: L7Error) -> None:
+        self._end = end
+        self._news.set()
+
+
+def _connect(address: Address, timeout: int) -> docker.APIClient:
+    """A client that speaks the version of the API that the daemon does.
+
+    In two steps, since the SDK's own detection would run before the session can be told to leave
+    REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE alone, which override the CA given here.
+    """
+    probe = _client(address, timeout, docker.constants.DEFAULT_DOCKER_API_VERSION)
+    try:
+        version = str(probe.version(api_version=False)["ApiVersion"])
+    finally:
+        probe.close()
+    return _client(address, timeout, version)
+
+
+def _client(address: Address, timeout: int, version: str) -> docker.APIClient:
+    client = docker.APIClient(base_url=address.url, version=version, timeout=timeout, tls=_tls(address))
+    client.trust_env = False
+    return client
+
+
+def _listed(call: Callable[..., Any], filters: dict[str, list[str]] | None) -> list[Any]:
+    listed: list[Any] = call(filters=filters)  # untyped in the SDK's stubs
+    return listed
+
+
+def _tls(address: Address) -> docker.tls.TLSConfig | bool:
+    if not address.tls_ca:
+        return False
+    pair = (address.tls_cert, address.tls_key) if address.tls_cert else None
+    try:
+        return docker.tls.TLSConfig(client_cert=pair, ca_cert=address.tls_ca, verify=True)
+    except docker.errors.TLSParameterError as error:
+        raise ConfigError("TLSCACert, TLSCert, TLSKey", str(error)) from error
+
+
+def _mapped(error: Exception) -> L7Error:
+    if isinstance(error, docker.errors.APIError) and error.is_client_error() and error.response is not None:
+        request = error.response.request
+        return Rejected(f"{request.method} {request.path_url}", error.explanation or str(error))
+    return Unavailable(f"Docker: {error}")
