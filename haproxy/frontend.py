@@ -61,14 +61,16 @@ _HOST = f"""\
 # Only a path with anything unusual in it pays for normalisation. What is looked up is decoded once and written
 # in one way; the path that the application sees is put back below. Slashes are merged first, so that the
 # `..` in `/a//../b` removes `a`. `percent-decode-unreserved strict` would refuse by the query, too, hence
-# the rule of our own for what is no percent-encoding, and for NUL.
+# the rule of our own for what is no percent-encoding, and for NUL. It has no condition because 2.6 takes the
+# `if` after it for another normalizer (seen on 2.6.12), and it decodes the query, too.
 _PATH = f"""\
   http-request set-var(txn.odd) bool(1) if {{ path -m reg '//|/[.]|[^A-Za-z0-9._~/-]' }}
   acl odd var(txn.odd) -m bool
   http-request {refusal(400, "bad-path", "bad path")} if odd {{ path -m reg -i '%(00|[^0-9a-f]|.[^0-9a-f]|.?$)' }}
-  http-request set-var(txn.original) pathq if odd
-  http-request set-var(txn.query) query if odd
-  http-request normalize-uri percent-decode-unreserved if odd
+  acl encoded pathq -m sub %
+  http-request set-var(txn.original) pathq if odd or encoded
+  http-request set-var(txn.query) query if odd or encoded
+  http-request normalize-uri percent-decode-unreserved
   http-request normalize-uri path-merge-slashes if odd
   http-request normalize-uri path-strip-dot if odd
   http-request normalize-uri path-strip-dotdot full if odd
@@ -152,8 +154,9 @@ def _log() -> str:
 # sent; with it the normalised rest. In both cases the query is as it was sent.
 _FORWARD = """\
   acl stripped var(txn.operation) -m beg s
-  http-request set-pathq %[var(txn.original)] if odd !stripped
-  http-request set-query %[var(txn.query)] if odd stripped { var(txn.query) -m len gt 0 }
+  acl changed var(txn.original) -m found
+  http-request set-pathq %[var(txn.original)] if changed !stripped
+  http-request set-query %[var(txn.query)] if changed stripped { var(txn.query) -m len gt 0 }
   http-request set-var(txn.strip) var(txn.operation),bytes(1) if stripped
 """
 

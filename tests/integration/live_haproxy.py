@@ -1,0 +1,205 @@
+"""A real HAProxy on loopback with a rendered configuration, small applications behind it, and a raw client."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from haproxy import policy
+from haproxy.capabilities import Capabilities, capabilities, parse_version
+from haproxy.model import Desired
+from haproxy.render import CONFIG, render_files
+from haproxy.settings import Settings
+
+PATIENCE = 10.0
+"""Seconds after which a test gives up on a condition; nothing is slower than this unless it is broken."""
+
+
+@dataclass
+class LiveHAProxy:
+    """A running HAProxy. `address` is where its frontend listens."""
+
+    settings: Settings
+    capabilities: Capabilities
+    placement: Mapping[str, str]
+    address: tuple[str, int]
+    process: subprocess.Popen[bytes]
+
+    def command(self, line: str) -> str:
+        """One Runtime API command on a connection of its own."""
+        with _unix(self.settings.socket) as api:
+            api.sendall(line.encode() + b"\n")
+            return _to_end(api).decode()
+
+
+@contextmanager
+def running(
+    binary: Path, directory: Path, desired: Desired, ready: frozenset[str] | None = None, **changes: int | bool
+) -> Iterator[LiveHAProxy]:
+    """HAProxy with `desired` rendered and all servers (or those in `ready`) enabled; `changes` are settings."""
+    able = capabilities_of(binary)
+    port = free_port()
+    settings = replace(
+        Settings(run_dir=str(directory), bind=(f"127.0.0.1:{port}",), max_connections=500, spare_backends=20),
+        **changes,  # type: ignore[arg-type]
+    )
+    placement = policy.place(settings, able, desired.backends)
+    names = server_names(settings, able, desired) if ready is None else ready
+    for name, text in render_files(settings, able, desired, placement, names).items():
+        (directory / name).write_text(text)
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen([binary, "-db", "-f", directory / CONFIG], stdout=log, stderr=log)
+    try:
+        await_listening(("127.0.0.1", port), process, directory / "log")
+        yield LiveHAProxy(settings, able, placement, ("127.0.0.1", port), process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def capabilities_of(binary: Path) -> Capabilities:
+    return capabilities(parse_version(subprocess.check_output([binary, "-v"], text=True)))
+
+
+def server_names(settings: Settings, able: Capabilities, desired: Desired) -> frozenset[str]:
+    return frozenset(
+        policy.server_name(server, policy.server_keywords(settings, able, backend))
+        for backend in desired.backends.values()
+        for server in backend.servers.values()
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def await_listening(address: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until `address` accepts. Raises RuntimeError with the log when the process ends or takes too long."""
+    until = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            socket.create_connection(address, timeout=1).close()
+        except ConnectionRefusedError:
+            select.select([], [], [], 0.01)
+        else:
+            return
+    raise RuntimeError(log.read_text())
+
+
+# ---------------------------------------------------------------- applications
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """Answers with what it saw, as JSON. `/fail` anywhere in the path: its own 503, with a forged header."""
+
+    protocol_version = "HTTP/1.1"
+    application = ""
+
+    def answer(self) -> None:
+        length = int(self.headers.get("content-length", 0))
+        body = self.rfile.read(length).decode()
+        target = self.requestline.split()[1]  # `self.path` has its leading slashes merged
+        seen = {"app": self.application, "method": self.command, "target": target, "body": body}
+        text = json.dumps({**seen, "headers": {k.lower(): v for k, v in self.headers.items()}}).encode()
+        failing = "/fail" in self.path
+        self.send_response(503 if failing else 200)
+        if failing:
+            self.send_header("x-l7-error", "forged")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text)
+
+    do_GET = do_POST = do_PUT = do_HEAD = do_OPTIONS = do_DELETE = answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent: what a test needs is in the answer."""
+
+
+@contextmanager
+def application(name: str) -> Iterator[int]:
+    """An echo server of this name on loopback; its port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Echo", (_Echo,), {"application": name}))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+# ---------------------------------------------------------------- client
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, headers (lower case, last one wins) and body of a response; status 0: none came."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def seen(self) -> dict[str, object]:
+        """What the application saw."""
+        value: dict[str, object] = json.loads(self.body)
+        return value
+
+    @property
+    def error(self) -> str | None:
+        return self.headers.get("x-l7-error")
+
+
+def request(address: tuple[str, int], target: str, *headers: str, method: str = "GET", body: str = "") -> Answer:
+    """One request on a connection of its own, written as it is given."""
+    with socket.create_connection(address, timeout=PATIENCE) as connection:
+        send(connection, target, *headers, method=method, body=body)
+        return parse(_to_end(connection))
+
+
+def send(connection: socket.socket, target: str, *headers: str, method: str = "GET", body: str = "") -> None:
+    length = (f"content-length: {len(body)}",) if body else ()
+    head = "\r\n".join((f"{method} {target} HTTP/1.1", *headers, *length, "connection: close", "", body))
+    connection.sendall(head.encode("latin-1"))
+
+
+def receive(connection: socket.socket) -> Answer:
+    """The answer to a request sent with `send`, to its end."""
+    return parse(_to_end(connection))
+
+
+def parse(data: bytes) -> Answer:
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    if not first:
+        return Answer(0)
+    pairs = (line.partition(":") for line in lines)
+    return Answer(int(first.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}, body)
+
+
+def _unix(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(PATIENCE)
+    connection.connect(os.fspath(path))
+    return connection
+
+
+def _to_end(connection: socket.socket) -> bytes:
+    data = b""
+    while chunk := connection.recv(65536):
+        data += chunk
+    return data
