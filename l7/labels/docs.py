@@ -40,7 +40,7 @@ def render_labels() -> str:
         f"| label | type | default |\n| --- | --- | --- |\n{rows}\n",
         *(_section(label) for label in SUPPORTED),
         _RULES,
-        f"## Not supported yet\n\nKnown from Interlock; a service that carries one is routed without it: {later}.\n",
+        f"## Not supported yet\n\nKnown from Interlock; a service that has one is routed without it: {later}.\n",
     ]
     return "\n".join(parts)
 

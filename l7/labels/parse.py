@@ -125,7 +125,7 @@ def _complete(values: dict[str, Value], found: Mapping[str, str], ports: Iterabl
             what = f"publishes several target ports ({_join(targets)})" if targets else "publishes no port"
             remedy = f"add {PORT} with the port that the application listens on"
             problems.append(_problem(PORT, "", f"is missing, and the service {what}", remedy))
-    if values.get("context_root_rewrite") and "context_root" not in found:
+    if values.get("context_root_rewrite") and PREFIX + "context_root" not in found:
         message, remedy = "has no effect without context_root", f"add {PREFIX}context_root, or remove it"
         problems.append(_problem(REWRITE, found[REWRITE], message, remedy, fatal=False))
     return problems
