@@ -100,8 +100,10 @@ def _pids() -> list[int]:
     return [pid for entry in os.listdir("/proc") if entry.isdigit() and (pid := int(entry)) != own]
 
 
-def _is_zombie(pid: int) -> bool:
-    return _read(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()[:1] in ([b"Z"], [])
+def is_alive(pid: int) -> bool:
+    """Whether the process runs: neither gone nor a zombie."""
+    state = _read(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()[:1]
+    return state not in ([], [b"Z"], [b"X"])
 
 
 def find_processes(directory: Path, known: set[str]) -> list[int]:
@@ -110,7 +112,7 @@ def find_processes(directory: Path, known: set[str]) -> list[int]:
     mark = f"{MARK}={directory}".encode()
     cgroup = f"/{directory.name}".encode()
     ours = _namespaces(os.getpid())
-    pids = [pid for pid in _pids() if not _is_zombie(pid)]
+    pids = [pid for pid in _pids() if is_alive(pid)]
     marked = {pid for pid in pids if mark in _read(Path(f"/proc/{pid}/environ")).split(b"\0")}
     for pid in marked:
         known |= _namespaces(pid) - ours

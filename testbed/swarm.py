@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,9 +30,17 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import docker
-from docker.errors import APIError, DockerException
+from docker.errors import APIError
 
-from testbed.namespace import PREFIX, Namespace, TestbedError, marked_environment, open_namespace, remove
+from testbed.namespace import (
+    PREFIX,
+    Namespace,
+    TestbedError,
+    is_alive,
+    marked_environment,
+    open_namespace,
+    remove,
+)
 
 # Only seen inside the installation's own namespaces, so they may be the same in each installation.
 NODE_NETWORK = "10.213.0"
@@ -223,8 +232,10 @@ class Swarm:
 
     def start_daemon(self, i: int, timeout: float = 60.0) -> None:
         """Starts node i's dockerd again and waits until it answers; Swarm may take longer (it needs a leader)."""
-        self._launch(self.node(i))
-        self._wait_ready(self.node(i), timeout)
+        node = self.node(i)
+        _forget_dead_containerd(node)
+        self._launch(node)
+        self._wait_ready(node, timeout)
 
     def daemon_pid(self, i: int = 0) -> int:
         """dockerd's process id, for signals and for its CPU time."""
@@ -286,10 +297,7 @@ class Swarm:
             if self._daemons[node.index].poll() is not None:
                 tail = "\n".join(node.log.read_text(errors="replace").splitlines()[-5:])
                 raise TestbedError(f"dockerd of node {node.index} ended at its start:\n{tail}")
-            try:
-                return node.socket.exists() and bool(self.docker(node.index).ping())
-            except (DockerException, OSError):  # not listening yet
-                return False
+            return _answers_ping(node.socket)
 
         wait_for(f"dockerd of node {node.index} (its log: {node.log})", answers, timeout)
 
@@ -318,6 +326,25 @@ class Swarm:
         except APIError:  # no leader for a moment while a manager joins
             return False
         return states == ["ready"] * len(self.nodes)
+
+
+def _answers_ping(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(str(path))
+            client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in client.recv(64)
+        except OSError:  # not listening yet
+            return False
+
+
+def _forget_dead_containerd(node: Node) -> None:
+    """containerd dies with a killed dockerd, but its zombie stays until process 1 looks after it; dockerd would
+    take the process number in this file for a living containerd, and wait for it in vain."""
+    file = node.directory / "exec/containerd/containerd.pid"
+    if file.exists() and not is_alive(int(file.read_text())):
+        file.unlink()
 
 
 def _check_machine() -> None:
