@@ -57,17 +57,22 @@ async def run(parts: Sequence[Part], stop: asyncio.Event) -> None:
 async def first(stop: asyncio.Event, work: Awaitable[object]) -> bool:
     """Awaits `work` unless `stop` is set first; then `work` is cancelled. True when it was done."""
     task = asyncio.ensure_future(work)
-    waiter = asyncio.ensure_future(stop.wait())
+    await race(task, stop.wait())
+    return not task.cancelled()
+
+
+async def race(*work: Awaitable[object]) -> None:
+    """Runs all until the first one ends, and cancels the others. Raises what the first failed one raised."""
+    running = [asyncio.ensure_future(each) for each in work]
     try:
-        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-            return True
-        return False
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for each in (task, waiter):
+        for each in running:
             each.cancel()
-        await asyncio.gather(task, waiter, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
+    for each in running:
+        if not each.cancelled():
+            each.result()
 
 
 @dataclass(frozen=True, slots=True)

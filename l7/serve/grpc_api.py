@@ -1,0 +1,282 @@
+"""The gRPC server of core: SyncService, the standard health service, and reflection.
+
+Over TLS the caller's certificate says which service clusters it may sync; over a plain connection, which
+only exists on loopback and unix sockets, the host's own users are trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from l7.kit import logs, tasks, tls
+from l7.kit.channel import SERVER_OPTIONS
+from l7.kit.errors import ProtocolError, Unavailable
+from l7.kit.metrics import Metrics
+from l7.model import Delta, Snapshot
+from l7.serve import session as sessions
+from l7.serve import wire
+from l7.serve.session import Ack, Health, Hello, Nack, Session
+from l7.status import Extension, Extensions
+from l7.store import Store
+from l7.v1 import sync_pb2 as pb
+from l7.v1 import sync_pb2_grpc as rpc
+
+_log = logs.get("serve.grpc")
+
+SERVICE = "l7.v1.SyncService"
+HELLO_TIMEOUT = 10.0
+"""Seconds that a new stream has to say who it is."""
+
+NANOSECONDS = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to listen: "host:port" or "unix:path". Plain (`files` None) only on loopback and unix sockets."""
+
+    address: str
+    files: tls.TlsFiles | None = None
+
+
+class SyncApi(rpc.SyncServiceServicer):
+    """Serves the store's state to extensions and keeps book of what they answer.
+
+    `clusters` are the service clusters there are; a Hello for another one is answered with NOT_FOUND.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clusters: Collection[str],
+        extensions: Extensions,
+        metrics: Metrics,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.store = store
+        self.clusters = frozenset(clusters)
+        self.extensions = extensions
+        self.metrics = metrics
+        self.clock = clock
+        self.stopping = asyncio.Event()
+
+    async def Sync(self, request_iterator: AsyncIterator[pb.SyncRequest], context: Any) -> None:
+        """One stream, until the extension or core ends it."""
+        try:
+            hello = await _first_hello(request_iterator)
+            _authorise(hello.cluster, context)
+            if hello.cluster not in self.clusters:
+                await context.abort(grpc.StatusCode.NOT_FOUND, f"no service cluster {hello.cluster!r}")
+            with logs.bound(cluster=hello.cluster, instance=hello.instance):
+                await self._stream(hello, request_iterator, context)
+        except ProtocolError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except _Forbidden as error:
+            _log.warning("stream forbidden", reason=str(error), peer=context.peer())
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+
+    async def PublishConfig(self, request: pb.PublishConfigRequest, context: Any) -> pb.PublishConfigResponse:
+        """Not there yet; says so in words."""
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "this version of core does not store published configurations; extensions work without",
+        )
+        raise AssertionError("abort raises")
+
+    async def _stream(self, hello: Hello, requests: AsyncIterator[pb.SyncRequest], context: Any) -> None:
+        extension = Extension(hello.cluster, hello.instance, hello.software, hello.proxy)
+        _log.info("stream opened", revision=hello.revision, proxy=hello.proxy, peer=context.peer())
+        try:
+            with self.store.reader(hello.cluster) as wake, self.extensions.connected(extension) as number:
+                self._count(hello.cluster)
+                stream = _Stream(self, sessions.opened(hello), number, wake)
+                await tasks.race(stream.read(requests), stream.write(context), self.stopping.wait())
+        finally:
+            self._count(hello.cluster)
+            _log.info("stream closed")
+
+    def _count(self, cluster: str) -> None:
+        self.metrics.streams.labels(cluster).set(self.extensions.count(cluster))
+
+
+class _Forbidden(Exception):
+    """The caller's certificate does not speak for the cluster."""
+
+
+class _Stream:
+    """A stream with its session; `read` and `write` run at the same time and meet in the session."""
+
+    def __init__(self, api: SyncApi, session: Session, number: int, wake: asyncio.Event) -> None:
+        self.api = api
+        self.session = session
+        self.number = number
+        self.wake = wake
+
+    async def write(self, context: Any) -> None:
+        """Sends what is current whenever it differs from what the extension has."""
+        cluster = self.session.hello.cluster
+        store = self.api.store
+        while True:
+            self.wake.clear()
+            current = store.revision(cluster)
+            update = sessions.next_update(self.session, current, lambda held: store.since(cluster, held))
+            if update is None:
+                await self.wake.wait()
+            else:
+                await self._send(store.whole(cluster) if update is sessions.WHOLE else update, context)
+
+    async def _send(self, update: Snapshot | Delta, context: Any) -> None:
+        """All chunks are made before the first is sent: the state moves on while a slow reader reads.
+
+        `write` returns when the transport has room again, so that a slow reader holds up its own stream
+        only, and gets everything it missed meanwhile as one update.
+        """
+        began = self.api.clock()
+        chunks = wire.messages(update)
+        self.session = sessions.sent(self.session, update)
+        for chunk in chunks:
+            await context.write(chunk)
+        seconds = (self.api.clock() - began) / NANOSECONDS
+        self.api.metrics.convergence.labels("push").observe(seconds)
+        _log.info(
+            "update sent",
+            revision=self.session.held,
+            kind="complete" if isinstance(update, Snapshot) else "incremental",
+            chunks=len(chunks),
+            bytes=sum(chunk.ByteSize() for chunk in chunks),
+            seconds=seconds,
+        )
+
+    async def read(self, requests: AsyncIterator[pb.SyncRequest]) -> None:
+        """Takes what the extension says, until it closes its side. Raises ProtocolError."""
+        async for request in requests:
+            message = wire.message_from(request)
+            if isinstance(message, Ack):
+                self._acknowledged(message)
+            elif isinstance(message, Nack):
+                self._refused(message)
+            elif isinstance(message, Health):
+                self._health(message)
+            else:
+                self._greeted(message)
+
+    def _greeted(self, hello: Hello) -> None:
+        if hello.cluster != self.session.hello.cluster:
+            raise ProtocolError("a stream stays with its cluster: open another one")
+        _log.info("update asked for", revision=hello.revision)
+        self.session = sessions.greeted_again(self.session, hello)
+        self.wake.set()
+
+    def _acknowledged(self, ack: Ack) -> None:
+        metrics = self.api.metrics
+        apply = ack.apply_microseconds / 1e6
+        observed = sessions.observed_at(self.session, ack.revision)
+        total = (self.api.clock() - observed) / NANOSECONDS if observed else None
+        self.session = sessions.acknowledged(self.session, ack)
+        self.api.extensions.update(self.number, applied=ack.revision, refused="", reason="")
+        metrics.convergence.labels("apply").observe(apply)
+        if total is not None:
+            metrics.convergence.labels("all").observe(total)
+        _log.info("revision in effect", revision=ack.revision, apply_seconds=apply, total_seconds=total)
+
+    def _refused(self, nack: Nack) -> None:
+        self.session = sessions.refused(self.session, nack)
+        self.api.extensions.update(self.number, refused=nack.revision, reason=nack.reason)
+        self.api.metrics.refusals.labels(self.session.hello.cluster).inc()
+        _log.warning("revision refused", revision=nack.revision, reason=nack.reason)
+        self.wake.set()
+
+    def _health(self, health: Health) -> None:
+        unhealthy = dict(self.api.extensions[self.number].unhealthy)
+        for verdict in health.verdicts:
+            unhealthy.pop((verdict.backend, verdict.task), None)
+            if verdict.status == "down":
+                unhealthy[(verdict.backend, verdict.task)] = verdict.status
+        self.api.extensions.update(self.number, unhealthy=unhealthy)
+        if (counters := health.counters) is not None:
+            self.api.extensions.update(
+                self.number,
+                reloads=counters.reloads,
+                drift=counters.drift,
+                held_requests=counters.held_requests,
+                worker_pid=counters.worker_pid,
+            )
+
+
+class Server:
+    """The gRPC server with its services. `ports` are those bound, in the endpoints' order, after `start`."""
+
+    def __init__(self, api: SyncApi, endpoints: Sequence[Endpoint]) -> None:
+        self.api = api
+        self.endpoints = tuple(endpoints)
+        self.ports: tuple[int, ...] = ()
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        rpc.add_SyncServiceServicer_to_server(api, self._server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    async def start(self) -> None:
+        """Binds and serves. Raises ConfigError for TLS files, Unavailable when a port cannot be bound."""
+        await self.say_ready(False)
+        self.ports = tuple(_bind(self._server, endpoint) for endpoint in self.endpoints)
+        await self._server.start()
+        for endpoint, port in zip(self.endpoints, self.ports, strict=True):
+            _log.info("grpc listening", address=endpoint.address, port=port, tls=endpoint.files is not None)
+
+    async def say_ready(self, ready: bool) -> None:
+        """What the standard health service answers."""
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """Ends all streams in order: extensions see a clean end and connect again."""
+        self.api.stopping.set()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)
+
+
+def _bind(server: Any, endpoint: Endpoint) -> int:
+    """The port that was bound; for a unix socket some number above 0."""
+    try:
+        if endpoint.files is not None:
+            return int(server.add_secure_port(endpoint.address, tls.server_credentials(endpoint.files)))
+        tls.require_private(endpoint.address)
+        return int(server.add_insecure_port(endpoint.address))
+    except RuntimeError as error:
+        raise Unavailable(f"gRPC cannot listen on {endpoint.address}: {error}") from error
+
+
+async def _first_hello(requests: AsyncIterator[pb.SyncRequest]) -> Hello:
+    try:
+        async with asyncio.timeout(HELLO_TIMEOUT):
+            request = await anext(requests)
+    except (StopAsyncIteration, TimeoutError) as error:
+        raise ProtocolError("the first message of a stream is Hello; there was none") from error
+    message = wire.message_from(request)
+    if not isinstance(message, Hello):
+        raise ProtocolError("the first message of a stream is Hello")
+    if not message.instance:
+        raise ProtocolError("a Hello needs `instance`")
+    return message
+
+
+def _authorise(cluster: str, context: Any) -> None:
+    """Raises _Forbidden unless the caller's certificate, if the connection has TLS, speaks for the cluster."""
+    auth = context.auth_context()
+    if auth.get("transport_security_type") != [b"ssl"]:
+        return
+    allowed = tls.peer_clusters(tls.peer_names(auth))
+    if cluster not in allowed:
+        raise _Forbidden(
+            f"this certificate is not for service cluster {cluster or tls.DEFAULT_CLUSTER!r}; "
+            f"`l7 pki init --cluster` makes one that is"
+        )

@@ -1,0 +1,207 @@
+"""Between the model and the messages of `l7.v1`: core's only converter. Pure.
+
+Updates are cut into chunks of bounded size, so that an extension in any language can read 100,000 servers
+with gRPC's default limit of 4 MB per message. Within an update removals come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from l7 import delta as deltas
+from l7.kit.errors import ProtocolError
+from l7.model import BackendChange, BackendSettings, Changes, Delta, Route, Server, ServerState, Snapshot
+from l7.serve.session import Ack, Counters, Health, Hello, Message, Nack, Verdict
+from l7.v1 import sync_pb2 as pb
+
+CHUNK = 512 * 1024
+"""Bytes of changes per message, about; a single item is never cut."""
+
+_SERVERS = 500
+"""Servers per piece of a backend: some 50 kB, so that pieces fill chunks well."""
+
+_STATUS = {
+    pb.HEALTH_STATUS_UP: "up",
+    pb.HEALTH_STATUS_DOWN: "down",
+    pb.HEALTH_STATUS_MAINTENANCE: "maintenance",
+    pb.HEALTH_STATUS_GONE: "gone",
+}
+
+# ---------------------------------------------------------------- down: core to extension
+
+
+def messages(update: Snapshot | Delta, limit: int = CHUNK, observed: int = 0) -> list[pb.SyncResponse]:
+    """The update as messages, in order, `last` set on the last one. `limit` is bytes per chunk."""
+    if isinstance(update, Snapshot):
+        kind, applies_to, results_in = pb.UPDATE_KIND_COMPLETE, "", update.revision
+        changes = deltas.everything(update)
+    else:
+        kind, applies_to, results_in = pb.UPDATE_KIND_INCREMENTAL, update.applies_to, update.results_in
+        changes, observed = update.changes, update.observed
+    chunks = [
+        pb.SyncResponse(
+            kind=kind,
+            applies_to=applies_to,
+            results_in=results_in,
+            changes=chunk,
+            observed_unix_nano=observed,
+        )
+        for chunk in _chunks(changes, limit)
+    ]
+    chunks[-1].last = True
+    return chunks
+
+
+def update_from(chunks: Sequence[pb.SyncResponse], cluster: str = "") -> Snapshot | Delta:
+    """The update of which these are all the chunks, the inverse of `messages`.
+
+    Raises ProtocolError when they are not one whole update.
+    """
+    _check_whole(chunks)
+    changes = deltas.join_changes(changes_from(chunk.changes) for chunk in chunks)
+    head = chunks[0]
+    if head.kind == pb.UPDATE_KIND_INCREMENTAL:
+        return Delta(head.applies_to, head.results_in, changes, head.observed_unix_nano)
+    backends, routes = deltas.apply_changes({}, {}, changes)
+    return Snapshot(cluster, head.results_in, backends, routes)
+
+
+def changes_to(changes: Changes) -> pb.Changes:
+    """All of the changes as one message."""
+    whole = pb.Changes()
+    for piece in _pieces(changes):
+        whole.MergeFrom(piece)
+    return whole
+
+
+def changes_from(message: pb.Changes) -> Changes:
+    """The inverse of `changes_to`. Raises ProtocolError for a server state that is unknown."""
+    return Changes(
+        backends=tuple(map(_backend_from, message.backends)),
+        removed_backends=tuple(message.removed_backends),
+        routes=tuple(Route(row.host, row.path, row.backend, row.strip_path) for row in message.routes),
+        removed_routes=tuple((key.host, key.path) for key in message.removed_routes),
+    )
+
+
+# ---------------------------------------------------------------- up: extension to core
+
+
+def message_from(request: pb.SyncRequest) -> Message:
+    """What an extension says. Raises ProtocolError for an empty message."""
+    kind = request.WhichOneof("message")
+    if kind == "hello":
+        hello = request.hello
+        return Hello(hello.cluster, hello.instance, hello.software, hello.proxy, hello.revision)
+    if kind == "ack":
+        return Ack(request.ack.revision, request.ack.apply_microseconds)
+    if kind == "nack":
+        return Nack(request.nack.revision, request.nack.reason)
+    if kind == "health":
+        return _health_from(request.health)
+    raise ProtocolError("a SyncRequest without a message, or with one that this version does not know")
+
+
+def _health_from(message: pb.Health) -> Health:
+    verdicts = tuple(
+        Verdict(row.backend, row.task, _STATUS[row.status]) for row in message.servers if row.status in _STATUS
+    )
+    if not message.HasField("counters"):
+        return Health(verdicts)
+    counters = message.counters
+    return Health(
+        verdicts,
+        Counters(counters.reloads, counters.drift, counters.held_requests, counters.worker_pid),
+    )
+
+
+# ---------------------------------------------------------------- pieces and chunks
+
+
+def _chunks(changes: Changes, limit: int) -> Iterator[pb.Changes]:
+    """At least one chunk, also for no changes: an update always has a last message."""
+    chunk, size = pb.Changes(), 0
+    for piece in _pieces(changes):
+        cost = piece.ByteSize()
+        if size and size + cost > limit:
+            yield chunk
+            chunk, size = pb.Changes(), 0
+        chunk.MergeFrom(piece)
+        size += cost
+    yield chunk
+
+
+def _pieces(changes: Changes) -> Iterator[pb.Changes]:
+    """The changes in the smallest parts that are sent together, removals first."""
+    for name in changes.removed_backends:
+        yield pb.Changes(removed_backends=[name])
+    for host, path in changes.removed_routes:
+        yield pb.Changes(removed_routes=[pb.RouteKey(host=host, path=path)])
+    for change in changes.backends:
+        for part in _backend_parts(change):
+            yield pb.Changes(backends=[part])
+    for route in changes.routes:
+        yield pb.Changes(routes=[_route_to(route)])
+
+
+def _backend_parts(change: BackendChange) -> Iterator[pb.Backend]:
+    """A backend, cut where it has many servers; settings and removals go with the first part."""
+    first = pb.Backend(name=change.name, removed_servers=change.removed_servers)
+    if change.settings is not None:
+        first.settings.CopyFrom(_settings_to(change.settings))
+    first.servers.extend(map(_server_to, change.servers[:_SERVERS]))
+    yield first
+    cuts = [*range(_SERVERS, len(change.servers), _SERVERS), len(change.servers)]
+    for start, end in pairwise(cuts):
+        yield pb.Backend(name=change.name, servers=map(_server_to, change.servers[start:end]))
+
+
+def _settings_to(settings: BackendSettings) -> pb.BackendSettings:
+    return pb.BackendSettings(services=settings.services, expected=settings.expected)
+
+
+def _server_to(server: Server) -> pb.Server:
+    return pb.Server(
+        task=server.task,
+        id=server.id,
+        address=server.address,
+        port=server.port,
+        weight=server.weight,
+        state=pb.ServerState.Name(server.state),
+        stop_in_milliseconds=server.stop_in,
+    )
+
+
+def _route_to(route: Route) -> pb.Route:
+    return pb.Route(host=route.host, path=route.path, backend=route.backend, strip_path=route.strip_path)
+
+
+def _backend_from(message: pb.Backend) -> BackendChange:
+    settings = message.settings
+    return BackendChange(
+        name=message.name,
+        settings=BackendSettings(tuple(settings.services), settings.expected)
+        if message.HasField("settings")
+        else None,
+        servers=tuple(_servers_from(message.servers)),
+        removed_servers=tuple(message.removed_servers),
+    )
+
+
+def _servers_from(rows: Iterable[pb.Server]) -> Iterator[Server]:
+    for row in rows:
+        try:
+            state = ServerState(row.state)
+        except ValueError as error:
+            raise ProtocolError(f"server {row.task} in unknown state {row.state}") from error
+        yield Server(row.task, row.id, row.address, row.port, row.weight, state, row.stop_in_milliseconds)
+
+
+def _check_whole(chunks: Sequence[pb.SyncResponse]) -> None:
+    if not chunks or not chunks[-1].last or any(chunk.last for chunk in chunks[:-1]):
+        raise ProtocolError("not one whole update: `last` is not on the last chunk alone")
+    if len({(chunk.kind, chunk.applies_to, chunk.results_in) for chunk in chunks}) != 1:
+        raise ProtocolError("chunks of different updates")
+    if chunks[0].kind not in (pb.UPDATE_KIND_COMPLETE, pb.UPDATE_KIND_INCREMENTAL):
+        raise ProtocolError(f"update of unknown kind {chunks[0].kind}")
