@@ -1,0 +1,163 @@
+"""Whatever happens in a Swarm, in whatever order: the incremental build equals a fresh one, and its deltas
+lead from each state to the next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l7 import delta as deltas
+from l7.build import Build
+from l7.config import Cluster, Settings
+from l7.model import Network, Node, NodeState, Service, ServiceSpec, Snapshot, Task, TaskState
+from l7.swarm.cache import Cache, Event, Kind, Remove, Touched, Upsert
+
+SETTINGS = Settings(
+    clusters={"": Cluster(), "east": Cluster("east", "east"), "fixed": Cluster("fixed", "f", ("n1",))}
+)
+NETWORKS = ("n0", "n1", "n2")
+NODES = ("h0", "h1")
+SERVICES = tuple("abcd")
+PREFIX = "com.docker.lb."
+
+label_values = st.fixed_dictionaries(
+    {PREFIX + "hosts": st.sampled_from(["x.example", "y.example", "x.example y.example", "*.example", "x;y", ""])},
+    optional={
+        PREFIX + "port": st.sampled_from(["80", "81", "abc"]),
+        PREFIX + "network": st.sampled_from([*NETWORKS, "n9"]),
+        PREFIX + "context_root": st.sampled_from(["/a", "/a/b", "/"]),
+        PREFIX + "context_root_rewrite": st.sampled_from(["true", "false"]),
+        PREFIX + "service_cluster": st.sampled_from(["", "east", "fixed", "nowhere"]),
+        PREFIX + "unheard_of": st.just("x"),
+    },
+)
+proxy_labels = st.sampled_from(["", "east"]).map(
+    lambda cluster: {"type": "com.docker.interlock.core.proxy", "com.docker.l7.cluster": cluster}
+)
+specs = st.builds(
+    ServiceSpec,
+    labels=st.one_of(label_values, label_values, st.just({}), proxy_labels).map(
+        lambda given: tuple(sorted(given.items()))
+    ),
+    networks=st.lists(st.sampled_from(NETWORKS), unique=True).map(tuple),
+    replicas=st.sampled_from([None, 0, 1]),
+)
+services = st.builds(
+    lambda name, **rest: Service(id=f"s{name}", name=name, version=1, **rest),
+    st.sampled_from(SERVICES),
+    created=st.integers(1, 3),
+    spec=specs,
+    previous=st.none() | specs,
+)
+tasks = st.builds(
+    Task,
+    id=st.sampled_from([f"t{number}" for number in range(12)]),
+    version=st.just(1),
+    service=st.sampled_from([f"s{name}" for name in SERVICES]),
+    node=st.sampled_from(NODES),
+    slot=st.just(1),
+    state=st.sampled_from(
+        [TaskState.NEW, TaskState.ASSIGNED, TaskState.RUNNING, TaskState.RUNNING, TaskState.FAILED]
+    ),
+    desired=st.sampled_from([TaskState.READY, TaskState.RUNNING, TaskState.RUNNING, TaskState.SHUTDOWN]),
+    created=st.integers(1, 3),
+    addresses=st.lists(
+        st.tuples(st.sampled_from(NETWORKS), st.sampled_from(["10.0.0.1", "10.0.0.2"])),
+        unique_by=lambda pair: pair[0],
+    ).map(tuple),
+)
+nodes = st.builds(Node, st.sampled_from(NODES), st.just(1), st.just("host"), st.sampled_from(NodeState))
+networks = st.builds(
+    lambda id_, name, ingress: Network(id_, 1, name or id_, ingress),
+    st.sampled_from(NETWORKS),
+    st.sampled_from(["", "", "n1"]),
+    st.sampled_from([False, False, True]),
+)
+upserts = st.one_of(services, services, tasks, tasks, tasks, nodes, networks).map(Upsert)
+removals = st.one_of(
+    st.builds(Remove, st.just(Kind.SERVICE), st.sampled_from([f"s{name}" for name in SERVICES])),
+    st.builds(Remove, st.just(Kind.TASK), st.sampled_from([f"t{number}" for number in range(12)])),
+    st.builds(Remove, st.just(Kind.NODE), st.sampled_from(NODES)),
+    st.builds(Remove, st.just(Kind.NETWORK), st.sampled_from(NETWORKS)),
+)
+events = st.one_of(upserts, upserts, upserts, removals)
+PROXY = ServiceSpec((("com.docker.l7.cluster", ""), ("type", "com.docker.interlock.core.proxy")), ("n0", "n1"))
+START: list[Event] = [
+    Upsert(Service("sp", 1, "p", 1, PROXY)),
+    *(Upsert(Network(name, 1, name)) for name in NETWORKS),
+    *(Upsert(Node(name, 1, "host", NodeState.READY)) for name in NODES),
+]
+batches = st.lists(st.lists(events, min_size=1, max_size=4), max_size=25)
+
+
+def newer(event: Event, version: int) -> Event:
+    return Upsert(replace(event.object, version=version)) if isinstance(event, Upsert) else event
+
+
+def fresh(cache: Cache) -> Build:
+    build = Build(SETTINGS)
+    build.update(cache, Touched(all=True))
+    return build
+
+
+def outcome(build: Build) -> tuple[list[Snapshot], object]:
+    return [build.snapshot(cluster) for cluster in build.clusters], build.problems()
+
+
+def check_sound(snapshot: Snapshot) -> None:
+    assert {route.backend for route in snapshot.routes.values()} == set(snapshot.backends)
+    for name, backend in snapshot.backends.items():
+        assert backend.name == name
+        assert len({server.id for server in backend.servers.values()}) == len(backend.servers)
+        assert all(server.task == task and 1 <= server.id < 1 << 20 for task, server in backend.servers.items())
+
+
+@given(batches)
+def test_incremental_build_equals_a_fresh_one_and_its_deltas_lead_there(sequence: list[list[Event]]) -> None:
+    cache, build = Cache(), Build(SETTINGS)
+    held = {cluster: build.snapshot(cluster) for cluster in build.clusters}
+    for number, batch in enumerate([START, *sequence]):
+        touched = Touched()
+        for event in batch:
+            touched |= cache.apply(newer(event, number + 1))
+        for cluster, delta in build.update(cache, touched, number).items():
+            assert delta.changes
+            assert delta.observed == number
+            assert (delta.applies_to, delta.results_in) == (
+                held[cluster].revision,
+                build.snapshot(cluster).revision,
+            )
+            held[cluster] = deltas.apply(held[cluster], delta)
+        for cluster in build.clusters:
+            assert held[cluster] == build.snapshot(cluster)
+            check_sound(held[cluster])
+        assert outcome(build) == outcome(fresh(cache))
+
+
+@given(batches, st.randoms(use_true_random=False))
+def test_the_order_of_arrival_does_not_show(sequence: list[list[Event]], random: object) -> None:
+    cache = Cache()
+    for number, batch in enumerate([START, *sequence]):
+        for event in batch:
+            cache.apply(newer(event, number + 1))
+    objects = [*cache.services.values(), *cache.tasks.values(), *cache.nodes.values(), *cache.networks.values()]
+    random.shuffle(objects)  # type: ignore[attr-defined]
+    other, build = Cache(), Build(SETTINGS)
+    for each in objects:
+        build.update(other, other.apply(Upsert(each)))
+    assert outcome(build) == outcome(fresh(cache))
+
+
+@given(batches, batches)
+def test_the_same_revision_is_the_same_content(one: list[list[Event]], two: list[list[Event]]) -> None:
+    snapshots = []
+    for sequence in (one, two):
+        cache = Cache()
+        for number, batch in enumerate([START, *sequence]):
+            for event in batch:
+                cache.apply(newer(event, number + 1))
+        snapshots.append(fresh(cache).snapshot(""))
+    first, second = snapshots
+    assert (first.revision == second.revision) == (first == second)
