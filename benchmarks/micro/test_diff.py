@@ -19,13 +19,9 @@ Rows = dict[str, tuple[Any, ...]]
 def servers(size: int, changed: int) -> tuple[Rows, Rows]:
     """Two states of `size` servers, `changed` of which have another weight. Keys and values are not shared."""
 
-    def state(weight_of_changed: int) -> Rows:
+    def state(weight: int) -> Rows:
         return {
-            f"backend{n % 100}/task{n}": (
-                f"10.0.{n >> 8 & 255}.{n & 255}",
-                8000,
-                weight_of_changed if n < changed else 64,
-            )
+            f"backend{n % 100}/task{n}": (f"10.0.{n >> 8}.{n & 255}", 8000, weight if n < changed else 64)
             for n in range(size)
         }
 

@@ -1,0 +1,142 @@
+"""Readers of dumps, on text that HAProxy wrote."""
+
+from __future__ import annotations
+
+import pytest
+
+from haproxy.model import Admin, ServerRow
+from haproxy.runtime import dumps
+from haproxy.runtime.dumps import Process, StatKind
+from l7.kit.errors import ProtocolError
+
+STATE_HEADER = (
+    "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+    "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state "
+    "srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port "
+    "srv_check_addr srv_agent_addr srv_agent_port\n"
+)
+
+
+def test_servers_state() -> None:
+    text = STATE_HEADER + (
+        "3 b1 1 s0 127.0.0.2 2 0 1 1 176 1 0 2 0 0 0 0 - 8 - 0 0 - - 0\n"
+        "3 b1 2 v6 ::1 0 1 5 1 0 1 0 0 14 0 0 0 - 81 - 0 0 - - 0\n"
+        "4 b2 7 w 10.0.0.7 1 8 64 64 0 1 0 0 6 0 0 0 - 80 - 0 0 - - 0\n"
+    )
+    first, second, third = dumps.parse_servers_state(text)
+    assert first == ServerRow("b1", "s0", 1, "127.0.0.2", 8, 1, Admin(0), up=True, check_enabled=False)
+    assert first.usable
+    assert second == ServerRow("b1", "v6", 2, "::1", 81, 5, Admin.FORCED_MAINT, up=False, check_enabled=True)
+    assert (third.backend, third.admin, third.up, third.enabled) == ("b2", Admin.FORCED_DRAIN, True, False)
+
+
+def test_servers_state_finds_columns_by_name() -> None:
+    text = (
+        "1\n# srv_name new be_name srv_port srv_addr srv_id srv_uweight srv_check_state srv_admin_state "
+        "srv_op_state\ns ? b 80 10.0.0.1 4 9 0 0 2\n"
+    )
+    assert dumps.parse_servers_state(text) == (
+        ServerRow("b", "s", 4, "10.0.0.1", 80, 9, Admin(0), up=True, check_enabled=False),
+    )
+
+
+def test_a_backend_without_servers() -> None:
+    assert dumps.parse_servers_state(STATE_HEADER + "\n") == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2\n# be_id\n",
+        "1\n",
+        "1\nbe_id be_name\n",
+        STATE_HEADER + "3 b1 1 s0 127.0.0.2 2 0 1\n",
+        STATE_HEADER + "3 b1 x s0 127.0.0.2 2 0 1 1 176 1 0 2 0 0 0 0 - 8 - 0 0 - - 0\n",
+        STATE_HEADER + "3 b1 1 s0 127.0.0.2 9 0 1 1 176 1 0 2 0 0 0 0 - 8 - 0 0 - - 0\n",
+    ],
+)
+def test_servers_state_refuses_garbage(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        dumps.parse_servers_state(text)
+
+
+def test_backends() -> None:
+    assert dumps.parse_backends("# name\nb1\nb2\n\n") == ("b1", "b2")
+    assert dumps.parse_backends("# name\n") == ()
+    with pytest.raises(ProtocolError):
+        dumps.parse_backends("b1\nb2\n")
+
+
+def test_map_rows_with_copies_and_blanks_in_the_value() -> None:
+    text = "0x5652abba8250 q r\n0x7fa0b3673f60 q2 r2 with;\\space \n0x5652abba8330 q r\n\n"
+    assert dumps.parse_map(text) == (("q", "r"), ("q2", "r2 with;\\space "), ("q", "r"))
+    assert dumps.parse_map("\n") == ()
+    with pytest.raises(ProtocolError):
+        dumps.parse_map("hello\n")
+
+
+def test_map_match() -> None:
+    found = (
+        'type=beg, case=sensitive, found=yes, idx=tree, key="a b;/\\x", value="say "v" ;w", type="str"\n'
+    )
+    assert dumps.parse_map_match(found) == ("a b;/\\x", 'say "v" ;w')
+    assert dumps.parse_map_match("type=beg, case=sensitive, found=no\n") is None
+    with pytest.raises(ProtocolError):
+        dumps.parse_map_match("type=beg\n")
+
+
+def test_new_version() -> None:
+    assert dumps.parse_new_version("New version created: 12\n") == 12
+    with pytest.raises(ProtocolError):
+        dumps.parse_new_version("\n")
+
+
+def test_info() -> None:
+    text = "Name: HAProxy\nVersion: 2.6.12-1+deb12u4\nPid: 6763\nUptime: 0d 0h00m05s\nUptime_sec: 5\nStopping: 1\n"
+    info = dumps.parse_info(text)
+    assert (info.version, info.pid, info.uptime, info.stopping) == ((2, 6, 12), 6763, 5, True)
+    assert info.fields["Name"] == "HAProxy"
+    with pytest.raises(ProtocolError):
+        dumps.parse_info("Name: HAProxy\nVersion: 2.6.12\nPid: many\nUptime_sec: 5\nStopping: 0\n")
+
+
+def test_stat_with_quoted_text_and_new_columns() -> None:
+    text = (
+        "# pxname,svname,qcur,scur,stot,wretr,wredis,status,type,check_status,last_chk,extra,\n"
+        "f,FRONTEND,,3,9,,,OPEN,0,,,1,\n"
+        'b,s,1,2,8,4,5,DOWN 1/2,2,L7STS,"HTTP status 503, ""busy""",1,\n'
+        "b,sock,0,0,0,,,OPEN,3,,,1,\n"
+        "b,BACKEND,6,7,8,9,10,UP,1,,,1,\n\n"
+    )
+    frontend, server, backend = dumps.parse_stat(text)
+    assert (frontend.kind, frontend.server, frontend.sessions) == (StatKind.FRONTENDS, "", 3)
+    assert (server.backend, server.server, server.queued, server.sessions) == ("b", "s", 1, 2)
+    assert (server.retries, server.redispatches, server.status) == (4, 5, "DOWN 1/2")
+    assert (server.check_status, server.last_check) == ("L7STS", 'HTTP status 503, "busy"')
+    assert (backend.kind, backend.queued, backend.sessions_total) == (StatKind.BACKENDS, 6, 8)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "pxname,svname\n", "# pxname,svname,type\nb\n", "# pxname,svname,type\nb,s,2\n", '# type\n"2"x\n']
+)
+def test_stat_refuses_garbage(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        dumps.parse_stat(text)
+
+
+def test_processes() -> None:
+    text = (
+        "#<PID>          <type>          <reloads>       <uptime>        <version>      \n"
+        "6760            master          1 [failed: 0]   0d00h03m00s     2.6.12-1+deb12u4\n"
+        "# workers\n9513            worker          0               0d00h00m01s     2.6.12-1+deb12u4\n"
+        "# old workers\n6763            worker          1               0d00h03m00s     2.6.12-1+deb12u4\n"
+        "# programs\n\n"
+    )
+    assert dumps.parse_processes(text) == (
+        Process(6760, "master", 1, old=False),
+        Process(9513, "worker", 0, old=False),
+        Process(6763, "worker", 1, old=True),
+    )
+    with pytest.raises(ProtocolError):
+        dumps.parse_processes("#<PID>\nhello\n")
