@@ -86,7 +86,8 @@ class Admin(IntFlag):
     RESOLUTION_MAINT = 0x20
     HOSTNAME_CHANGED = 0x40
 
-    MAINT = FORCED_MAINT | INHERITED_MAINT | CONFIG_MAINT | RESOLUTION_MAINT
+    MAINT = FORCED_MAINT | INHERITED_MAINT | RESOLUTION_MAINT
+    """Without CONFIG_MAINT: that bit only remembers `disabled` in the configuration, and stays when enabled."""
     DRAIN = FORCED_DRAIN | INHERITED_DRAIN
 
 

@@ -1,0 +1,195 @@
+"""`l7 haproxy …`: the commands of the extension. Every option is also an environment variable, L7_HAPROXY_…"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+import click
+
+from haproxy.capabilities import capabilities
+from haproxy.process import fitting_connections, version_of
+from haproxy.render import render_static
+from haproxy.settings import Settings
+from haproxy.sidecar import Options, Sidecar
+from haproxy.supervise import Supervisor
+from l7 import __version__
+from l7.kit import http, logs, tasks
+from l7.kit.errors import ConfigError, L7Error
+from l7.kit.metrics import Metrics
+from l7.kit.tls import TlsFiles
+
+F = TypeVar("F", bound=Callable[..., Any])
+PREFIX = "L7_HAPROXY"
+log = logs.get("haproxy")
+
+SETTINGS_HELP = {
+    "run_dir": "Directory for HAProxy's configuration, maps and sockets; tmpfs is best.",
+    "max_connections": "Connections that HAProxy takes at once (global maxconn).",
+    "threads": "Threads of HAProxy; 0: one per core.",
+    "spare_backends": "Before HAProxy 3.4: backends kept in reserve; a new service takes one, live.",
+    "connect_timeout": "Milliseconds to connect to a task; also the pace at which a held request tries again.",
+    "client_timeout": "Milliseconds of silence of a client.",
+    "server_timeout": "Milliseconds that a task may take to answer.",
+    "tunnel_timeout": "Milliseconds of silence on a WebSocket.",
+    "keep_alive_timeout": "Milliseconds that an idle client connection is kept.",
+    "hold_timeout": "Milliseconds that a request may wait for a task to come.",
+    "hold_deadline": "Milliseconds without any task after which requests are refused at once.",
+    "held_requests": "Requests per backend that may wait; more are refused at once.",
+    "check_interval": "Milliseconds between HAProxy's checks of a task.",
+    "check_fall": "Failed checks that take a task out.",
+    "drain_timeout": "Milliseconds that connections of a task that left may last.",
+}
+
+
+def settings_options(command: F) -> F:
+    """One option per number in Settings, with its default."""
+    defaults = Settings()
+    for field in reversed(fields(Settings)):
+        name, default = field.name, getattr(defaults, field.name)
+        if name not in SETTINGS_HELP:
+            continue
+        flag = "--" + name.replace("_", "-")
+        command = click.option(
+            flag, name, type=type(default), default=default, show_default=True, show_envvar=True,
+            help=SETTINGS_HELP[name], envvar=f"{PREFIX}_{name.upper()}",
+        )(command)  # fmt: skip
+    command = click.option(
+        "--hide-info-headers", is_flag=True, envvar=f"{PREFIX}_HIDE_INFO_HEADERS", show_envvar=True,
+        help="Do not tell clients which proxy and task answered.",
+    )(command)  # fmt: skip
+    return click.option(
+        "--bind", multiple=True, default=(":80",), show_default=True, envvar=f"{PREFIX}_BIND", show_envvar=True,
+        help="Address of the HTTP listener; may be repeated.",
+    )(command)  # fmt: skip
+
+
+def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
+    """A click option whose environment variable follows from its name."""
+    variable = f"{PREFIX}_{flag.removeprefix('--').upper().replace('-', '_')}"
+    more.setdefault("show_default", True)
+    return click.option(flag, envvar=variable, show_envvar=True, help=help, **more)
+
+
+def sidecar_options(command: F) -> F:
+    """Everything that `sidecar` and `run` are told."""
+    for decorator in reversed(
+        (
+            option("--core", "Address of core's gRPC API.", default="core:8443"),
+            option("--cluster", 'Service cluster, "" is the default one.', default=""),
+            option("--instance", "Name of this proxy.", default="", show_default="the host name"),
+            option("--binary", "HAProxy, 2.6 or newer.", default="haproxy"),
+            option("--attach", "URL of the Runtime API of an HAProxy that someone else runs, such as "
+                   "haproxy+unix://%2Frun%2Fhaproxy.sock/.", default="", show_default=False),
+            option("--tls-ca", "CA certificate, PEM.", default="", show_default=False),
+            option("--tls-identity", "Certificate and key of this cluster's proxies, PEM.", default="",
+                   show_default=False),
+            option("--stop-grace", "Seconds that connections may take to finish after SIGTERM.", default=30.0),
+            option("--admin", "Address of /healthz, /readyz and /metrics.", default="127.0.0.1:9101"),
+            option("--log-level", "Least severe level that is logged.", default="info",
+                   type=click.Choice(logs.LEVELS)),
+        )
+    ):  # fmt: skip
+        command = decorator(command)
+    return settings_options(command)
+
+
+@click.group()
+def haproxy() -> None:
+    """The HAProxy extension: the sidecar beside each proxy.
+
+    \b
+    In a proxy task:            l7 haproxy run --core tasks.l7_core:8443 --tls-ca … --tls-identity …
+    Beside your own HAProxy:    l7 haproxy render --static > l7.cfg      (include it, start HAProxy)
+                                l7 haproxy sidecar --attach haproxy+unix://%2Frun%2Fl7%2Fcli.sock/ …
+    """
+
+
+@haproxy.command()
+@sidecar_options
+def sidecar(**given: Any) -> None:
+    """Follow core and drive HAProxy, until SIGTERM.
+
+    Starts HAProxy, or adopts the one that an earlier sidecar left running, or drives a foreign one (--attach).
+    """
+    logs.configure(given["log_level"])
+    try:
+        asyncio.run(serve(given))
+    except L7Error as error:
+        raise click.ClickException(str(error)) from error
+
+
+@haproxy.command()
+@sidecar_options
+def run(**given: Any) -> None:
+    """What a proxy task runs: `l7 haproxy sidecar` with a small parent that restarts it.
+
+    Killing the sidecar touches no traffic. Options are those of `sidecar`.
+    """
+    logs.configure(given["log_level"])
+    arguments = sys.argv[:]
+    arguments[len(arguments) - 1 - arguments[::-1].index("run")] = "sidecar"
+    sys.exit(Supervisor(arguments).run())
+
+
+@haproxy.command()
+@click.option("--static", is_flag=True, required=True, help="The part that a foreign HAProxy must include.")
+@click.option("--binary", default="haproxy", show_default=True, help="HAProxy whose version it is for.")
+@settings_options
+def render(static: bool, binary: str, **given: Any) -> None:
+    """Print configuration for an HAProxy that someone else runs."""
+    del static
+    try:
+        click.echo(render_static(settings_from(given), capabilities(version_of(binary))))
+    except L7Error as error:
+        raise click.ClickException(str(error)) from error
+
+
+def settings_from(given: dict[str, Any]) -> Settings:
+    """Settings out of the options of a command."""
+    known = {field.name for field in fields(Settings)}
+    settings = Settings(**{name: value for name, value in given.items() if name in known})
+    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    fitting = fitting_connections(settings.max_connections, descriptors)
+    if fitting < settings.max_connections:
+        log.warning("fewer connections than asked for", wanted=settings.max_connections, fitting=fitting,
+                    remedy="raise the limit of open files (ulimit -n)")  # fmt: skip
+    return replace(settings, max_connections=fitting)
+
+
+def options_from(given: dict[str, Any]) -> Options:
+    """Options of the sidecar out of those of a command. Raises ConfigError when TLS is half given."""
+    ca, identity = given["tls_ca"], given["tls_identity"]
+    if bool(ca) != bool(identity):
+        raise ConfigError("--tls-ca, --tls-identity", "give both or none")
+    return Options(
+        core=given["core"],
+        instance=given["instance"] or os.environ.get("L7_TASK_ID", "") or socket.gethostname(),
+        cluster=given["cluster"],
+        binary=given["binary"],
+        tls=TlsFiles(ca, identity) if ca else None,
+        attach=given["attach"],
+        stop_grace=given["stop_grace"],
+    )
+
+
+async def serve(given: dict[str, Any]) -> None:
+    """The sidecar with its admin server."""
+    metrics = Metrics("sidecar", __version__)
+    sidecar = Sidecar(options_from(given), settings_from(given), metrics, __version__)
+    stop = asyncio.Event()
+    admin = http.Admin(metrics, sidecar.not_ready, sidecar.status)
+    async with tasks.signals(stop):
+        await tasks.run(
+            [
+                tasks.Part("admin", lambda stop: http.serve(admin, given["admin"], "", stop)),
+                tasks.Part("sidecar", sidecar.run, grace=given["stop_grace"] + 10),
+            ],
+            stop,
+        )

@@ -1,0 +1,37 @@
+"""What HAProxy's own checks say about the servers, as changes worth telling core. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from haproxy.model import HOLD, ServerRow
+from l7.v1 import sync_pb2 as pb
+
+Verdicts = dict[tuple[str, str], pb.HealthStatus]
+"""(logical backend, task id) -> verdict."""
+
+
+def verdict(row: ServerRow) -> pb.HealthStatus:
+    if not row.enabled:
+        return pb.HEALTH_STATUS_MAINTENANCE
+    return pb.HEALTH_STATUS_UP if row.up else pb.HEALTH_STATUS_DOWN
+
+
+def verdicts(placement: Mapping[str, str], servers: Mapping[str, Mapping[str, ServerRow]]) -> Verdicts:
+    """Of all tasks; where a task has two generations, the better one counts (UP is the smallest)."""
+    found: Verdicts = {}
+    for logical, physical in placement.items():
+        for name, row in servers.get(physical, {}).items():
+            if name != HOLD:
+                key = (logical, name.partition(".")[0])
+                found[key] = min(found.get(key, pb.HEALTH_STATUS_GONE), verdict(row))
+    return found
+
+
+def changed(before: Verdicts, now: Verdicts) -> list[pb.ServerHealth]:
+    """Verdicts that differ, and GONE for those that are no more."""
+    different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    return [
+        pb.ServerHealth(backend=key[0], task=key[1], status=now.get(key, pb.HEALTH_STATUS_GONE))
+        for key in different
+    ]

@@ -1,0 +1,329 @@
+"""The sidecar: one HAProxy, one stream to core, one reconciler between them.
+
+The proxy outlives whatever fails around it: without core the last good state serves on; a sidecar that comes back
+adopts the HAProxy that runs; an HAProxy that ends is started again with the whole current state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from haproxy import health, policy, render, state
+from haproxy.apply import RuntimeThread
+from haproxy.attach import require_static
+from haproxy.capabilities import Capabilities, capabilities, dotted
+from haproxy.mirror import Mirror
+from haproxy.observe import Observation
+from haproxy.process import POLL, START_TIMEOUT, Process, version_of
+from haproxy.reconcile import AuditKind, PoolExhausted, Reconciler
+from haproxy.runtime.client import Master, Runtime, master_url, unix_url
+from haproxy.runtime.dumps import StatKind
+from haproxy.settings import Settings
+from haproxy.stream import Stream
+from l7.kit import logs
+from l7.kit.errors import Incompatible, L7Error, ProtocolError, Rejected, Unavailable
+from l7.kit.metrics import Metrics
+from l7.kit.tls import TlsFiles
+from l7.v1 import sync_pb2 as pb
+
+log = logs.get("sidecar")
+
+SERVERS_INTERVAL = 1.0
+WHOLE_INTERVAL = 30.0
+AUDIT_SHARE = 20
+"""An audit may take at most 1/20 of the time: a slow one is made less often."""
+
+RESTART_PAUSE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the sidecar is told. `attach`: URL of the Runtime API of an HAProxy that someone else runs."""
+
+    core: str
+    instance: str
+    cluster: str = ""
+    binary: str = "haproxy"
+    tls: TlsFiles | None = None
+    attach: str = ""
+    stop_grace: float = 30.0
+
+
+class Sidecar:
+    """All parts of the sidecar. `run` is its life; `ready` is set at the first confirmed revision."""
+
+    def __init__(self, options: Options, settings: Settings, metrics: Metrics, version: str) -> None:
+        self.options = options
+        self.settings = settings
+        self.metrics = metrics
+        self.mirror = Mirror()
+        self.ready = asyncio.Event()
+        self.revision = ""
+        self.reloads = 0
+        self.drift = 0
+        self._version = version
+        self._synced = asyncio.Event()
+        self._verdicts: health.Verdicts = {}
+        self._reported = pb.Counters()
+        self._observed_at = 0
+        url = options.attach or unix_url(settings.socket)
+        self._thread = RuntimeThread(Runtime(url, on_command=self._count))
+        self.process = Process(settings, options.binary)
+        self.capabilities = self._capabilities()
+        self.reconciler = Reconciler(settings, self.capabilities, self.mirror, self)
+        self.stream = Stream(options.core, options.tls, self._hello, self._update)
+
+    # -------------------------------------------------------------- life
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; then HAProxy finishes what it has, for up to `stop_grace` seconds."""
+        Path(self.settings.run_dir).mkdir(parents=True, exist_ok=True)
+        if state.load(self._state_file, self.mirror):
+            self._synced.set()
+            log.info("state found", revision=self.mirror.revision)
+        following = asyncio.create_task(self.stream.run(stop))
+        serving = asyncio.create_task(self._serve())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((following, serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done() and not self.options.attach:
+                await _cancel(serving)
+                self._thread.runtime.close()  # a connection of ours would keep the worker from ending
+                await self.process.stop(self.options.stop_grace)
+        finally:
+            await _cancel(stopping, following, serving)
+            self.reconciler.close()
+            self._thread.close()
+
+    async def _serve(self) -> None:
+        """HAProxy up, converged, and watched, again and again."""
+        while True:
+            try:
+                await self._ensure_haproxy()
+                await self._session()
+            except PoolExhausted:
+                await self._grow()
+            except (Unavailable, Rejected, ProtocolError, TimeoutError) as error:
+                log.warning("haproxy lost", error=str(error))
+                await asyncio.sleep(RESTART_PAUSE)
+
+    async def _session(self) -> None:
+        """Drive one HAProxy process until it is gone. Raises what ended it."""
+        self._thread.runtime.reopen()
+        await self.reconciler.start(self._thread)
+        parts: list[Coroutine[Any, Any, None]] = [self.reconciler.run(self._thread), self._audits()]
+        if not self.options.attach:
+            parts.append(self._ended())
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await _cancel(*tasks)
+
+    async def _ended(self) -> None:
+        await self.process.ended()
+        await self.process.buried(self._thread.runtime.pid or 0)
+        raise Unavailable("the haproxy process has ended")
+
+    async def _audits(self) -> None:
+        last_whole = time.monotonic()
+        while True:
+            await asyncio.sleep(max(SERVERS_INTERVAL, AUDIT_SHARE * self.reconciler.audit_seconds))
+            whole = time.monotonic() - last_whole > WHOLE_INTERVAL
+            if whole:
+                last_whole = time.monotonic()
+            self.reconciler.audit(AuditKind.WHOLE if whole else AuditKind.SERVERS)
+            await self._measure_held()
+
+    # -------------------------------------------------------------- haproxy
+
+    def _capabilities(self) -> Capabilities:
+        if self.options.attach:
+            return self._thread.runtime.capabilities()
+        return capabilities(version_of(self.options.binary))
+
+    async def _ensure_haproxy(self) -> None:
+        if self.options.attach:
+            missing = await self._thread.call(require_static, self._thread.runtime, self.settings)
+            if missing:
+                raise Incompatible("the attached HAProxy lacks: " + "; ".join(missing))
+            return
+        if self.process.alive() or self.process.adopt():
+            return
+        await self._synced.wait()
+        self._write_files()
+        await self.process.start()
+
+    def _write_files(self) -> None:
+        """The complete current state, as HAProxy will load it."""
+        desired = self.mirror.desired
+        placement = policy.place(self.settings, self.capabilities, desired.backends, self.reconciler.seen.placement)
+        if len(placement) < len(desired.backends):
+            self._widen(len(desired.backends))
+            placement = policy.place(self.settings, self.capabilities, desired.backends, placement)
+        ready = {name for names in self.reconciler.accepting.values() for name in names}
+        files = render.render_files(self.settings, self.capabilities, desired, placement, ready)
+        for name, content in files.items():
+            state.write(Path(self.settings.file(name)), content.encode())
+
+    def _widen(self, needed: int) -> None:
+        """More spare backends, by half again what is needed."""
+        wanted = max(needed + needed // 2, self.settings.spare_backends * 2)
+        self.settings = replace(self.settings, spare_backends=wanted)
+        self.process.settings = self.reconciler.settings = self.settings
+
+    async def _grow(self) -> None:
+        """No spare backend is left (before 3.4): the one case in which a new service costs a reload."""
+        if self.options.attach:
+            raise Incompatible("the attached HAProxy has too few spare backends: raise `spare_backends`")
+        self._widen(len(self.mirror.backends))
+        await self.reload("spare-pool")
+
+    async def reload(self, reason: str) -> None:
+        """Write everything anew and let the master replace its worker."""
+        self._write_files()
+        await self.process.check()
+        self.reloads += 1
+        self.metrics.reloads.labels(reason).inc()
+        log.warning("reload", reason=reason, spare_backends=self.settings.spare_backends)
+        old = self._thread.runtime.pid
+        await self._thread.call(Master(master_url(self.settings.master_socket)).reload)
+        await self._replaced(old)
+
+    async def _replaced(self, old: int | None) -> None:
+        """Wait until the socket leads to the new worker; before 3.0 the master says nothing."""
+        runtime = self._thread.runtime
+        async with asyncio.timeout(START_TIMEOUT):
+            while True:
+                runtime.reopen()
+                info = await self._thread.call(runtime.info)
+                if info.pid != old and not info.stopping:
+                    return
+                await asyncio.sleep(POLL)
+
+    # -------------------------------------------------------------- seen from outside
+
+    def not_ready(self) -> str:
+        """Why the proxy cannot be used yet; "" when it can."""
+        return "" if self.ready.is_set() else "no complete state of the cluster has been applied yet"
+
+    def status(self) -> dict[str, Any]:
+        """For /status."""
+        return {
+            "cluster": self.options.cluster,
+            "instance": self.options.instance,
+            "revision": self.revision,
+            "wanted": self.mirror.revision,
+            "core": {"address": self.options.core, "connected": self.stream.connected},
+            "haproxy": {
+                "version": dotted(self.capabilities.version),
+                "worker_pid": self._thread.runtime.pid,
+                "reloads": self.reloads,
+            },
+            "routes": len(self.mirror.routes),
+            "backends": len(self.mirror.backends),
+            "drift": self.drift,
+        }
+
+    # -------------------------------------------------------------- the stream
+
+    def _hello(self) -> pb.Hello:
+        return pb.Hello(
+            cluster=self.options.cluster,
+            instance=self.options.instance,
+            software=self._version,
+            proxy=f"haproxy/{dotted(self.capabilities.version)}",
+            revision=self.mirror.revision,
+        )
+
+    def _update(self, response: pb.SyncResponse) -> None:
+        touched = self.mirror.apply(response)
+        if touched is None:
+            return
+        self._observed_at = response.observed_unix_nano
+        log.info(
+            "update", revision=self.mirror.revision, backends=len(touched.backends), hosts=len(touched.hosts),
+            kind=pb.UpdateKind.Name(response.kind),
+        )  # fmt: skip
+        self.reconciler.update(touched)
+        self._synced.set()
+
+    # -------------------------------------------------------------- how it went (reconcile.Listener)
+
+    def acknowledged(self, revision: str, seconds: float) -> None:
+        self.revision = revision
+        self.ready.set()
+        state.save(self._state_file, self.mirror.desired)
+        self.metrics.ready.set(1)
+        self.metrics.set_revision(self.options.cluster, revision)
+        self.metrics.routes.labels(self.options.cluster).set(len(self.mirror.routes))
+        self.metrics.convergence.labels("apply").observe(seconds)
+        if self._observed_at:
+            age = (time.time_ns() - self._observed_at) / 1e9
+            self.metrics.convergence.labels("all").observe(max(0.0, age))
+        log.info("applied", revision=revision, seconds=round(seconds, 6))
+        micros = int(seconds * 1e6)
+        self.stream.send(pb.SyncRequest(ack=pb.Ack(revision=revision, apply_microseconds=micros)))
+
+    def refused(self, revision: str, reason: str) -> None:
+        self.stream.send(pb.SyncRequest(nack=pb.Nack(revision=revision, reason=reason)))
+
+    def drained(self, seconds: float) -> None:
+        self.metrics.drain.observe(seconds)
+
+    def drifted(self, differences: int) -> None:
+        self.drift += differences
+        self.metrics.drift.inc(differences)
+
+    def observed(self, seen: Observation) -> None:
+        now = health.verdicts(seen.placement, seen.servers)
+        changed = health.changed(self._verdicts, now) if self.stream.connected else []
+        counters = pb.Counters(
+            reloads=self.reloads, drift=self.drift, held_requests=self._reported.held_requests,
+            worker_pid=self._thread.runtime.pid or 0,
+        )  # fmt: skip
+        self._count_servers(now)
+        if self.stream.connected and (changed or counters != self._reported):
+            self._verdicts, self._reported = now, counters
+            self.stream.send(pb.SyncRequest(health=pb.Health(servers=changed, counters=counters)))
+
+    def _count_servers(self, verdicts: health.Verdicts) -> None:
+        names = {pb.HEALTH_STATUS_UP: "up", pb.HEALTH_STATUS_DOWN: "down", pb.HEALTH_STATUS_MAINTENANCE: "maint"}
+        counts = dict.fromkeys(names.values(), 0)
+        for verdict in verdicts.values():
+            counts[names[verdict]] += 1
+        self.metrics.set_servers(self.options.cluster, counts)
+
+    async def _measure_held(self) -> None:
+        """Requests of backends without a usable server that no server has: they wait for a successor."""
+        held = 0
+        for name in self.reconciler.unusable & self.reconciler.seen.placement.keys():
+            physical = self.reconciler.seen.placement[name]
+            rows = await self._thread.call(self._thread.runtime.stat, physical)
+            whole = sum(row.sessions for row in rows if row.kind is StatKind.BACKENDS)
+            held += max(0, whole - sum(row.sessions for row in rows if row.kind is StatKind.SERVERS))
+        self.metrics.held.set(held)
+        self._reported.held_requests = held
+
+    def _count(self, verb: str, result: str, seconds: float) -> None:
+        del seconds
+        self.metrics.commands.labels(verb, result).inc()
+
+    @property
+    def _state_file(self) -> Path:
+        return Path(self.settings.file("desired.pb"))
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError | L7Error):
+            raise result

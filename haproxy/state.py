@@ -1,0 +1,44 @@
+"""The last good state on tmpfs: what a restarted sidecar starts from when core is away."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from haproxy.mirror import Mirror
+from haproxy.model import Desired
+from haproxy.wire import changes_from
+from l7.kit import logs
+from l7.v1 import sync_pb2 as pb
+
+log = logs.get("state")
+
+
+def save(path: Path, desired: Desired) -> None:
+    """Replace the file at once or not at all. It holds addresses, no secrets; mode 0600 all the same."""
+    message = pb.SyncResponse(results_in=desired.revision, last=True, changes=changes_from(desired))
+    write(path, message.SerializeToString(deterministic=True))
+
+
+def load(path: Path, mirror: Mirror) -> bool:
+    """Fill `mirror` from the file. False when there is none, or none that can be read."""
+    try:
+        message = pb.SyncResponse.FromString(path.read_bytes())
+    except FileNotFoundError:
+        return False
+    except DecodeError as error:
+        log.warning("kept state unreadable", path=str(path), error=str(error))
+        return False
+    mirror.load(message.results_in, message.changes)
+    return True
+
+
+def write(path: Path, data: bytes) -> None:
+    """Atomically: readers see the old content or the new."""
+    draft = path.with_name(path.name + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    draft.replace(path)

@@ -1,0 +1,89 @@
+"""The sidecar's end of the Sync stream: keeps it open, hands updates in, sends acknowledgements out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from random import Random
+
+import grpc
+import grpc.aio
+
+from haproxy.mirror import BrokenChain
+from l7.kit import logs
+from l7.kit.backoff import Backoff
+from l7.kit.channel import open_channel
+from l7.kit.tls import TlsFiles
+from l7.v1 import sync_pb2 as pb
+from l7.v1 import sync_pb2_grpc
+
+log = logs.get("stream")
+
+BACKOFF = Backoff(first=0.1, limit=5.0)
+HEALTHY = 5.0
+"""Seconds after which a stream counts as good: its end is then retried quickly again."""
+
+
+class Stream:
+    """`hello` says who we are and what we hold; `update` takes a chunk and may raise BrokenChain."""
+
+    def __init__(
+        self,
+        address: str,
+        tls: TlsFiles | None,
+        hello: Callable[[], pb.Hello],
+        update: Callable[[pb.SyncResponse], None],
+    ) -> None:
+        self.connected = False
+        self._address = address
+        self._tls = tls
+        self._hello = hello
+        self._update = update
+        self._outgoing: asyncio.Queue[pb.SyncRequest] = asyncio.Queue()
+
+    def send(self, request: pb.SyncRequest) -> None:
+        """Queue a message; dropped while there is no stream (Hello says what we hold when there is one again)."""
+        if self.connected:
+            self._outgoing.put_nowait(request)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Connect, again and again, until cancelled or stopped; core's absence is never an error here."""
+        delays = BACKOFF.jittered(Random())
+        while not stop.is_set():
+            since = asyncio.get_running_loop().time()
+            try:
+                await self._once()
+                log.info("stream ended by core")
+            except grpc.aio.AioRpcError as error:
+                log.warning("stream lost", core=self._address, code=error.code().name, details=error.details())
+            finally:
+                self.connected = False
+            if asyncio.get_running_loop().time() - since > HEALTHY:
+                delays = BACKOFF.jittered(Random())
+            await asyncio.sleep(next(delays))
+
+    async def _once(self) -> None:
+        self._outgoing = asyncio.Queue()
+        async with open_channel(self._address, self._tls) as channel:
+            stub = sync_pb2_grpc.SyncServiceStub(channel)  # type: ignore[no-untyped-call]
+            self._outgoing.put_nowait(pb.SyncRequest(hello=self._hello()))
+            call = stub.Sync(self._requests(self._outgoing))
+            async for response in call:
+                if not self.connected:
+                    self.connected = True
+                    log.info("stream open", core=self._address)
+                self._take(response)
+
+    def _take(self, response: pb.SyncResponse) -> None:
+        try:
+            self._update(response)
+        except BrokenChain as error:
+            log.warning("asking for the complete state", reason=str(error))
+            hello = self._hello()
+            hello.revision = ""
+            self.send(pb.SyncRequest(hello=hello))
+
+    @staticmethod
+    async def _requests(queue: asyncio.Queue[pb.SyncRequest]) -> AsyncIterator[pb.SyncRequest]:
+        while True:
+            yield await queue.get()
