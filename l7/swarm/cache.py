@@ -184,10 +184,11 @@ class Cache:
         old = self._table(kind).get(id_)
         if new is not None:
             self.version = max(self.version, new.version)
+        if self._changed is not None:
+            # Even if it is no change here: a listing made before may still hold what was removed.
+            self._changed.add((kind, id_))
         if old == new:
             return set()
-        if self._changed is not None:
-            self._changed.add((kind, id_))
         self._write(kind, id_, old, new)
         return self._affected(kind, id_, old, new) if _view(old) != _view(new) else set()
 

@@ -1,0 +1,97 @@
+"""The cache, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from l7.model import Network, Node, NodeState, Service, ServiceSpec, Task, TaskState
+from l7.swarm.cache import Cache, Kind, Listing, Remove, Touched, Upsert
+
+NODE = Node("n1", 1, "host", NodeState.READY, "10.0.0.1")
+SERVICE = Service("s1", 2, "web", 1, ServiceSpec(networks=("net1",)))
+TASK = Task("t1", 3, "s1", "n1", 1, TaskState.RUNNING, TaskState.RUNNING, 1, (("net1", "10.1.0.2"),))
+TOUCHED = Touched(frozenset({"s1"}))
+
+
+@pytest.fixture
+def cache() -> Cache:
+    cache = Cache()
+    cache.replace(Listing((NODE,), (Network("net1", 1, "front"),), (SERVICE,), (TASK,)))
+    return cache
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"version": 9},
+        {"state": TaskState.RUNNING, "version": 9},
+    ],
+)
+def test_a_task_that_says_nothing_new_touches_nothing(cache: Cache, step: dict[str, object]) -> None:
+    assert not cache.apply(Upsert(replace(TASK, **step)))  # type: ignore[arg-type]
+    assert cache.tasks["t1"].version == 9
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"desired": TaskState.SHUTDOWN},
+        {"state": TaskState.FAILED},
+        {"addresses": (("net1", "10.1.0.3"),)},
+        {"node": "n2"},
+    ],
+)
+def test_a_task_that_changes_for_routing_touches_its_service(cache: Cache, step: dict[str, object]) -> None:
+    assert cache.apply(Upsert(replace(TASK, version=9, **step))) == TOUCHED  # type: ignore[arg-type]
+
+
+def test_the_history_of_dead_tasks_touches_nothing(cache: Cache) -> None:
+    dead = replace(TASK, id="t2", state=TaskState.FAILED, desired=TaskState.SHUTDOWN)
+    assert not cache.apply(Upsert(dead))
+    assert "t2" in cache.tasks_of("s1")
+    assert not cache.apply(Remove(Kind.TASK, "t2"))
+    assert "t2" not in cache.tasks_of("s1")
+
+
+@pytest.mark.parametrize(
+    ("state", "touched"),
+    [(NodeState.UNKNOWN, Touched()), (NodeState.DISCONNECTED, Touched()), (NodeState.DOWN, TOUCHED)],
+)
+def test_a_node_touches_the_services_on_it_when_it_goes_down_only(
+    cache: Cache, state: NodeState, touched: Touched
+) -> None:
+    assert cache.apply(Upsert(replace(NODE, version=9, state=state))) == touched
+
+
+def test_a_network_touches_the_services_that_refer_to_it(cache: Cache) -> None:
+    assert cache.apply(Remove(Kind.NETWORK, "net1")) == TOUCHED
+    assert cache.apply(Upsert(Network("net1", 9, "front"))) == TOUCHED
+    assert not cache.apply(Upsert(Network("net2", 9, "back")))
+
+
+def test_a_removal_counts_whatever_its_version_and_once_only(cache: Cache) -> None:
+    assert cache.apply(Remove(Kind.SERVICE, "s1")) == TOUCHED
+    assert not cache.apply(Remove(Kind.SERVICE, "s1"))
+    assert "s1" not in cache.services
+
+
+def test_attachments_of_plain_containers_are_not_tasks(cache: Cache) -> None:
+    attachment = replace(TASK, id="t9", service="")
+    assert not cache.apply(Upsert(attachment))
+    cache.replace(Listing(tasks=(TASK, attachment)))
+    assert set(cache.tasks) == {"t1"}
+
+
+def test_the_resume_point_is_the_highest_version_seen(cache: Cache) -> None:
+    assert cache.version == 3
+    cache.apply(Upsert(replace(NODE, version=17)))
+    cache.apply(Remove(Kind.NODE, "n1"))
+    assert cache.version == 17
+
+
+def test_touched_joins() -> None:
+    assert Touched(frozenset({"a"})) | Touched(frozenset({"b"}), all=True) == Touched(frozenset({"a", "b"}), True)
+    assert not Touched()
+    assert Touched(all=True)
