@@ -90,9 +90,11 @@ def _runtime_api(settings: Settings) -> str:
 
 
 def _process(settings: Settings) -> str:
+    """`no strict-limits`: where `ulimit -n` is too low for `maxconn`, fewer connections rather than no start."""
     threads = f"  nbthread {settings.threads}\n" if settings.threads else ""
     return (
         f"{_GLOBAL}{_runtime_api(settings)}{threads}"
+        "  no strict-limits\n"
         f"  maxconn {settings.max_connections}\n"
         f"  hard-stop-after {settings.drain_timeout}\n"
         "  log stdout format raw local0 info\n"

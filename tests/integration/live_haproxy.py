@@ -127,11 +127,18 @@ class _Echo(BaseHTTPRequestHandler):
         """Silent: what a test needs is in the answer."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Silent: HAProxy's checks connect and reset. A failing application shows in the answer."""
+
+
 @contextmanager
 def application(name: str) -> Iterator[int]:
     """An echo server of this name on loopback; its port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Echo", (_Echo,), {"application": name}))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), type("Echo", (_Echo,), {"application": name}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
