@@ -1,0 +1,206 @@
+"""The load generator's verdicts, against a server that misbehaves on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from testbed.load import Load, Report, Sample, Target, build_report, parse_answer, percentile
+from testbed.sessions import Sessions, mask
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\ninstance=a\n"
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def served(behaviour: Behaviour) -> AsyncIterator[Target]:
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await behaviour(reader, writer)
+        except (EOFError, OSError):
+            pass  # the client went first
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with server:
+        yield Target("127.0.0.1", server.sockets[0].getsockname()[1], "app.example.org")
+
+
+async def head(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readuntil(b"\r\n\r\n")
+
+
+async def well_behaved(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await head(reader)
+        writer.write(ANSWER)
+
+
+async def load_until(target: Target, samples: int, keep_alive: float = 0.5, timeout: float = 5.0) -> Report:
+    load = Load(target, rate=200, keep_alive=keep_alive, timeout=timeout)
+    await load.start()
+    async with asyncio.timeout(30):
+        await load.seen(samples)
+    return await load.stop()
+
+
+async def test_good_answers_are_counted_by_instance() -> None:
+    async with served(well_behaved) as target:
+        report = await load_until(target, 40)
+    assert report.failed == report.stale_keepalive == 0
+    assert report.sent == report.ok == report.instances["a"] >= 40
+    assert 0 < report.p50_ms <= report.p99_ms <= report.max_ms
+    assert sum(row[0] for row in report.timeline) == report.sent
+
+
+async def test_half_of_the_requests_share_connections() -> None:
+    opened = 0
+
+    async def counting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        await well_behaved(reader, writer)
+
+    async with served(counting) as target:
+        report = await load_until(target, 60)
+    assert report.sent / 2 <= opened < report.sent * 0.8
+
+
+async def close_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await head(reader)
+
+
+async def close_half_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await head(reader)
+    writer.write(ANSWER[:-3])
+
+
+async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await head(reader)
+    linger_zero = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
+    writer.transport.abort()
+
+
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await head(reader)
+    writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+
+
+async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await head(reader)
+    writer.write(b"SSH-2.0-what\r\n\r\n")
+
+
+async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(-1)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind"),
+    [
+        (close_at_once, "early_close"),
+        (close_half_way, "early_close"),
+        (reset, "reset"),
+        (refuse, "status"),
+        (babble, "garbage"),
+        (stay_silent, "timeout"),
+    ],
+)
+async def test_each_misbehaviour_is_a_failure_of_its_kind(behaviour: Behaviour, kind: str) -> None:
+    async with served(behaviour) as target:
+        report = await load_until(target, 6, keep_alive=0.0, timeout=0.3)
+    assert report.by_kind == {kind: report.failed}
+    assert report.failed == report.sent
+    assert report.ok == 0
+
+
+async def test_nobody_listening_is_a_failure() -> None:
+    async with served(well_behaved) as target:
+        pass
+    report = await load_until(target, 4, keep_alive=0.0)
+    assert report.by_kind == {"connect": report.sent}
+
+
+async def test_a_kept_alive_connection_that_ends_unanswered_is_counted_apart() -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(ANSWER)
+        await head(reader)  # and closes instead of a second answer
+
+    async with served(once) as target:
+        report = await load_until(target, 20, keep_alive=1.0)
+    assert report.failed == 0
+    assert report.stale_keepalive >= 5
+    assert report.ok + report.stale_keepalive == report.sent
+
+
+async def test_the_first_request_of_a_connection_is_never_stale() -> None:
+    async with served(close_at_once) as target:
+        report = await load_until(target, 6, keep_alive=1.0)
+    assert (report.stale_keepalive, report.failed) == (0, report.sent)
+
+
+async def test_a_kept_alive_connection_that_ends_within_an_answer_is_a_failure() -> None:
+    async def half_the_second(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(ANSWER)
+        await close_half_way(reader, writer)
+
+    async with served(half_the_second) as target:
+        report = await load_until(target, 10, keep_alive=1.0)
+    assert report.stale_keepalive == 0
+    assert report.by_kind["early_close"] >= 3
+
+
+@pytest.mark.parametrize("cut", range(1, len(ANSWER)))
+def test_an_incomplete_answer_is_awaited(cut: int) -> None:
+    assert parse_answer(ANSWER[:cut]) is None
+
+
+def test_an_answer_says_whether_its_connection_stays() -> None:
+    assert parse_answer(ANSWER) == (200, b"instance=a\n", True)
+    assert parse_answer(b"HTTP/1.1 204 X\r\nConnection: close\r\n\r\n") == (204, b"", False)
+    assert parse_answer(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n") is None
+
+
+def test_percentiles_are_nearest_rank() -> None:
+    hundred = [float(n) for n in range(1, 101)]
+    assert [percentile(hundred, p) for p in (50, 99, 100)] == [50.0, 99.0, 100.0]
+    assert percentile([], 99) == 0.0
+
+
+def test_the_report_survives_json() -> None:
+    samples = [Sample(100.2, 0.001, 200, "a"), Sample(101.5, 0.5, 503, "", "status"), Sample(101.6, 10.0)]
+    report = build_report(samples, started=100.0, seconds=2.0)
+    assert report.timeline == [[1, 0, 1.0], [2, 1, 10000.0]]
+    assert Report.from_json(report.to_json()) == report
+
+
+@pytest.mark.parametrize("payload", [b"", b"a", b"hello, world"])
+def test_masking_is_its_own_inverse(payload: bytes) -> None:
+    assert mask(mask(payload, b"\x01\x02\x03\x04"), b"\x01\x02\x03\x04") == payload
+
+
+async def test_cut_sessions_are_reported() -> None:
+    async def one_byte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"Upgrade" in await head(reader):
+            writer.write(b"HTTP/1.1 101 X\r\n\r\n")
+            await reader.readexactly(6)
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 36000000\r\n\r\nx")
+
+    async with served(one_byte) as target:
+        sessions = Sessions(target, websockets=2, downloads=1)
+        await sessions.start()
+        async with asyncio.timeout(10):
+            await sessions.all_cut()
+        report = await sessions.stop()
+    assert (report.opened, report.cut) == (3, 3)
+    assert sorted(str(reason[1]) for reason in report.reasons) == ["download", "websocket", "websocket"]
