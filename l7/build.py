@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import and_
 from typing import Protocol
 
 from l7.config import Settings
@@ -97,18 +99,20 @@ def _address(task: Task, networks: Iterable[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The networks that a cluster's proxies are on: names from the settings, or ids from the proxy services.
+    """The networks that a cluster's proxies are on: by id, from the proxy services, with their names for the
+    messages; or by name alone, from the settings. `known` False: neither says anything."""
 
-    Both None: neither is known, so nothing can be reached.
-    """
-
-    names: frozenset[str] | None = None
-    ids: frozenset[str] | None = None
+    known: bool = False
+    names: frozenset[str] = frozenset()
+    ids: frozenset[str] | None = frozenset()
 
     def covers(self, network: Network) -> bool:
         if network.ingress:
             return False
-        return network.name in self.names if self.names is not None else network.id in (self.ids or ())
+        return network.name in self.names if self.ids is None else network.id in self.ids
+
+    def __and__(self, other: Reach) -> Reach:
+        return Reach(True, self.names & other.names, (self.ids or frozenset()) & (other.ids or frozenset()))
 
 
 def choose_network(
@@ -119,36 +123,34 @@ def choose_network(
     own = sorted((network for network in known if not network.ingress), key=lambda each: (each.name, each.id))
     shared = [network for network in own if reach.covers(network)]
     if spec.network is None:
-        return shared[0] if shared else _no_network(own, reach, networks)
+        return shared[0] if shared else _no_network(own, reach)
     wanted = (spec.network, f"{spec.stack}_{spec.network}") if spec.stack else (spec.network,)
     named = next((network for name in wanted for network in own if network.name == name), None)
     if named is None:
         message = f"is none of the service's networks ({_names(own)})"
         return _network_problem(spec.network, message, f"name one of: {_names(shared or own)}")
     if named not in shared:
-        message = f"is {named.name}, which the proxies are not on ({_reached(reach, networks)})"
+        message = f"is {named.name}, which the proxies are not on ({_listed(reach.names)})"
         remedy = f"name one of: {_names(shared)}" if shared else f"attach the proxies to {named.name}"
         return _network_problem(spec.network, message, remedy)
     return named
 
 
-def _no_network(own: list[Network], reach: Reach, networks: Mapping[str, Network]) -> Problem:
-    if reach.names is None and reach.ids is None:
+def _no_network(own: list[Network], reach: Reach) -> Problem:
+    if not reach.known:
         kind = "=".join(PROXY_TYPE)
         remedy = f"deploy the proxy service with the labels {kind} and {PROXY_CLUSTER}, or set Networks"
         return _network_problem("", "there is no proxy service, and no Networks in the settings", remedy)
-    message = f"service ({_names(own)}) and proxies ({_reached(reach, networks)}) share no network"
+    message = f"service ({_names(own)}) and proxies ({_listed(reach.names)}) share no network"
     return _network_problem("", message, "attach the service to a network that the proxies are on")
 
 
-def _reached(reach: Reach, networks: Mapping[str, Network]) -> str:
-    if reach.names is not None:
-        return ", ".join(sorted(reach.names))
-    return _names(networks[each] for each in sorted(reach.ids or ()) if each in networks)
-
-
 def _names(networks: Iterable[Network]) -> str:
-    return ", ".join(sorted(network.name for network in networks if not network.ingress)) or "none"
+    return _listed(network.name for network in networks)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _network_problem(value: str, message: str, remedy: str) -> Problem:
@@ -195,7 +197,7 @@ class Build:
         self._settings = settings
         self._pools = {name: Pool(name) for name in sorted(settings.clusters)}
         self._compiled: dict[str, _Compiled] = {}
-        self._proxies: dict[str, tuple[str, frozenset[str]]] = {}
+        self._proxies: dict[str, tuple[str, Reach]] = {}
         self._dependents: dict[str, set[str]] = {name: set() for name in settings.clusters}
         self._reach = {name: self._cluster_reach(name) for name in settings.clusters}
 
@@ -244,7 +246,7 @@ class Build:
         """Take in which of these services are proxies, and on which networks; the clusters changed."""
         changed: set[str] = set()
         for service_id in affected:
-            old, new = self._proxies.get(service_id), _proxy(cache.services.get(service_id))
+            old, new = self._proxies.get(service_id), _proxy(cache.services.get(service_id), cache.networks)
             if old == new:
                 continue
             changed.update(proxy[0] for proxy in (old, new) if proxy)
@@ -257,10 +259,10 @@ class Build:
     def _cluster_reach(self, cluster: str) -> Reach:
         names = self._settings.clusters[cluster].networks
         if names is not None:
-            return Reach(names=frozenset(names))
-        sets = [networks for name, networks in self._proxies.values() if name == cluster]
+            return Reach(True, frozenset(names), ids=None)
+        reaches = [reach for name, reach in self._proxies.values() if name == cluster]
         # What only some of a cluster's proxy services are on would fail on the others.
-        return Reach(ids=frozenset.intersection(*sets)) if sets else Reach()
+        return reduce(and_, reaches) if reaches else Reach()
 
     def _replace(self, service_id: str, new: _Compiled) -> None:
         old = self._compiled.get(service_id, _NOTHING)
@@ -360,11 +362,13 @@ def _old_networks(task: Task, networks: Mapping[str, Network], reach: Reach) -> 
     return [each.id for each in sorted(known, key=lambda each: (each.name, each.id)) if reach.covers(each)]
 
 
-def _proxy(service: Service | None) -> tuple[str, frozenset[str]] | None:
-    """(cluster, network ids) of a proxy service, None for any other."""
+def _proxy(service: Service | None, networks: Mapping[str, Network]) -> tuple[str, Reach] | None:
+    """(cluster, networks) of a proxy service, None for any other."""
     if service is None or PROXY_TYPE not in service.spec.labels:
         return None
-    return dict(service.spec.labels).get(PROXY_CLUSTER, ""), frozenset(service.spec.networks)
+    known = [networks[each] for each in service.spec.networks if each in networks]
+    names = frozenset(network.name for network in known if not network.ingress)
+    return dict(service.spec.labels).get(PROXY_CLUSTER, ""), Reach(True, names, frozenset(service.spec.networks))
 
 
 def _complete(parsed: Parsed, problem: Problem | None, service: Service) -> tuple[Problem, ...]:

@@ -260,6 +260,14 @@ def test_no_common_network() -> None:
     assert problem.remedy
 
 
+def test_a_problem_names_the_proxies_networks_as_soon_as_they_are_known() -> None:
+    world = World(with_proxy=False)
+    world.put(proxy(("later",)), service("web", spec(WEB, ("back",))))
+    world.put(Network("later", 1, "later"))
+    [problem] = world.problems("web")
+    assert "proxies (later)" in problem.message
+
+
 def test_proxies_change_networks_and_every_service_of_the_cluster_follows() -> None:
     world = World()
     world.put(service("web", spec(WEB, ("back",))), task("t", "web", addresses=BOTH[:1]))
