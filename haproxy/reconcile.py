@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Protocol
 
 from haproxy import observe
+from haproxy.accepting import Accepting
 from haproxy.apply import RuntimeThread
 from haproxy.capabilities import Capabilities
 from haproxy.clocks import Clocks
@@ -77,7 +78,7 @@ class Reconciler:
         self.capabilities = capabilities
         self.mirror = mirror
         self.seen = Observation()
-        self.accepting: dict[str, set[str]] = {}
+        self.accepting = Accepting()
         self.converged = asyncio.Event()
         self._listener = listener
         self._clocks = Clocks()
@@ -134,7 +135,7 @@ class Reconciler:
         return self.capabilities.dynamic_backends
 
     def _accepted(self, target: Target) -> None:
-        self.accepting.setdefault(target.backend, set()).add(target.name)
+        self.accepting.add(target.backend, [target.name])
         self.touch([target.backend])
 
     def _at(self, when: float, backend: str) -> None:
@@ -230,7 +231,7 @@ class Reconciler:
         self._probe(name, place)
         if self._clocks.usable(name, place.rows, now):
             self._at(now + self.settings.hold_deadline / 1000 + 0.01, name)
-        accepting = frozenset(self.accepting.get(name, ()))
+        accepting = self.accepting.of(name)
         situation = self._clocks.situation(name, want, place.rows, accepting, self.settings, now)
         return plan_backend(name, want, place, situation, self.settings, self.capabilities)
 
@@ -264,20 +265,20 @@ class Reconciler:
     def _probe(self, name: str, place: Place) -> None:
         """Probe what runs and is not in rotation; forget what is no longer wanted."""
         wanted = self.wanted(name)
-        accepting = self.accepting.setdefault(name, set())
-        accepting.intersection_update(wanted)
-        accepting.update(s for s in wanted if s in place.rows and place.rows[s].enabled)
+        enabled = {s for s in wanted if s in place.rows and place.rows[s].enabled}
+        self.accepting.add(name, enabled | {s for s in wanted if s in self.accepting})
+        self.accepting.keep(name, wanted)
         self._prober.want(
             name,
             {
                 Target(name, s, server.address, server.port)
                 for s, server in wanted.items()
-                if server.state is ServerState.READY and s not in accepting
+                if server.state is ServerState.READY and s not in self.accepting
             },
         )
 
     def _forget(self, name: str) -> None:
-        self.accepting.pop(name, None)
+        self.accepting.keep(name, ())
         self._reserved.pop(name, None)
         self._clocks.forget(name)
         self._prober.want(name, set())

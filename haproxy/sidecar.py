@@ -168,7 +168,7 @@ class Sidecar:
         if len(placement) < len(desired.backends):
             self._widen(len(desired.backends))
             placement = policy.place(self.settings, self.capabilities, desired.backends, placement)
-        ready = {name for names in self.reconciler.accepting.values() for name in names}
+        ready = self.reconciler.accepting.all()
         files = render.render_files(self.settings, self.capabilities, desired, placement, ready)
         for name, content in files.items():
             state.write(Path(self.settings.file(name)), content.encode())
