@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +18,7 @@ from haproxy import policy
 from haproxy.capabilities import Capabilities, capabilities, parse_version
 from haproxy.model import Desired
 from haproxy.render import CONFIG, render_files
+from haproxy.runtime.client import unix_url
 from haproxy.settings import Settings
 
 PATIENCE = 10.0
@@ -35,11 +35,9 @@ class LiveHAProxy:
     address: tuple[str, int]
     process: subprocess.Popen[bytes]
 
-    def command(self, line: str) -> str:
-        """One Runtime API command on a connection of its own."""
-        with _unix(self.settings.socket) as api:
-            api.sendall(line.encode() + b"\n")
-            return _to_end(api).decode()
+    @property
+    def runtime_url(self) -> str:
+        return unix_url(self.settings.socket)
 
 
 @contextmanager
@@ -79,6 +77,14 @@ def server_names(settings: Settings, able: Capabilities, desired: Desired) -> fr
     )
 
 
+def await_true(condition: Callable[[], bool], what: str) -> None:
+    """Until `condition` holds. Raises AssertionError with `what` when it does not in time."""
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until, f"not in {PATIENCE} s: {what}"
+        select.select([], [], [], 0.01)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
@@ -101,12 +107,16 @@ def await_listening(address: tuple[str, int], process: subprocess.Popen[bytes], 
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers with what it saw, as JSON. `/fail` anywhere in the path: its own 503, with a forged header."""
+    """Answers with what it saw, as JSON. In the path: `/fail`, its own 503 with a forged header; `/wait`, the
+    answer comes when the gate opens."""
 
     protocol_version = "HTTP/1.1"
     application = ""
+    gate = threading.Event()
 
     def answer(self) -> None:
+        if "/wait" in self.path:
+            self.gate.wait(PATIENCE)
         length = int(self.headers.get("content-length", 0))
         body = self.rfile.read(length).decode()
         target = self.requestline.split()[1]  # `self.path` has its leading slashes merged
@@ -136,9 +146,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def application(name: str) -> Iterator[int]:
-    """An echo server of this name on loopback; its port."""
-    server = _Server(("127.0.0.1", 0), type("Echo", (_Echo,), {"application": name}))
+def application(name: str, gate: threading.Event | None = None) -> Iterator[int]:
+    """An echo server of this name on loopback; its port. `gate`: what requests to `/wait` wait for."""
+    handler = type("Echo", (_Echo,), {"application": name, "gate": gate or threading.Event()})
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -196,13 +207,6 @@ def parse(data: bytes) -> Answer:
         return Answer(0)
     pairs = (line.partition(":") for line in lines)
     return Answer(int(first.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}, body)
-
-
-def _unix(path: str) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(PATIENCE)
-    connection.connect(os.fspath(path))
-    return connection
 
 
 def _to_end(connection: socket.socket) -> bytes:
