@@ -36,8 +36,6 @@ def write_layer(path: Path, content: Sequence[tuple[Path, str]]) -> None:
 
 
 def _add(tar: tarfile.TarFile, source: Path, name: str) -> None:
-    if source.name == "__pycache__":
-        return
     entry = tar.gettarinfo(str(source), name)
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
@@ -54,11 +52,10 @@ def _add(tar: tarfile.TarFile, source: Path, name: str) -> None:
             _add(tar, child, f"{name}/{child.name}")
 
 
-def write_image(path: Path, tag: str, layers: Sequence[Path], config: dict[str, Any], skip: int = 0) -> None:
+def write_image(path: Path, tag: str, layers: Sequence[Path], config: dict[str, Any]) -> None:
     """Writes the archive of image `tag` (``name:version``) from `layers`, lowest first.
 
-    `config` is the image's ``config`` (Cmd, Entrypoint, Env, …). The first `skip` layers are named but not
-    included: ``docker load`` does not need those that the daemon has.
+    `config` is the image's ``config`` (Cmd, Entrypoint, Env, …).
     """
     digests = [digest_of(layer) for layer in layers]
     image = orjson.dumps(
@@ -76,7 +73,7 @@ def write_image(path: Path, tag: str, layers: Sequence[Path], config: dict[str, 
     manifest = orjson.dumps([{"Config": name, "RepoTags": [tag], "Layers": names}])
     new = path.with_suffix(".new")
     with tarfile.open(new, "w") as tar:
-        for layer, layer_name in list(zip(layers, names, strict=True))[skip:]:
+        for layer, layer_name in zip(layers, names, strict=True):
             tar.add(layer, layer_name)
         _add_bytes(tar, name, image)
         _add_bytes(tar, "manifest.json", manifest)

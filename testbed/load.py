@@ -360,6 +360,8 @@ async def _run(arguments: argparse.Namespace) -> Report:
     load = Load(target, arguments.rate, arguments.keep_alive, arguments.timeout)
     stopped = stop_event()
     await load.start()
+    if arguments.announce:
+        print("ready", flush=True)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stopped.wait(), arguments.duration)
     return await load.stop()
@@ -374,6 +376,7 @@ def main() -> None:
     parser.add_argument("--duration", type=float, help="seconds; default: until stopped")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds until a request has failed")
     parser.add_argument("--status", type=int, default=200, help="the expected status")
+    parser.add_argument("--announce", action="store_true", help='print "ready" once it has begun')
     parser.add_argument("--json", action="store_true", help="the whole report as JSON")
     arguments = parser.parse_args()
     report = asyncio.run(_run(arguments))
