@@ -39,6 +39,7 @@ AUDIT_SHARE = 20
 """An audit may take at most 1/20 of the time: a slow one is made less often."""
 
 RESTART_PAUSE = 0.2
+SAVE_PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Sidecar:
         self._verdicts: health.Verdicts = {}
         self._reported = pb.Counters()
         self._observed_at = 0
+        self._saving: asyncio.TimerHandle | None = None
         url = options.attach or unix_url(settings.socket)
         self._thread = RuntimeThread(Runtime(url, on_command=self._count))
         self.process = Process(settings, options.binary)
@@ -260,7 +262,8 @@ class Sidecar:
     def acknowledged(self, revision: str, seconds: float) -> None:
         self.revision = revision
         self.ready.set()
-        state.save(self._state_file, self.mirror.desired)
+        if self._saving is None:  # the whole is written, so not for each of many changes
+            self._saving = asyncio.get_running_loop().call_later(SAVE_PAUSE, self._save)
         self.metrics.ready.set(1)
         self.metrics.set_revision(self.options.cluster, revision)
         self.metrics.routes.labels(self.options.cluster).set(len(self.mirror.routes))
@@ -271,6 +274,10 @@ class Sidecar:
         log.info("applied", revision=revision, seconds=round(seconds, 6))
         micros = int(seconds * 1e6)
         self.stream.send(pb.SyncRequest(ack=pb.Ack(revision=revision, apply_microseconds=micros)))
+
+    def _save(self) -> None:
+        self._saving = None
+        state.save(self._state_file, self.mirror.desired)
 
     def refused(self, revision: str, reason: str) -> None:
         self.stream.send(pb.SyncRequest(nack=pb.Nack(revision=revision, reason=reason)))
