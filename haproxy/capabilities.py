@@ -48,20 +48,23 @@ class Capabilities:
     """`init-state` on a server: it can start as down until a check has passed."""
     cookie_keyword: bool
     """`cookie VALUE` on `add server`, and a right dynamic cookie at once; before, the key must be set again."""
-    deletes_absent_map_row: bool
-    """`del map` of a row that is not there can answer as if it were: only a dump tells."""
+    deletes_all_copies: bool
+    """`del map` removes all rows with the key; from 3.4 on one of them: again until it is not found."""
     echoes_payload: bool
     """In prompt mode each line of a payload is answered by `+ `, ahead of the reply."""
     reload_result: bool
     """The master's `reload` answers with success or failure; before, it just closes."""
 
+    @property
+    def deletes_absent_map_row(self) -> bool:
+        """`del map` of a row that is not there answers as if it were: no version that was seen does."""
+        return False
+
 
 def capabilities(version: Version) -> Capabilities:
     """The table. Raises Incompatible below 2.6."""
     if version < OLDEST:
-        raise Incompatible(
-            f"HAProxy {dotted(version)} is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed"
-        )
+        raise Incompatible(f"HAProxy {dotted(version)} is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed")
     return Capabilities(
         version=version,
         dynamic_backends=version >= (3, 4, 0),
@@ -72,7 +75,7 @@ def capabilities(version: Version) -> Capabilities:
         wait_removable=version >= (3, 0, 0),
         init_state=version >= (3, 2, 0),
         cookie_keyword=version >= (3, 0, 0),
-        deletes_absent_map_row=version >= (3, 4, 0),
+        deletes_all_copies=version < (3, 4, 0),
         echoes_payload=version < (3, 2, 0),
         reload_result=version >= (3, 0, 0),
     )

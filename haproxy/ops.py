@@ -123,7 +123,7 @@ class SetMapRow:
 
 @dataclass(frozen=True, slots=True)
 class DeleteMapRow:
-    """`del map FILE KEY`: removes all copies."""
+    """`del map FILE KEY`: removes all copies; from 3.4 on, one of them."""
 
     map: str
     key: str

@@ -234,7 +234,7 @@ class Master:
         raise Rejected("reload", "\n".join(alerts) or answer.strip())
 
     def workers(self) -> tuple[Process, ...]:
-        """The workers, those that a reload has replaced included (`old`)."""
+        """The workers, also those from before the last reload (`old`)."""
         return tuple(p for p in dumps.parse_processes(self._ask(b"show proc\n")) if p.kind == "worker")
 
     def close(self) -> None:

@@ -161,9 +161,7 @@ def _line(text: str) -> bytes:
         raise ProtocolError(f"control character {found.group()!r} in {text[:80]!r}")
     line = _utf8(text)
     if len(line) > LINE_LIMIT:
-        raise ProtocolError(
-            f"a command of {len(line)} bytes is more than the {LINE_LIMIT} that HAProxy takes"
-        )
+        raise ProtocolError(f"a command of {len(line)} bytes is more than the {LINE_LIMIT} that HAProxy takes")
     return line + b"\n"
 
 
@@ -236,9 +234,7 @@ def _fits_payload(key: str, value: str) -> bool:
 # ---------------------------------------------------------------- batches
 
 
-def batches(
-    lines: Iterable[bytes], max_lines: int = BATCH_LINES, max_bytes: int = LINE_LIMIT
-) -> Iterator[bytes]:
+def batches(lines: Iterable[bytes], max_lines: int = BATCH_LINES, max_bytes: int = LINE_LIMIT) -> Iterator[bytes]:
     """Joins commands, in order, into writes that HAProxy takes in one go."""
     batch: list[bytes] = []
     size = 0

@@ -61,7 +61,8 @@ class Info:
 class Process:
     """A row of the master's `show proc`. `kind`: master, worker, or what a section is named.
 
-    `old`: a reload has replaced it. `reloads`: how many there were since it started.
+    `old`: there was a reload since. That may have failed, and this worker still be the one that serves:
+    `Info.stopping` tells. `reloads`: how many there were since it started.
     """
 
     pid: int

@@ -44,7 +44,7 @@ _SUCCESS: dict[type[Op], str] = {
 """All other ops answer nothing when they succeed."""
 
 _REASONS: tuple[tuple[Reason, re.Pattern[str]], ...] = (
-    (Reason.ALREADY_EXISTS, re.compile(r"^Already exists a server|name is already used by other proxy")),
+    (Reason.ALREADY_EXISTS, re.compile(r"^Already exists a server|name is already used by other proxy 'backend ")),
     (
         Reason.NOT_FOUND,
         re.compile(r"^No such |^(?:entry|Key) not found|^Can't find |^Unknown map identifier"),

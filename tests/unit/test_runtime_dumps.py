@@ -77,9 +77,7 @@ def test_map_rows_with_copies_and_blanks_in_the_value() -> None:
 
 
 def test_map_match() -> None:
-    found = (
-        'type=beg, case=sensitive, found=yes, idx=tree, key="a b;/\\x", value="say "v" ;w", type="str"\n'
-    )
+    found = 'type=beg, case=sensitive, found=yes, idx=tree, key="a b;/\\x", value="say "v" ;w", type="str"\n'
     assert dumps.parse_map_match(found) == ("a b;/\\x", 'say "v" ;w')
     assert dumps.parse_map_match("type=beg, case=sensitive, found=no\n") is None
     with pytest.raises(ProtocolError):

@@ -74,6 +74,12 @@ def test_success(op: Op, reply: str) -> None:
             "Error during backend creation : name is already used by other proxy 'backend b1'.\n",
             Reason.ALREADY_EXISTS,
         ),
+        # A frontend or a `defaults` has the name: there is no such backend, and never will be.
+        (
+            ADD_BACKEND,
+            "Error during backend creation : name is already used by other proxy 'defaults rr'.\n",
+            Reason.OTHER,
+        ),
         (ADD_BACKEND, "Cannot find default proxy 'nope'.\n", Reason.OTHER),
         (
             ADD_BACKEND,
