@@ -116,7 +116,7 @@ class Sidecar:
 
     async def _session(self) -> None:
         """Drive one HAProxy process until it is gone. Raises what ended it."""
-        self._thread.runtime.reopen()
+        await self._thread.call(self._thread.runtime.reopen)
         await self.reconciler.start(self._thread)
         parts: list[Coroutine[Any, Any, None]] = [self.reconciler.run(self._thread), self._audits()]
         if not self.options.attach:
@@ -204,7 +204,7 @@ class Sidecar:
         runtime = self._thread.runtime
         async with asyncio.timeout(START_TIMEOUT):
             while True:
-                runtime.reopen()
+                await self._thread.call(runtime.reopen)
                 info = await self._thread.call(runtime.info)
                 if info.pid != old and not info.stopping:
                     return
