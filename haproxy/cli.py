@@ -134,7 +134,7 @@ def run(**given: Any) -> None:
     """
     logs.configure(given["log_level"])
     arguments = sys.argv[:]
-    arguments[len(arguments) - 1 - arguments[::-1].index("run")] = "sidecar"
+    arguments[arguments.index("run", 1)] = "sidecar"
     sys.exit(Supervisor(arguments).run())
 
 
