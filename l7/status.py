@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from l7.model import Backend, Server, ServerState, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,44 @@ class Extensions:
     def count(self, cluster: str) -> int:
         """Open streams of a cluster."""
         return sum(each.cluster == cluster for each in self._open.values())
+
+
+def servers_by_state(snapshot: Snapshot) -> dict[str, int]:
+    """Number of servers of a cluster, by state in lower case; every state is named."""
+    counts = {state.name.lower(): 0 for state in ServerState}
+    for backend in snapshot.backends.values():
+        for state, number in backend_states(backend).items():
+            counts[state] += number
+    return counts
+
+
+def backend_states(backend: Backend) -> dict[str, int]:
+    """Number of servers of a backend, by state in lower case; only states that occur."""
+    return dict(Counter(server.state.name.lower() for server in backend.servers.values()))
+
+
+def cluster_document(snapshot: Snapshot) -> dict[str, Any]:
+    """A service cluster as JSON values: revision, routes, backends with their servers."""
+    return {
+        "name": snapshot.cluster,
+        "revision": snapshot.revision,
+        "routes": [asdict(route) for _, route in sorted(snapshot.routes.items())],
+        "backends": [_backend_document(backend) for _, backend in sorted(snapshot.backends.items())],
+    }
+
+
+def _backend_document(backend: Backend) -> dict[str, Any]:
+    return {
+        "name": backend.name,
+        "services": list(backend.settings.services),
+        "expected": backend.settings.expected,
+        "states": backend_states(backend),
+        "servers": [_server_document(server) for _, server in sorted(backend.servers.items())],
+    }
+
+
+def _server_document(server: Server) -> dict[str, Any]:
+    return asdict(server) | {"state": server.state.name.lower()}
 
 
 def extension_document(extension: Extension) -> dict[str, Any]:

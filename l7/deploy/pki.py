@@ -1,8 +1,8 @@
 """The installation's own PKI: one CA, one identity for core, one per service cluster. No IO, but a clock and
 randomness, which certificates are made of.
 
-Keys are EC P-256. Identities live for two years, the CA for twenty; `l7 pki init` renews what is about to
-expire when it is asked to.
+Keys are EC P-256. Identities live for ten years, the CA for twenty: they are only good for connections
+between the parts of one installation, and rotation is by making them anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from l7.kit.errors import ConfigError
 from l7.kit.tls import CORE_URI, DEFAULT_CLUSTER, proxy_uri
 
 CA_DAYS = 20 * 365
-IDENTITY_DAYS = 2 * 365
+IDENTITY_DAYS = 10 * 365
 _SKEW = timedelta(hours=1)
 """Certificates count from an hour ago: the clocks of nodes differ."""
 

@@ -6,7 +6,7 @@ same class, each fills what it knows; a metric that was never touched shows no s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -57,6 +57,7 @@ class Metrics:
         self.ready = Gauge("l7_ready", "1 once the first full synchronisation is done", registry=registry)
         self.build = Info("l7_build", "Role and version of the process", registry=registry)
         self.build.info({"role": role, "version": version})
+        self.before_exposition: Callable[[], None] = lambda: None
         self._role = role
         self._revisions: dict[str, str] = {}
 
@@ -82,5 +83,6 @@ class Metrics:
             self.problems.labels(label).set(number)
 
     def exposition(self) -> bytes:
-        """The text that a Prometheus server scrapes."""
+        """The text that a Prometheus server scrapes; calls `before_exposition`, which may set gauges."""
+        self.before_exposition()
         return generate_latest(self.registry)

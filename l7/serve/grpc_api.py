@@ -66,6 +66,7 @@ class SyncApi(rpc.SyncServiceServicer):
         self.metrics = metrics
         self.clock = clock
         self.stopping = asyncio.Event()
+        self._whole: dict[str, tuple[str, list[pb.SyncResponse]]] = {}
 
     async def Sync(self, request_iterator: AsyncIterator[pb.SyncRequest], context: Any) -> None:
         """One stream, until the extension or core ends it."""
@@ -101,6 +102,16 @@ class SyncApi(rpc.SyncServiceServicer):
         finally:
             self._count(hello.cluster)
             _log.info("stream closed")
+
+    def messages(self, update: Snapshot | Delta) -> list[pb.SyncResponse]:
+        """The update's messages; those of a whole state are kept, since all its proxies want the same."""
+        if isinstance(update, Delta):
+            return wire.messages(update)
+        revision, chunks = self._whole.get(update.cluster, ("", []))
+        if revision != update.revision:
+            chunks = wire.messages(update)
+            self._whole[update.cluster] = (update.revision, chunks)
+        return chunks
 
     def _count(self, cluster: str) -> None:
         self.metrics.streams.labels(cluster).set(self.extensions.count(cluster))
@@ -139,7 +150,7 @@ class _Stream:
         only, and gets everything it missed meanwhile as one update.
         """
         began = self.api.clock()
-        chunks = wire.messages(update)
+        chunks = self.api.messages(update)
         self.session = sessions.sent(self.session, update)
         for chunk in chunks:
             await context.write(chunk)

@@ -1,0 +1,320 @@
+"""The `l7` command. Every option is also an environment variable, which its help names.
+
+Extension packages add their commands through the entry point group `l7.extensions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import click
+import orjson
+from rich.console import Console
+
+from l7 import __version__
+from l7.config import WATCH_SOURCES, Settings, parse_duration, parse_settings
+from l7.daemon import Core, Options
+from l7.deploy import init as pki_init
+from l7.deploy import secrets
+from l7.kit import logs, tasks, tls
+from l7.kit.errors import ConfigError, L7Error, ProtocolError, Unavailable
+from l7.report import report
+
+F = TypeVar("F", bound=Callable[..., Any])
+EXTENSIONS = "l7.extensions"
+SOCKET = "/run/l7/admin.sock"
+DOCKER = "unix:///var/run/docker.sock"
+
+
+def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
+    """An option that can also be given as the environment variable L7_<FLAG>."""
+    variable = f"L7_{flag.removeprefix('--').upper().replace('-', '_')}"
+    return click.option(flag, envvar=variable, show_envvar=True, help=help, **more)
+
+
+class Root(click.Group):
+    """The commands of core, and those of the extensions that are installed, loaded when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group=EXTENSIONS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        found = entry_points(group=EXTENSIONS, name=cmd_name)
+        return _load(next(iter(found))) if found else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except L7Error as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _load(entry: EntryPoint) -> click.Command:
+    """The extension's command; one that says why, when the extension cannot be loaded."""
+    try:
+        command = entry.load()
+    except (ImportError, AttributeError) as error:
+        return _broken(entry, f"{type(error).__name__}: {error}")
+    if not isinstance(command, click.Command):
+        return _broken(entry, f"{entry.value} is no command")
+    return command
+
+
+def _broken(entry: EntryPoint, reason: str) -> click.Command:
+    message = f"extension {entry.name!r} ({entry.value}) cannot be loaded: {reason}"
+
+    @click.command(
+        entry.name,
+        short_help=f"cannot be loaded: {reason}",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        add_help_option=False,
+    )
+    def broken() -> None:
+        raise click.ClickException(message)
+
+    return broken
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """The layer-7 front door of a Docker Swarm: labels on services in, HAProxy driven live, no reload.
+
+    \b
+    A first installation, on a manager:
+      l7 pki init                                        the installation's own CA and identities
+      docker stack deploy -c deploy/stack.yml l7         core and two proxies
+      docker service create --name web --network l7 \\
+        --label com.docker.lb.hosts=web.example.org \\
+        --label com.docker.lb.port=8000  your/image      a service that is served at once
+      l7 status                                          what is routed where, and what is not, and why
+    """
+
+
+@main.command()
+@option("--config", "Settings in a TOML file; options given here win over it.", type=click.Path(dir_okay=False))
+@option("--listen", "Where extensions connect: host:port or unix:path.  [default: ListenAddr, :8080]")
+@option("--tls-ca", "CA certificate, PEM: only extensions with a certificate of it are served.")
+@option("--tls-identity", "Core's certificate and key, PEM.")
+@option("--docker-url", f"The Engine API of this manager.  [default: DockerURL, {DOCKER}]")
+@option(
+    "--watch-source",
+    "How to follow Swarm; auto: SwarmKit's Watch where its socket is there, else the Engine API.",
+    type=click.Choice(WATCH_SOURCES),
+)
+@option("--poll-interval", "Between polls of the Engine API, such as 3s or 500ms.  [default: PollInterval, 3s]")
+@option(
+    "--control-socket",
+    "SwarmKit's control socket, or the directory that holds it.",
+    default="/var/run/docker/swarm",
+    show_default=True,
+)
+@option(
+    "--admin",
+    'Also serve /healthz, /readyz, /metrics and /status on this host:port, such as "127.0.0.1:9100".',
+    default="",
+)
+@option("--admin-socket", "The same on a unix socket.", default=SOCKET, show_default=True)
+@option(
+    "--log-level", "Least severe level to log.", type=click.Choice(logs.LEVELS), default="info", show_default=True
+)
+@option(
+    "--log-format", "json, or text for people.", type=click.Choice(logs.FORMATS), default="json", show_default=True
+)
+def core(**given: Any) -> None:
+    """Run core: follow Swarm, compile labels into routes, serve them to the proxies.
+
+    Runs on a manager, one at a time; Swarm starts it elsewhere when its node is lost. It keeps nothing on
+    disk. Without TLS files it only listens on loopback or a unix socket.
+
+    \b
+    In a stack:   see deploy/stack.yml
+    By hand:      l7 pki init --directory pki
+                  l7 core --listen :8080 --tls-ca pki/l7-ca.pem --tls-identity pki/l7-core.pem
+    To try out:   l7 core --listen 127.0.0.1:8080 --log-format text
+    """
+    logs.configure(given["log_level"], given["log_format"])
+    asyncio.run(_run_core(core_options(given)))
+
+
+async def _run_core(options: Options) -> None:
+    stop = asyncio.Event()
+    async with tasks.signals(stop):
+        await Core(options).run(stop)
+
+
+def core_options(given: Mapping[str, Any]) -> Options:
+    """What core runs with: file, then options on top. Raises ConfigError."""
+    settings = _settings(given)
+    options = Options(
+        settings=settings,
+        listen=_listen(settings.listen_addr),
+        tls=_tls_files(given["tls_ca"], given["tls_identity"]),
+        admin=given["admin"],
+        admin_socket=given["admin_socket"],
+        control_socket=given["control_socket"],
+    )
+    if options.tls is None and not tls.is_private(options.listen):
+        raise ConfigError(
+            "--listen",
+            f"{options.listen} can be reached from other hosts and needs --tls-ca and --tls-identity "
+            f"(`l7 pki init` makes them); without, listen on 127.0.0.1 or unix:path",
+        )
+    return options
+
+
+def _settings(given: Mapping[str, Any]) -> Settings:
+    path = given["config"]
+    settings = parse_settings(_read(path), path) if path else Settings()
+    chosen = {
+        "listen_addr": given["listen"],
+        "docker_url": given["docker_url"],
+        "watch_source": given["watch_source"],
+    }
+    if given["poll_interval"] is not None:
+        chosen["poll_interval"] = _duration(given["poll_interval"])
+    return replace(settings, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path, f"cannot be read: {error}") from error
+
+
+def _duration(text: str) -> int:
+    milliseconds = parse_duration(text)
+    if milliseconds is None:
+        raise ConfigError("--poll-interval", f"{text!r} is no duration such as 500ms, 3s or 1m30s")
+    return milliseconds
+
+
+def _listen(address: str) -> str:
+    """ ":8080" means every address, as in Interlock; gRPC takes [::] for both families."""
+    return f"[::]{address}" if address.startswith(":") else address
+
+
+def _tls_files(ca: str | None, identity: str | None) -> tls.TlsFiles | None:
+    if bool(ca) != bool(identity):
+        raise ConfigError("--tls-ca, --tls-identity", "give both or none")
+    return tls.TlsFiles(ca, identity) if ca and identity else None
+
+
+@main.command()
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@option("--admin-socket", "Core's admin socket.", default=SOCKET, show_default=True)
+@option("--docker-url", "Where to look for core's container when the socket is not here.", default=DOCKER)
+def status(output: str, admin_socket: str, docker_url: str) -> None:
+    """Show what is routed where, at which revision, and what is not routed, and why.
+
+    Run it in core's container, or on the node where core runs.
+
+    \b
+      l7 status
+      l7 status --output json | jq '.problems'
+    """
+    document = fetch_status(admin_socket, docker_url)
+    if output == "json":
+        sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+        return
+    console = Console(highlight=False, markup=False, soft_wrap=False)
+    for part in report(document):
+        console.print(part)
+
+
+def fetch_status(socket: str, docker_url: str) -> dict[str, Any]:
+    """The status document, from core's socket if it is here, else through its container.
+
+    Raises Unavailable when core cannot be asked.
+    """
+    if os.path.exists(socket):
+        return asyncio.run(_ask(socket))
+    if not docker_url:
+        raise Unavailable(f"core's admin socket {socket} is not there: it does not run here, or is just starting")
+    client = secrets.connect(docker_url)
+    container = secrets.core_container(client)
+    if container is None:
+        raise Unavailable(
+            "core does not run on this node; `docker service ps l7_core` says where it does: ask there"
+        )
+    # Without a Docker URL, so that a core that is just starting does not look for itself in turn.
+    code, answer = secrets.run_in(container, ["l7", "status", "--output", "json", "--docker-url", ""])
+    if code != 0:
+        raise Unavailable(f"core's container {container.name}: {answer.decode(errors='replace').strip()}")
+    return _document(answer)
+
+
+async def _ask(socket: str) -> dict[str, Any]:
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket)) as session:
+            async with session.get("http://core/status", timeout=aiohttp.ClientTimeout(total=10)) as answer:
+                answer.raise_for_status()
+                return _document(await answer.read())
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise Unavailable(f"core does not answer on {socket}: {error}") from error
+
+
+def _document(answer: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(answer)
+    except orjson.JSONDecodeError as error:
+        raise ProtocolError(f"core's status is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ProtocolError("core's status is no JSON object")
+    return document
+
+
+@main.group()
+def pki() -> None:
+    """The installation's own certificates: who may speak to core, and for which service cluster."""
+
+
+@pki.command("init")
+@click.option("--cluster", "clusters", multiple=True, metavar="NAME", help="Also for this service cluster; repeat.")
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="DNS",
+    help="Also a name of core, beside core, l7_core, tasks.core, tasks.l7_core and localhost; repeat.",
+)
+@click.option("--directory", type=click.Path(file_okay=False), help="Write files here instead of Docker secrets.")
+@option("--docker-url", "The Engine API of a manager.", default=DOCKER, show_default=True)
+def init(clusters: tuple[str, ...], names: tuple[str, ...], directory: str | None, docker_url: str) -> None:
+    """Make the CA and the identities that are missing; what is there stays as it is.
+
+    \b
+    Docker secrets made:
+      l7-ca               certificate of the CA, for everybody
+      l7-ca-key           its key, for core alone
+      l7-core             certificate and key of core
+      l7-proxy            certificate and key of the default service cluster's proxies
+      l7-proxy-<cluster>  the same for another service cluster
+    \b
+      l7 pki init
+      l7 pki init --cluster blue            later, on the node where core runs
+      l7 pki init --directory pki           files pki/<name>.pem, for use without Swarm
+    """
+    place = secrets.Directory(Path(directory)) if directory else secrets.Swarm(secrets.connect(docker_url))
+    made = pki_init.init(place, clusters, names)
+    for name in made:
+        click.echo(f"made {name}")
+    if not made:
+        click.echo("nothing to do: everything is there")
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"l7 {__version__}")

@@ -1,0 +1,247 @@
+"""Core as a process: builds every part, runs them in one group, stops them in order.
+
+    watch ──▶ build ──▶ store ──▶ gRPC streams        admin: health, metrics, status
+
+Watch tells what changed, build compiles it, the store wakes the streams. All of it happens in one event loop
+and without a queue in between, so that a change is with the streams before the next one is looked at.
+
+Without Swarm (no leader, no daemon) nothing changes: the cache stays as it was, and so does what is served.
+Before the first complete look at Swarm nothing is served at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from l7 import __version__, status
+from l7.build import Build
+from l7.config import Settings
+from l7.kit import http, logs, tasks
+from l7.kit.errors import ConfigError
+from l7.kit.metrics import Metrics
+from l7.kit.tls import TlsFiles
+from l7.model import Changes, Delta, Problem
+from l7.serve.grpc_api import NANOSECONDS, Endpoint, Server, SyncApi
+from l7.store import Store
+from l7.swarm.cache import Cache
+from l7.swarm.engine import Address
+from l7.swarm.watch import Change, Watch, WatchSource
+from l7.swarm.watch import Settings as WatchSettings
+
+_log = logs.get("daemon")
+
+PROBLEM_PAUSE = 1.0
+"""Seconds between looks at the problems, to log what is new: they are for people, and a look costs a walk."""
+
+
+class Watching(Protocol):
+    """What core needs of `l7.swarm.watch.Watch`, entered already."""
+
+    @property
+    def cache(self) -> Cache: ...
+    @property
+    def status(self) -> Any: ...
+    def changes(self) -> AsyncIterator[Change]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line adds to the settings. `listen` is where extensions connect, see `Endpoint`.
+
+    `admin` is "host:port" and `admin_socket` a path; "" leaves one out.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    listen: str = "127.0.0.1:8080"
+    tls: TlsFiles | None = None
+    admin: str = ""
+    admin_socket: str = "/run/l7/admin.sock"
+    control_socket: str = "/var/run/docker/swarm"
+
+
+class Core:
+    """The state of a core: what was seen, what was made of it, who was told. Made within an event loop."""
+
+    def __init__(self, options: Options, clock: Callable[[], int] = time.time_ns) -> None:
+        self.options = options
+        self.clock = clock
+        self.metrics = Metrics("core", __version__)
+        self.build = Build(options.settings)
+        self.store = Store(self.build.snapshot)
+        self.extensions = status.Extensions()
+        self.api = SyncApi(self.store, self.build.clusters, self.extensions, self.metrics, clock)
+        self.server = Server(self.api, [Endpoint(options.listen, options.tls)])
+        self.synced = False
+        self._watch: Watching | None = None
+        self._look = asyncio.Event()
+        self.metrics.before_exposition = self._count
+
+    # ------------------------------------------------------------ parts
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs everything until `stop`. Raises L7Error when a part cannot go on."""
+        admin = http.Admin(self.metrics, self.not_ready, self.status)
+        options = self.options
+        for warning in options.settings.warnings:
+            _log.warning("setting ignored", setting=warning)
+        parts = [
+            tasks.Part("admin", lambda stop: http.serve(admin, options.admin, options.admin_socket, stop)),
+            tasks.Part("problems", self._watch_problems),
+            tasks.Part("follow", self._follow),
+            tasks.Part("grpc", self._serve),
+        ]
+        await tasks.run(parts, stop)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        await self.server.start()
+        await stop.wait()
+        await self.server.stop()
+
+    async def _follow(self, stop: asyncio.Event) -> None:
+        async with Watch(watch_settings(self.options)) as watch:
+            await tasks.first(stop, self.follow(watch))
+
+    async def follow(self, watch: Watching) -> None:
+        """Takes changes for as long as there are any."""
+        self._watch = watch
+        async for change in watch.changes():
+            first = not self.synced
+            self.take(watch.cache, change)
+            if first:
+                await self.server.say_ready(True)
+
+    # ------------------------------------------------------------ a change
+
+    def take(self, cache: Cache, change: Change) -> None:
+        """Compiles what a change touches, and hands the outcome to the streams."""
+        began = self.clock()
+        deltas = self.build.update(cache, change.touched, change.observed)
+        built = self.clock()
+        stage = self.metrics.convergence
+        if change.observed:
+            stage.labels("event").observe((began - change.observed) / NANOSECONDS)
+        stage.labels("build").observe((built - began) / NANOSECONDS)
+        if not self.synced:
+            self._first(built - began)
+        else:
+            for cluster, delta in deltas.items():
+                self.store.put(cluster, delta)
+                self._log_change(cluster, delta, change.observed, built - began)
+        self._look.set()
+
+    def _first(self, nanoseconds: int) -> None:
+        """The first complete look: from now on every cluster has a state, be it empty."""
+        self.synced = True
+        self.metrics.ready.set(1)
+        for cluster in self.build.clusters:
+            self.store.put(cluster)
+            _log.info(
+                "first state",
+                cluster=cluster,
+                revision=self.store.revision(cluster),
+                build_seconds=nanoseconds / NANOSECONDS,
+            )
+
+    def _log_change(self, cluster: str, delta: Delta, observed: int, nanoseconds: int) -> None:
+        _log.info(
+            "state changed",
+            cluster=cluster,
+            revision=delta.results_in,
+            applies_to=delta.applies_to,
+            backends=_backends(delta.changes),
+            routes=len(delta.changes.routes),
+            removed_routes=len(delta.changes.removed_routes),
+            build_seconds=nanoseconds / NANOSECONDS,
+            since_event_seconds=(self.clock() - observed) / NANOSECONDS if observed else None,
+        )
+
+    # ------------------------------------------------------------ problems
+
+    async def _watch_problems(self, stop: asyncio.Event) -> None:
+        known: frozenset[Problem] = frozenset()
+        while await tasks.first(stop, self._look.wait()):
+            self._look.clear()
+            now = frozenset(self.build.problems())
+            log_problems(known, now)
+            known = now
+            await tasks.first(stop, asyncio.sleep(PROBLEM_PAUSE))
+
+    # ------------------------------------------------------------ seen from outside
+
+    def not_ready(self) -> str:
+        """Why core is not ready, "" when it is."""
+        if self.synced:
+            return ""
+        reason = self._watch.status.last_error if self._watch else ""
+        return f"Swarm was not seen yet{f': {reason}' if reason else ''}"
+
+    def status(self) -> Mapping[str, Any]:
+        """The document behind `l7 status`."""
+        return {
+            "version": __version__,
+            "ready": self.synced,
+            "reason": self.not_ready(),
+            "source": asdict(self._watch.status) if self._watch else {},
+            "clusters": [status.cluster_document(self.build.snapshot(name)) for name in self._served()],
+            "problems": [asdict(problem) for problem in self.build.problems()],
+            "extensions": [status.extension_document(each) for each in self.extensions],
+        }
+
+    def _served(self) -> tuple[str, ...]:
+        return self.store.clusters()
+
+    def _count(self) -> None:
+        """What is counted only when somebody asks: it costs a walk over everything."""
+        for cluster in self._served():
+            snapshot = self.build.snapshot(cluster)
+            self.metrics.set_revision(cluster, snapshot.revision)
+            self.metrics.routes.labels(cluster).set(len(snapshot.routes))
+            self.metrics.set_servers(cluster, status.servers_by_state(snapshot))
+        self.metrics.set_problems(problems_by_label(self.build.problems()))
+
+
+_SOURCES: Mapping[str, WatchSource] = {"auto": "auto", "swarmkit": "swarmkit", "docker": "docker"}
+
+
+def watch_settings(options: Options) -> WatchSettings:
+    """What watch is told, from core's settings. Raises ConfigError for an unknown source."""
+    settings = options.settings
+    source = _SOURCES.get(settings.watch_source)
+    if source is None:
+        raise ConfigError("WatchSource", f"{settings.watch_source!r} is none of {', '.join(_SOURCES)}")
+    return WatchSettings(
+        docker=Address(settings.docker_url, settings.tls_ca_cert, settings.tls_cert, settings.tls_key),
+        control_socket=Path(options.control_socket),
+        source=source,
+        poll_interval=settings.poll_interval / 1000,
+    )
+
+
+def problems_by_label(problems: Iterable[Problem]) -> dict[str, int]:
+    """How many problems there are with each label."""
+    counts: dict[str, int] = {}
+    for problem in problems:
+        counts[problem.label] = counts.get(problem.label, 0) + 1
+    return counts
+
+
+def log_problems(known: frozenset[Problem], now: frozenset[Problem]) -> None:
+    """A line for each problem that is new, and for each that was solved."""
+    for problem in sorted(now - known):
+        _log.warning("problem", **asdict(problem))
+    for problem in sorted(known - now):
+        _log.info("problem solved", service=problem.service, label=problem.label, cluster=problem.cluster)
+
+
+_NAMED = 20
+
+
+def _backends(changes: Changes) -> list[str]:
+    """Names of the backends that changed, for the log; a big change is cut to its first ones."""
+    names = [change.name for change in changes.backends] + list(changes.removed_backends)
+    return names if len(names) <= _NAMED else [*names[:_NAMED], f"and {len(names) - _NAMED} more"]
