@@ -350,7 +350,7 @@ class Build:
                 left = stop_in(task) if state is ServerState.LEAVING else 0
                 server = Server(task.id, wanted_id(task.id), address, spec.port, state=state, stop_in=left)
                 candidates.append(Candidate(task.created, server))
-        return tuple(sorted(candidates, key=lambda each: (each.created, each.server.task)))
+        return tuple(candidates)
 
 
 def _old_networks(task: Task, networks: Mapping[str, Network], reach: Reach) -> list[str]:

@@ -33,23 +33,32 @@ label_values = st.fixed_dictionaries(
         PREFIX + "unheard_of": st.just("x"),
     },
 )
+# Mostly labels that work and that meet each other: on one route, with and without a rewrite.
+sharing_labels = st.builds(
+    lambda rewrite, more: {PREFIX + "hosts": "x.example", PREFIX + "context_root": "/a", **rewrite, **more},
+    st.sampled_from([{}, {PREFIX + "context_root_rewrite": "true"}]),
+    st.sampled_from([{PREFIX + "port": "80"}, {PREFIX + "port": "81"}, {PREFIX + "port": "abc"}]),
+)
 proxy_labels = st.sampled_from(["", "east"]).map(
     lambda cluster: {"type": "com.docker.interlock.core.proxy", "com.docker.l7.cluster": cluster}
 )
 specs = st.builds(
     ServiceSpec,
-    labels=st.one_of(label_values, label_values, st.just({}), proxy_labels).map(
+    labels=st.one_of(sharing_labels, label_values, sharing_labels, st.just({}), proxy_labels).map(
         lambda given: tuple(sorted(given.items()))
     ),
-    networks=st.lists(st.sampled_from(NETWORKS), unique=True).map(tuple),
+    networks=st.one_of(st.just(NETWORKS), st.lists(st.sampled_from(NETWORKS), unique=True).map(tuple)),
     replicas=st.sampled_from([None, 0, 1]),
+)
+GOOD = ServiceSpec(
+    ((PREFIX + "context_root", "/a"), (PREFIX + "hosts", "x.example"), (PREFIX + "port", "80")), NETWORKS
 )
 services = st.builds(
     lambda name, **rest: Service(id=f"s{name}", name=name, version=1, **rest),
     st.sampled_from(SERVICES),
     created=st.integers(1, 3),
     spec=specs,
-    previous=st.none() | specs,
+    previous=st.one_of(st.none(), st.just(GOOD), specs),
 )
 tasks = st.builds(
     Task,
@@ -73,9 +82,9 @@ networks = st.builds(
     lambda id_, name, ingress: Network(id_, 1, name or id_, ingress),
     st.sampled_from(NETWORKS),
     st.sampled_from(["", "", "n1"]),
-    st.sampled_from([False, False, True]),
+    st.sampled_from([False, False, False, True]),
 )
-upserts = st.one_of(services, services, tasks, tasks, tasks, nodes, networks).map(Upsert)
+upserts = st.one_of(services, services, services, tasks, tasks, tasks, tasks, nodes, networks).map(Upsert)
 removals = st.one_of(
     st.builds(Remove, st.just(Kind.SERVICE), st.sampled_from([f"s{name}" for name in SERVICES])),
     st.builds(Remove, st.just(Kind.TASK), st.sampled_from([f"t{number}" for number in range(12)])),
@@ -84,10 +93,20 @@ removals = st.one_of(
 )
 events = st.one_of(upserts, upserts, upserts, removals)
 PROXY = ServiceSpec((("com.docker.l7.cluster", ""), ("type", "com.docker.interlock.core.proxy")), ("n0", "n1"))
+
+
+def good_task(number: int) -> Task:
+    addresses = tuple((network, f"10.0.{number}.1") for network in NETWORKS)
+    owner, node = f"s{SERVICES[number % 4]}", NODES[number % 2]
+    return Task(f"t{number}", 1, owner, node, 1, TaskState.RUNNING, TaskState.RUNNING, number, addresses)
+
+
 START: list[Event] = [
     Upsert(Service("sp", 1, "p", 1, PROXY)),
     *(Upsert(Network(name, 1, name)) for name in NETWORKS),
     *(Upsert(Node(name, 1, "host", NodeState.READY)) for name in NODES),
+    *(Upsert(Service(f"s{name}", 1, name, 2, GOOD)) for name in SERVICES[:3]),
+    *(Upsert(good_task(number)) for number in range(6)),
 ]
 batches = st.lists(st.lists(events, min_size=1, max_size=4), max_size=25)
 
