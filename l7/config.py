@@ -7,6 +7,7 @@ their type, then ignored with a warning.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -108,12 +109,12 @@ _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
 def parse_duration(text: str) -> int | None:
-    """Milliseconds of a Go duration such as 500ms, 3s or 1m30s, at least 1; None when it is none."""
+    """Milliseconds of a Go duration such as 500ms, 3s or 1m30s, 0 only for nothing; None when it is none."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    return max(1, round(total)) if total < 2**53 else None
+    return math.ceil(total) if total < 2**53 else None
 
 
 def parse_settings(text: str, path: str = "config.toml") -> Settings:
@@ -144,6 +145,8 @@ class _File:
         source = values.get("WatchSource", "auto")
         if source not in WATCH_SOURCES:
             raise self._error((), "WatchSource", f"one of {', '.join(WATCH_SOURCES)}, not {source!r}")
+        if values.get("PollInterval") == 0:
+            raise self._error((), "PollInterval", "must be more than nothing")
         fields: dict[str, Any] = {_FIELDS[key]: value for key, value in values.items()}
         if tables is not None:
             fields["clusters"] = self._clusters(tables)
@@ -210,7 +213,7 @@ class _File:
         self.warnings.append(f"{self._place(where, key)}: {reason}")
 
     def _place(self, where: tuple[str, ...], key: str) -> str:
-        line = _find_line(self.lines, where, key)
+        line = _find_line(self.lines, where, key) or (where and _find_line(self.lines, where[:-1], where[-1]))
         return f"{self.path}{f':{line}' if line else ''}: {'.'.join((*where, key))}"
 
 

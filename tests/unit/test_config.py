@@ -1,0 +1,124 @@
+"""Interlock's TOML: what it sets, what is only told, and what is refused with line and key."""
+
+from __future__ import annotations
+
+import pytest
+
+from l7.config import Cluster, Settings, parse_duration, parse_settings
+from l7.kit.errors import ConfigError
+
+FULL = """\
+ListenAddr = ":9090"
+dockerurl = "tcp://manager:2376"
+TLSCACert = "/ca.pem"
+TLSCert = "/cert.pem"
+TLSKey = "/key.pem"
+AllowInsecure = true
+POLLINTERVAL = "1m30s"
+EndpointOverride = "10.0.0.1:9090"
+WatchSource = "docker"
+
+[Extensions.default]
+Networks = ["b", "a", "b"]
+
+[Extensions.east]
+ServiceCluster = "east"
+"""
+
+
+def test_defaults() -> None:
+    assert parse_settings("") == Settings()
+    assert Settings().clusters == {"": Cluster("", "default", None)}
+
+
+def test_all_keys_in_any_case() -> None:
+    assert parse_settings(FULL) == Settings(
+        listen_addr=":9090",
+        docker_url="tcp://manager:2376",
+        tls_ca_cert="/ca.pem",
+        tls_cert="/cert.pem",
+        tls_key="/key.pem",
+        allow_insecure=True,
+        poll_interval=90_000,
+        endpoint_override="10.0.0.1:9090",
+        watch_source="docker",
+        clusters={"": Cluster("", "default", ("a", "b")), "east": Cluster("east", "east", None)},
+    )
+
+
+def test_an_empty_list_of_networks_is_none_given() -> None:
+    assert parse_settings("[Extensions.default]\nNetworks = []").clusters[""].networks is None
+
+
+def test_unknown_and_unused_keys_are_told() -> None:
+    text = """\
+Colour = "red"
+[Extensions.default]
+ProxyReplicas = 2
+Nonsense = 1
+[Extensions.default.Config]
+User = "x"
+"""
+    settings = parse_settings(text, "c.toml")
+    assert settings.warnings == (
+        "c.toml:1: Colour: not a key that l7 knows",
+        "c.toml:3: Extensions.default.ProxyReplicas: not used yet",
+        "c.toml:4: Extensions.default.Nonsense: not a key that l7 knows",
+        "c.toml:5: Extensions.default.Config: not used yet",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("ListenAddr = ", "c.toml:1"),
+        ('ListenAddr = ":1"\nPollInterval = [', "c.toml:2"),
+        ('ListenAddr = ":1"\n\nListenAddr = ":2"', "c.toml:3"),
+        ("PollInterval = 3", "c.toml:1: PollInterval"),
+        ('PollInterval = "0s"', "c.toml:1: PollInterval"),
+        ('\npollinterval = "fast"', "c.toml:2: pollinterval"),
+        ('AllowInsecure = "true"', "c.toml:1: AllowInsecure"),
+        ("ListenAddr = 8080", "c.toml:1: ListenAddr"),
+        ('WatchSource = "guess"', "c.toml:1: WatchSource"),
+        ('listenaddr = ":1"\nListenAddr = ":2"', "c.toml:2: ListenAddr"),
+        ("Extensions = 3", "c.toml:1: Extensions"),
+        ("[Extensions]\n", "c.toml:1: Extensions"),
+        ("[Extensions]\ndefault = 3\n", "c.toml:2: Extensions.default"),
+        ('[Extensions.a]\nNetworks = "net"', "c.toml:2: Extensions.a.Networks"),
+        ("[Extensions.a]\nNetworks = [1]", "c.toml:2: Extensions.a.Networks"),
+        ("[Extensions.a]\nProxyReplicas = true", "c.toml:2: Extensions.a.ProxyReplicas"),
+        ('[Extensions.a]\nServiceCluster = "a b"', "c.toml:2: Extensions.a.ServiceCluster"),
+        (
+            '[Extensions.a]\nServiceCluster="x"\n[Extensions.b]\nServiceCluster="x"',
+            "c.toml:4: Extensions.b.ServiceCluster",
+        ),
+        ("[Extensions.a]\n[Extensions.b]\n", "c.toml:2: Extensions.b"),
+    ],
+)
+def test_errors_name_line_and_key(text: str, place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(text, "c.toml")
+    assert caught.value.path.startswith(place)
+    assert caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("3s", 3000),
+        ("500ms", 500),
+        ("1m30s", 90_000),
+        ("1.5s", 1500),
+        ("2h", 7_200_000),
+        ("1us", 1),
+        ("0s", 0),
+        ("100000000ns", 100),
+    ],
+)
+def test_durations(text: str, milliseconds: int) -> None:
+    assert parse_duration(text) == milliseconds
+
+
+@pytest.mark.parametrize("text", ["", "3", "s", "-3s", "3 s", "3x", "s3", "3s ", "1e3s", "9" * 400 + "h"])
+def test_durations_refused(text: str) -> None:
+    assert parse_duration(text) is None
