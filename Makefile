@@ -1,4 +1,60 @@
+# The HAProxy series that tests run on: make test HAPROXY=3.0, or 2.6,3.0,3.2,3.4
+HAPROXY ?= 2.6,3.4
+# Arguments of demo, bench, acceptance and pytest: make demo ARGS=--once
+ARGS ?=
 PYTHON ?= .venv/bin/python
-.PHONY: proto
-proto: ## Regenerate the gRPC code from proto/
-	$(PYTHON) -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. --grpc_python_out=. $$(find proto -name '*.proto' | sort)
+export HAPROXY
+
+comma := ,
+SERIES = $(subst $(comma), ,$(HAPROXY))
+PROTOC = $(PYTHON) -m grpc_tools.protoc -I proto
+PROTO = $(sort $(shell find proto -name '*.proto'))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup proto lint test test-unit demo soak bench acceptance image clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Prepare this machine: Debian packages, .venv, the fast path, HAProxy (as root, on Debian 12)
+	@scripts/setup.sh $(SERIES)
+
+proto: ## Generate the gRPC code from proto/ anew
+	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+
+lint: ## All checks that run no code: ruff, mypy, layers, protolint, generated code up to date
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy -p l7 -p haproxy -p testbed
+	$(dir $(PYTHON))lint-imports
+	$(dir $(PYTHON))protolint lint proto
+	@new=$$(mktemp -d) && trap 'rm -r "$$new"' EXIT && \
+	$(PROTOC) --python_out="$$new" --pyi_out="$$new" --grpc_python_out="$$new" $(PROTO) && \
+	(cd "$$new" && find . -type f) | while read -r file; do \
+		cmp "$$new/$$file" "$$file" || { echo "run 'make proto' and commit the result"; exit 1; }; \
+	done
+
+test: setup ## All levels, on HAProxy 2.6 and 3.4 (or HAPROXY=3.0); as root, for the levels on a real Swarm
+	$(PYTHON) -m pytest -m "not soak" $(ARGS)
+
+test-unit: setup ## Only what needs neither HAProxy nor Docker
+	$(PYTHON) -m pytest tests/unit tests/property $(ARGS)
+
+demo: setup ## Show it on a Swarm of its own, until Ctrl-C (ARGS=--once: end by itself)
+	@$(PYTHON) -m examples.demo $(ARGS)
+
+soak: setup ## The long tests, at the durations they state
+	$(PYTHON) -m pytest -m soak --timeout 7200 $(ARGS)
+
+bench: setup ## The scenarios: prints their figures, writes benchmarks/results/
+	$(PYTHON) -m benchmarks.scenario $(ARGS)
+
+acceptance: setup ## The acceptance list, item by item, with the tests that show it and their results
+	$(PYTHON) -m tests.acceptance $(ARGS)
+
+image: setup ## Build the image l7:dev as an archive for docker load
+	@$(PYTHON) -m testbed.image $(SERIES)
+
+clean: ## Remove what was built (not .cache/, where downloads are kept)
+	rm -rf .venv build *.egg-info l7/_fastpath.c l7/_fastpath.html l7/_fastpath.*.so
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

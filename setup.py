@@ -1,4 +1,4 @@
-"""Builds the Cython fast path; everything else is in pyproject.toml. The extension is mandatory: no silent fallback."""
+"""Builds the Cython fast path; the rest is in pyproject.toml. The extension is mandatory: no silent fallback."""
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
