@@ -105,43 +105,37 @@ class Runtime:
         return results
 
     def _apply_batch(self, ops: Sequence[Op], batch: bytes) -> list[Result]:
+        verbs = [codec.verb(op) for op in ops]
         begin = time.perf_counter()
-        try:
-            answers = self._ask(self._changes, batch)
-            if len(answers) != len(ops):
-                raise ProtocolError(f"{len(answers)} replies to {len(ops)} commands")
-        except (Unavailable, ProtocolError):
-            self._count(((op, "error") for op in ops), len(ops), begin)
-            raise
+        answers = self._ask(self._changes, batch, verbs)
+        if len(answers) != len(ops):
+            raise ProtocolError(f"{len(answers)} replies to {len(ops)} commands")
         results = [Result(op, replies.check(op, reply)) for op, reply in zip(ops, answers, strict=True)]
-        self._count(((r.op, r.refusal.reason.value if r.refusal else "ok") for r in results), len(ops), begin)
+        self._count(verbs, [_outcome(result.refusal) for result in results], begin)
         return results
-
-    def _count(self, outcomes: Iterable[tuple[Op, str]], number: int, begin: float) -> None:
-        if self._on_command is None:
-            return
-        share = (time.perf_counter() - begin) / number
-        for op, outcome in outcomes:
-            self._on_command(codec.verb(op), outcome, share)
 
     def replace_map(self, file: str, rows: Iterable[tuple[str, str]]) -> None:
         """Gives a map exactly these rows, all at once: readers see the old map until the last command.
 
         Raises Rejected when HAProxy refuses; the map is then as before.
         """
-        version = dumps.parse_new_version(self._show(self._changes, codec.prepare_map(file)))
+        prepared = self._show(self._changes, codec.prepare_map(file), "prepare map")
+        version = dumps.parse_new_version(prepared)
         loads = codec.load_map(file, version, rows, self.capabilities().payload_limit)
         try:
             for command in codec.batches(loads):
-                self._expect_nothing(command)
+                self._expect_nothing(command, "add map")
         except (Rejected, ProtocolError):
-            self._ask(self._changes, codec.clear_map(file, version))
+            self._ask(self._changes, codec.clear_map(file, version), ["clear map"])
             raise
-        self._expect_nothing(codec.commit_map(file, version))
+        self._expect_nothing(codec.commit_map(file, version), "commit map")
 
-    def _expect_nothing(self, batch: bytes) -> None:
-        for reply in self._ask(self._changes, batch):
-            refused = replies.refusal(reply)
+    def _expect_nothing(self, batch: bytes, verb: str) -> None:
+        verbs = [verb] * codec.count_commands(batch)
+        begin = time.perf_counter()
+        refusals = [replies.refusal(reply) for reply in self._ask(self._changes, batch, verbs)]
+        self._count(verbs, [_outcome(refused) for refused in refusals], begin)
+        for refused in refusals:
             if refused is not None:
                 raise Rejected(_first_line(batch), refused.text)
 
@@ -149,24 +143,26 @@ class Runtime:
 
     def servers_state(self, backend: str | None = None) -> tuple[ServerRow, ...]:
         """All servers, or those of one backend. One read of the whole is far cheaper than `stat`."""
-        return dumps.parse_servers_state(self._show(self._reads, codec.show_servers_state(backend)))
+        return dumps.parse_servers_state(
+            self._show(self._reads, codec.show_servers_state(backend), "show servers state")
+        )
 
     def backends(self) -> tuple[str, ...]:
         """Names of the backends there are, with servers or without."""
-        return dumps.parse_backends(self._show(self._reads, b"show backend\n"))
+        return dumps.parse_backends(self._show(self._reads, b"show backend\n", "show backend"))
 
     def map_rows(self, file: str) -> tuple[tuple[str, str], ...]:
         """(key, value) of each row, copies included. A key with a blank in it can't be told from its value."""
-        return dumps.parse_map(self._show(self._reads, codec.show_map(file)))
+        return dumps.parse_map(self._show(self._reads, codec.show_map(file), "show map"))
 
     def get_map_row(self, file: str, key: str) -> str | None:
         """The value of exactly this key, None when it has no row (`get map` itself matches as a request would)."""
-        row = dumps.parse_map_match(self._show(self._reads, codec.get_map(file, key)))
+        row = dumps.parse_map_match(self._show(self._reads, codec.get_map(file, key), "get map"))
         return row[1] if row is not None and row[0] == key else None
 
     def info(self) -> Info:
         """Version, pid, age; `stopping` says that a reload replaced the worker that this is connected to."""
-        return dumps.parse_info(self._show(self._reads, b"show info\n"))
+        return dumps.parse_info(self._show(self._reads, b"show info\n", "show info"))
 
     def capabilities(self) -> Capabilities:
         """Of the running version, asked once. Raises Incompatible when it is too old."""
@@ -178,7 +174,7 @@ class Runtime:
         self, backend: str | None = None, kinds: StatKind = StatKind.BACKENDS | StatKind.SERVERS
     ) -> tuple[StatRow, ...]:
         """Counters of one backend or all. Of all servers at once only rarely: on 2.6 that stalls traffic."""
-        return dumps.parse_stat(self._show(self._reads, codec.show_stat(backend, int(kinds))))
+        return dumps.parse_stat(self._show(self._reads, codec.show_stat(backend, int(kinds)), "show stat"))
 
     def stream(self, command: bytes) -> Iterator[bytes]:
         """The reply to one command as it arrives, for dumps that are not to be held in memory."""
@@ -190,18 +186,34 @@ class Runtime:
 
     # ------------------------------------------------------------ the session
 
-    def _show(self, session: requests.Session, command: bytes) -> str:
-        (reply,) = self._ask(session, command)
-        if replies.is_refused_show(reply):
-            raise Rejected(_first_line(command), reply.strip().split("\n")[0])
+    def _show(self, session: requests.Session, command: bytes, verb: str) -> str:
+        begin = time.perf_counter()
+        (reply,) = self._ask(session, command, [verb])
+        refused = replies.refusal(reply) if replies.is_refused_show(reply) else None
+        self._count([verb], [_outcome(refused)], begin)
+        if refused is not None:
+            raise Rejected(_first_line(command), refused.text)
         return reply
 
-    def _ask(self, session: requests.Session, batch: bytes) -> list[str]:
+    def _ask(self, session: requests.Session, batch: bytes, verbs: Sequence[str]) -> list[str]:
+        """The replies to a batch; counts its commands when there are none, else the caller does."""
+        begin = time.perf_counter()
         try:
             with self._post(session, batch) as response:
                 return codec.split(b"".join(response.iter_content(adapter.CHUNK)))
         except requests.exceptions.RequestException as error:
+            self._count(verbs, ["error"] * len(verbs), begin)
             raise _mapped(error, batch) from error
+        except ProtocolError:
+            self._count(verbs, ["error"] * len(verbs), begin)
+            raise
+
+    def _count(self, verbs: Sequence[str], outcomes: Sequence[str], begin: float) -> None:
+        if self._on_command is None:
+            return
+        share = (time.perf_counter() - begin) / len(verbs)
+        for verb, outcome in zip(verbs, outcomes, strict=True):
+            self._on_command(verb, outcome, share)
 
     def _post(self, session: requests.Session, batch: bytes) -> requests.Response:
         headers = {} if self._pid is None else {adapter.IF_WORKER_PID: str(self._pid)}
@@ -248,6 +260,10 @@ class Master:
             raise _mapped(error, command) from error
         except UnicodeDecodeError as error:
             raise ProtocolError(f"{_first_line(command)}: not UTF-8") from error
+
+
+def _outcome(refused: Refusal | None) -> str:
+    return "ok" if refused is None else refused.reason.value
 
 
 def _mapped(error: requests.exceptions.RequestException, batch: bytes) -> Unavailable | ProtocolError:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l7._fastpath import Diff, diff
@@ -27,12 +27,14 @@ def pairs(draw: st.DrawFn) -> tuple[Rows, Rows]:
     return {**kept, **draw(rows)}, have
 
 
+@settings(deadline=None)
 @given(pairs())
 def test_agrees_with_the_oracle(states: tuple[Rows, Rows]) -> None:
     want, have = states
     assert tuple(diff(want, have)) == fastpath_oracle.diff(want, have)
 
 
+@settings(deadline=None)
 @given(pairs())
 def test_applied_to_what_is_there_it_gives_what_is_wanted(states: tuple[Rows, Rows]) -> None:
     want, have = states
@@ -43,6 +45,7 @@ def test_applied_to_what_is_there_it_gives_what_is_wanted(states: tuple[Rows, Ro
     assert diff(want, result) == Diff([], [], [])
 
 
+@settings(deadline=None)
 @given(pairs(), st.randoms())
 def test_does_not_depend_on_the_order_or_kind_of_the_mappings(states: tuple[Rows, Rows], random: Any) -> None:
     want, have = states
@@ -51,6 +54,7 @@ def test_does_not_depend_on_the_order_or_kind_of_the_mappings(states: tuple[Rows
     assert diff(MappingProxyType(dict(shuffled)), MappingProxyType(have)) == diff(want, have)
 
 
+@settings(deadline=None)
 @given(pairs())
 def test_leaves_its_arguments_alone(states: tuple[Rows, Rows]) -> None:
     want, have = states

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haproxy import ops
@@ -28,6 +28,7 @@ def chunks(data: bytes, sizes: list[int]) -> list[bytes]:
     return pieces
 
 
+@settings(deadline=None)
 @given(st.lists(texts, min_size=1, max_size=6), cuts)
 def test_replies_come_out_as_they_went_in(wanted: list[str], sizes: list[int]) -> None:
     wire = b"".join(text.encode() + PROMPT for text in wanted)
@@ -39,6 +40,7 @@ def test_replies_come_out_as_they_went_in(wanted: list[str], sizes: list[int]) -
     assert [*found, splitter.finish()] == wanted
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(1, 4), cuts)
 def test_any_bytes_are_passed_on_or_refused(wire: bytes, count: int, sizes: list[int]) -> None:
     scanner, passed = PromptScanner(count), b""
@@ -65,6 +67,7 @@ def unescape(line: str) -> list[str]:
     return [*words, word]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_map_rows_arrive_as_they_are_or_are_not_sent(key: str, value: str) -> None:
     try:
@@ -77,6 +80,7 @@ def test_map_rows_arrive_as_they_are_or_are_not_sent(key: str, value: str) -> No
     assert unescape(line[:-1].decode()) == ["add", "map", "/run/my map", key, value]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=20), st.integers(60, 200))
 def test_a_loaded_map_has_all_rows_once(rows: list[tuple[str, str]], limit: int) -> None:
     found: list[tuple[str, str]] = []
@@ -95,6 +99,7 @@ def test_a_loaded_map_has_all_rows_once(rows: list[tuple[str, str]], limit: int)
     assert sorted(found) == sorted(rows)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_readers_of_dumps_take_any_text(text: str) -> None:
     for header in ("", "1\n# be_id be_name srv_id\n", "# pxname,svname,type\n", "# name\n", "#<PID>\n", "0x1 "):
@@ -112,6 +117,7 @@ def test_readers_of_dumps_take_any_text(text: str) -> None:
                 read(header + text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_is_success_only_where_it_says_so(text: str) -> None:
     added = replies.check(ops.AddServer("b", "s", "10.0.0.1", 80), text)

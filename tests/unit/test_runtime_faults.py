@@ -397,3 +397,25 @@ def test_a_silent_master_is_unavailable(peer: Peer) -> None:
     peer.scripts = [lambda _, client: client.sendall(b"#<PID>")]
     with pytest.raises(Unavailable):
         Master(master_url(peer.path), timeout=0.2).workers()
+
+
+def test_reads_are_counted_too(peer: Peer) -> None:
+    seen: list[tuple[str, str]] = []
+    replies = [b"# name\nb1\n\n> ", b"Can't find backend.\n\n> "]
+
+    def script(peer: Peer, client: socket.socket) -> None:
+        greet(peer, client)
+        for reply in replies:
+            client.recv(65536)
+            client.sendall(reply)
+        client.recv(65536)
+        hang_up(client)
+
+    peer.scripts = [script]
+    with Runtime(unix_url(peer.path), on_command=lambda verb, result, _: seen.append((verb, result))) as runtime:
+        assert runtime.backends() == ("b1",)
+        with pytest.raises(Rejected, match="find backend"):
+            runtime.servers_state("none")
+        with pytest.raises(Unavailable):
+            runtime.stat()
+    assert seen == [("show backend", "ok"), ("show servers state", "not found"), ("show stat", "error")]
