@@ -21,6 +21,7 @@ NO_BACKEND = "No such backend.\n"
 NO_SERVER = "No such server.\n"
 NO_MAP = "Unknown map identifier. Please use #<id> or <file>.\n"
 FORCED = Admin.FORCED_MAINT
+ID_LAST = (3, 4, 0)
 
 
 @dataclass
@@ -90,10 +91,10 @@ class ModelHAProxy:
                 return self._delete_backend(op.backend, backend)
 
     def _add_backend(self, op: ops.AddBackend) -> str:
-        if op.backend in self.backends:
-            return f"Error during backend creation : name is already used by other proxy 'backend {op.backend}'.\n"
         if op.policy not in self.policies:
             return f"Cannot find default proxy '{op.policy}'.\n"
+        if op.backend in self.backends:
+            return f"Error during backend creation : name is already used by other proxy 'backend {op.backend}'.\n"
         self.backends[op.backend] = _Backend(published=False)
         return "New backend registered.\n"
 
@@ -117,7 +118,7 @@ class ModelHAProxy:
         backend: _Backend,
     ) -> str:
         if isinstance(op, ops.AddServer):
-            return _add_server(op, backend)
+            return self._add_server(op, backend)
         row = backend.servers.get(op.name)
         if row is None:
             return NO_SERVER
@@ -137,6 +138,23 @@ class ModelHAProxy:
             case ops.DeleteServer():
                 return self._delete_server(op, backend, row)
         return ""
+
+    def _add_server(self, op: ops.AddServer, backend: _Backend) -> str:
+        owner = {row.id: row.name for row in backend.servers.values()}
+        errors = []
+        if op.name in backend.servers:
+            errors.append("Already exists a server with the same name in backend.\n")
+        if op.id in owner:
+            errors.append(f"'id' : custom id {op.id} already used at (null):0 ('server {owner[op.id]}').\n")
+        if errors:  # where both are wrong, versions before 3.4 look at the id first
+            return errors[-1 if self.capabilities.version < ID_LAST else 0]
+        number = op.id or next(n for n in range(1, len(owner) + 2) if n not in owner)
+        backend.servers[op.name] = ServerRow(
+            op.backend, op.name, number, op.address, op.port, op.weight, FORCED, up=False, check_enabled=False
+        )
+        if "check" in op.keywords:
+            backend.checked.add(op.name)
+        return "New server registered.\n"
 
     def _delete_server(self, op: ops.DeleteServer, backend: _Backend, row: ServerRow) -> str:
         if not row.admin & FORCED:
@@ -213,19 +231,3 @@ def _spare_hold(backend: str) -> ServerRow:
     return ServerRow(
         backend, HOLD, policy.HOLD_ID, HOLD_ADDRESS, HOLD_PORT, 1, disabled, up=False, check_enabled=False
     )
-
-
-def _add_server(op: ops.AddServer, backend: _Backend) -> str:
-    if op.name in backend.servers:
-        return "Already exists a server with the same name in backend.\n"
-    owner = {row.id: row.name for row in backend.servers.values()}
-    if op.id in owner:
-        return f"'id' : custom id {op.id} already used at (null):0 ('server {owner[op.id]}').\n"
-    number = op.id or next(n for n in range(1, len(owner) + 2) if n not in owner)
-    row = ServerRow(
-        op.backend, op.name, number, op.address, op.port, op.weight, FORCED, up=False, check_enabled=False
-    )
-    backend.servers[op.name] = row
-    if "check" in op.keywords:
-        backend.checked.add(op.name)
-    return "New server registered.\n"

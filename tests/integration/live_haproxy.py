@@ -58,7 +58,7 @@ def running(
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen([binary, "-db", "-f", directory / CONFIG], stdout=log, stderr=log)
     try:
-        await_listening(("127.0.0.1", port), process, directory / "log")
+        await_listening(("127.0.0.1", port), settings.socket, process, directory / "log")
         yield LiveHAProxy(settings, able, placement, ("127.0.0.1", port), process)
     finally:
         process.kill()
@@ -90,17 +90,19 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def await_listening(address: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until `address` accepts. Raises RuntimeError with the log when the process ends or takes too long."""
+def await_listening(address: tuple[str, int], api: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until `address` and the unix socket `api` accept. Raises RuntimeError with the log when they never do."""
     until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until:
-        try:
-            socket.create_connection(address, timeout=1).close()
-        except ConnectionRefusedError:
-            select.select([], [], [], 0.01)
-        else:
+        if _accepts(socket.AF_UNIX, api) and _accepts(socket.AF_INET, address):
             return
+        select.select([], [], [], 0.01)
     raise RuntimeError(log.read_text())
+
+
+def _accepts(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:
+    with socket.socket(family) as connection:
+        return connection.connect_ex(address) == 0
 
 
 # ---------------------------------------------------------------- applications
