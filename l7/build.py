@@ -246,7 +246,7 @@ class Build:
         """Take in which of these services are proxies, and on which networks; the clusters changed."""
         changed: set[str] = set()
         for service_id in affected:
-            old, new = self._proxies.get(service_id), _proxy(cache.services.get(service_id), cache.networks)
+            old, new = self._proxies.get(service_id), _proxy(cache, service_id)
             if old == new:
                 continue
             changed.update(proxy[0] for proxy in (old, new) if proxy)
@@ -362,13 +362,22 @@ def _old_networks(task: Task, networks: Mapping[str, Network], reach: Reach) -> 
     return [each.id for each in sorted(known, key=lambda each: (each.name, each.id)) if reach.covers(each)]
 
 
-def _proxy(service: Service | None, networks: Mapping[str, Network]) -> tuple[str, Reach] | None:
-    """(cluster, networks) of a proxy service, None for any other."""
+def _proxy(cache: CacheView, service_id: str) -> tuple[str, Reach] | None:
+    """(cluster, networks) of a proxy service, None for any other.
+
+    A network counts once every proxy task that serves is on it. While a proxy service is rolled to one more
+    network, its old tasks could not connect there.
+    """
+    service = cache.services.get(service_id)
     if service is None or PROXY_TYPE not in service.spec.labels:
         return None
-    known = [networks[each] for each in service.spec.networks if each in networks]
+    ids = frozenset(service.spec.networks)
+    for task in cache.tasks_of(service_id).values():
+        if server_state(task, cache.nodes.get(task.node)) in (ServerState.READY, ServerState.LEAVING):
+            ids &= {network for network, _ in task.addresses}
+    known = (cache.networks[each] for each in ids if each in cache.networks)
     names = frozenset(network.name for network in known if not network.ingress)
-    return dict(service.spec.labels).get(PROXY_CLUSTER, ""), Reach(True, names, frozenset(service.spec.networks))
+    return dict(service.spec.labels).get(PROXY_CLUSTER, ""), Reach(True, names, ids)
 
 
 def _complete(parsed: Parsed, problem: Problem | None, service: Service) -> tuple[Problem, ...]:

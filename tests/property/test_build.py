@@ -64,7 +64,7 @@ tasks = st.builds(
     Task,
     id=st.sampled_from([f"t{number}" for number in range(12)]),
     version=st.just(1),
-    service=st.sampled_from([f"s{name}" for name in SERVICES]),
+    service=st.sampled_from([*(f"s{name}" for name in SERVICES * 2), "sp"]),
     node=st.sampled_from(NODES),
     slot=st.just(1),
     state=st.sampled_from(

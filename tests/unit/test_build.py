@@ -109,7 +109,6 @@ def test_server_ids_are_in_range_and_clashes_go_by_age() -> None:
 # ---------------------------------------------------------------- sharing
 
 
-@pytest.mark.acceptance(34)
 def test_services_that_share_a_host_share_one_backend() -> None:
     world = World()
     world.put(service("one", spec(WEB)), task("t1", "one"))
@@ -158,7 +157,6 @@ def test_long_names_are_cut_and_stay_apart() -> None:
 # ---------------------------------------------------------------- paths
 
 
-@pytest.mark.acceptance(50)
 def test_each_path_has_a_backend_of_its_own() -> None:
     world = World()
     for name, root in (("a", "/a"), ("b", "b/"), ("rest", "/")):
@@ -280,6 +278,19 @@ def test_proxies_change_networks_and_every_service_of_the_cluster_follows() -> N
     assert world.routes() == {}
     [problem] = world.problems("web")
     assert "com.docker.l7.cluster" in problem.remedy
+
+
+def test_a_new_network_of_the_proxies_counts_once_all_their_tasks_are_on_it() -> None:
+    """By name it would come first, but a proxy task from before could not connect there."""
+    world = World()
+    world.put(task("p1", "proxy", addresses=BOTH[1:]), task("p2", "proxy", addresses=BOTH[1:]))
+    world.put(service("web", spec(WEB, ("front", "back"))), task("t", "web", addresses=BOTH))
+    world.put(service("proxy", proxy(("front", "back")).spec, version=2))
+    world.put(task("p1", "proxy", RUNNING, SHUTDOWN, BOTH[1:], version=2), task("p3", "proxy", addresses=BOTH))
+    world.put(task("p1", "proxy", SHUTDOWN, SHUTDOWN, BOTH[1:], version=3))
+    assert world.servers("web")["t"].address == "10.1.0.1"
+    world.put(task("p2", "proxy", SHUTDOWN, SHUTDOWN, BOTH[1:], version=3))
+    assert world.servers("web")["t"].address == "10.2.0.1"
 
 
 def test_only_what_all_proxy_services_of_a_cluster_are_on_counts() -> None:
