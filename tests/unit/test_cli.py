@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+from collections.abc import AsyncIterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -209,31 +210,26 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-def _serving(socket: Path, action: Any) -> Any:
-    """Runs a blocking action while an admin server serves DOCUMENT."""
-
-    async def run_both() -> Any:
-        admin = http.Admin(Metrics("core", "1"), lambda: "", lambda: DOCUMENT)
-        async with http.listening(admin, "", str(socket)):
-            return await asyncio.to_thread(action)
-
-    return asyncio.run(run_both())
+@pytest.fixture
+async def socket(tmp_path: Path) -> AsyncIterator[str]:
+    """Where a core serves DOCUMENT."""
+    path = str(tmp_path / "admin.sock")
+    async with http.listening(http.Admin(Metrics("core", "1"), lambda: "", lambda: DOCUMENT), "", path):
+        yield path
 
 
-def test_status_as_json_is_cores_document(tmp_path: Path) -> None:
-    socket = tmp_path / "admin.sock"
-    assert _serving(socket, lambda: cli.fetch_status(str(socket), "")) == DOCUMENT
+async def test_status_as_json_is_cores_document(socket: str) -> None:
+    assert await asyncio.to_thread(cli.fetch_status, socket, "") == DOCUMENT
+    result = await asyncio.to_thread(run, "status", "--admin-socket", socket, "--output", "json")
+    assert json.loads(result.output) == DOCUMENT
 
 
-def test_status_as_table_names_routes_and_problems(tmp_path: Path) -> None:
-    socket = tmp_path / "admin.sock"
-    arguments = ("status", "--admin-socket", str(socket))
-    result = _serving(socket, lambda: run(*arguments, env={"COLUMNS": "200"}))
+async def test_status_as_table_names_routes_and_problems(socket: str) -> None:
+    arguments = ("status", "--admin-socket", socket)
+    result = await asyncio.to_thread(lambda: run(*arguments, env={"COLUMNS": "200"}))
     assert result.exit_code == 0, result.output
     for text in ("a.example.org", "requests wait", "0123456789ab", "swarmkit", "no number", "[red]x"):
         assert text in result.output
-    result = _serving(socket, lambda: run(*arguments, "--output", "json"))
-    assert json.loads(result.output) == DOCUMENT
 
 
 def test_status_without_core_says_so(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from random import Random
 import aiohttp
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l7.kit import http, logs, tasks, tls
@@ -104,6 +104,7 @@ def test_delays_grow_to_the_limit() -> None:
     assert list(itertools.islice(delays, 5)) == [1, 3, 9, 10, 10]
 
 
+@settings(deadline=None)
 @given(st.integers(), st.floats(0, 1), st.floats(1, 4))
 def test_jitter_only_shortens_and_by_no_more_than_its_share(seed: int, jitter: float, factor: float) -> None:
     backoff = Backoff(first=0.5, factor=factor, limit=4, jitter=jitter)

@@ -1,0 +1,261 @@
+"""Deltas, chunks and wire: whatever the way, a reader ends with the same state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l7 import delta as deltas
+from l7.model import (
+    Backend,
+    BackendChange,
+    BackendSettings,
+    Changes,
+    Delta,
+    Route,
+    Server,
+    ServerState,
+    Snapshot,
+)
+from l7.serve import session as sessions
+from l7.serve import wire
+from l7.serve.session import Ack, Counters, Health, Hello, Message, Nack, Verdict
+from l7.store import Store
+from l7.v1 import sync_pb2 as pb
+
+NAMES = st.sampled_from(["a", "b", "c:d"])
+TASKS = st.sampled_from(["t1", "t2", "t3", "t4"])
+
+servers = st.builds(
+    Server,
+    task=TASKS,
+    id=st.integers(1, 2**20 - 1),
+    address=st.sampled_from(["10.0.0.1", "fd00::1"]),
+    port=st.integers(1, 65535),
+    weight=st.integers(1, 256),
+    state=st.sampled_from(ServerState),
+    stop_in=st.integers(0, 5000),
+)
+backends = st.builds(
+    lambda name, services, expected, servers: Backend(
+        name, BackendSettings(tuple(services), expected), {server.task: server for server in servers}
+    ),
+    NAMES,
+    st.lists(NAMES, unique=True, max_size=2),
+    st.booleans(),
+    st.lists(servers, max_size=4),
+)
+routes = st.builds(Route, st.sampled_from(["x.org", "*.x.org"]), st.sampled_from(["/", "/p"]), NAMES, st.booleans())
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> Snapshot:
+    """A state with revision ""; routes may lead anywhere, which is not this layer's business."""
+    return Snapshot(
+        "",
+        "",
+        {backend.name: backend for backend in draw(st.lists(backends, max_size=3))},
+        {route.key: route for route in draw(st.lists(routes, max_size=4))},
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Snapshot]:
+    """States that follow each other, each with a revision of its own."""
+    states = draw(st.lists(contents(), min_size=2, max_size=7))
+    return [replace(state, revision=f"r{number}") for number, state in enumerate(states)]
+
+
+def difference(old: Snapshot, new: Snapshot) -> Delta:
+    """The plainest way from one state to another; independent of the code under test."""
+    changed = [
+        BackendChange(
+            name,
+            backend.settings
+            if name not in old.backends or old.backends[name].settings != backend.settings
+            else None,
+            tuple(
+                server
+                for task, server in sorted(backend.servers.items())
+                if name not in old.backends or old.backends[name].servers.get(task) != server
+            ),
+            tuple(sorted(old.backends[name].servers.keys() - backend.servers.keys()))
+            if name in old.backends
+            else (),
+        )
+        for name, backend in sorted(new.backends.items())
+        if old.backends.get(name) != backend
+    ]
+    return Delta(
+        old.revision,
+        new.revision,
+        Changes(
+            tuple(changed),
+            tuple(sorted(old.backends.keys() - new.backends.keys())),
+            tuple(route for key, route in sorted(new.routes.items()) if old.routes.get(key) != route),
+            tuple(sorted(old.routes.keys() - new.routes.keys())),
+        ),
+    )
+
+
+def chain(history: list[Snapshot]) -> list[Delta]:
+    return [difference(old, new) for old, new in pairwise(history)]
+
+
+@given(histories())
+def test_each_delta_leads_to_the_next_state(history: list[Snapshot]) -> None:
+    for old, new, delta in zip(history, history[1:], chain(history), strict=False):
+        assert deltas.apply(old, delta) == new
+
+
+@given(histories())
+def test_a_joined_delta_does_what_the_sequence_does(history: list[Snapshot]) -> None:
+    assert deltas.apply(history[0], deltas.join(chain(history))) == history[-1]
+
+
+@given(histories(), st.data())
+def test_joining_in_groups_is_joining_at_once(history: list[Snapshot], data: st.DataObject) -> None:
+    steps = chain(history)
+    cut = data.draw(st.integers(1, len(steps)))
+    groups = [deltas.join(group) for group in (steps[:cut], steps[cut:]) if group]
+    assert deltas.join(groups) == deltas.join(steps)
+
+
+@given(contents(), st.integers(1, 400))
+def test_a_complete_state_in_chunks_of_any_size_is_the_state(state: Snapshot, limit: int) -> None:
+    state = replace(state, revision="r")
+    chunks = wire.messages(state, limit)
+    assert [chunk.last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    again = [pb.SyncResponse.FromString(chunk.SerializeToString()) for chunk in chunks]
+    assert wire.update_from(again) == state
+
+
+@given(histories(), st.integers(1, 400))
+def test_an_incremental_in_chunks_of_any_size_is_the_delta(history: list[Snapshot], limit: int) -> None:
+    joined = replace(deltas.join(chain(history)), observed=12)
+    decoded = wire.update_from(wire.messages(joined, limit))
+    assert decoded == joined
+    assert isinstance(decoded, Delta)
+    assert deltas.apply(history[0], decoded) == history[-1]
+
+
+@given(st.integers(0, 1700))
+def test_a_backend_of_many_servers_is_cut_and_put_together(number: int) -> None:
+    everyone = {f"t{n:05}": Server(f"t{n:05}", n + 1, "10.0.0.1", 80) for n in range(number)}
+    state = Snapshot("", "r", {"a": Backend("a", BackendSettings(("a",)), everyone)}, {})
+    chunks = wire.messages(state, 20_000)
+    assert all(chunk.ByteSize() < 50_000 for chunk in chunks)
+    assert wire.update_from(chunks) == state
+
+
+@given(contents())
+def test_same_state_same_bytes(state: Snapshot) -> None:
+    shuffled = Snapshot(
+        "", "", dict(reversed(list(state.backends.items()))), dict(reversed(list(state.routes.items())))
+    )
+    assert deltas.everything(shuffled) == deltas.everything(state)
+
+
+@given(histories(), st.data())
+def test_any_reader_at_any_pace_ends_with_the_current_state(history: list[Snapshot], data: st.DataObject) -> None:
+    """Reads when it likes, refuses when it likes, comes back with what it holds or forgets it."""
+    current = [history[0]]
+    store = Store(lambda _: current[0], history=3)
+    store.put("")
+    session = sessions.opened(Hello("", "h"))
+    held: Snapshot | None = None
+    refused = ""
+    for new, delta in zip(history[1:], chain(history), strict=True):
+        action = data.draw(st.sampled_from(["read", "wait", "refuse", "reconnect", "forget"]))
+        if action == "reconnect":
+            session = sessions.opened(Hello("", "h", revision=held.revision if held else ""))
+        elif action == "forget":
+            session, held = sessions.greeted_again(session, Hello("", "h")), None
+        elif action == "refuse" and held is not None:
+            session, refused = sessions.refused(session, Nack(held.revision, "no")), held.revision
+            held = None
+        elif action == "read":
+            session, held = read(session, store, held)
+        current[0] = new
+        store.put("", delta)
+    session, held = read(session, store, held)
+    assert held == history[-1]
+    assert held.revision != refused
+
+
+def read(
+    session: sessions.Session, store: Store, held: Snapshot | None
+) -> tuple[sessions.Session, Snapshot | None]:
+    """What an extension does with what it gets: it must never get a difference to what it does not hold."""
+    update = sessions.next_update(session, store.revision(""), lambda revision: store.since("", revision))
+    if update is None:
+        return session, held
+    if update is sessions.WHOLE:
+        whole = store.whole("")
+        return sessions.sent(session, whole), whole
+    assert held is not None
+    return sessions.sent(session, update), deltas.apply(held, update)
+
+
+texts = st.text(max_size=20)
+uints = st.integers(0, 2**63)
+
+
+@given(
+    st.one_of(
+        st.builds(Hello, texts, texts, texts, texts, texts),
+        st.builds(Ack, texts, uints),
+        st.builds(Nack, texts, texts),
+        st.builds(
+            Health,
+            st.lists(st.builds(Verdict, texts, texts, st.sampled_from(["up", "down", "maintenance", "gone"]))).map(
+                tuple
+            ),
+            st.none() | st.builds(Counters, uints, uints, uints, uints),
+        ),
+    )
+)
+def test_what_extensions_say_is_understood(message: Message) -> None:
+    assert wire.message_from(to_request(message)) == message
+
+
+STATUS = {
+    "up": pb.HEALTH_STATUS_UP,
+    "down": pb.HEALTH_STATUS_DOWN,
+    "maintenance": pb.HEALTH_STATUS_MAINTENANCE,
+    "gone": pb.HEALTH_STATUS_GONE,
+}
+
+
+def to_request(message: Message) -> pb.SyncRequest:
+    """As an extension would write it."""
+    if isinstance(message, Hello):
+        hello = pb.Hello(
+            cluster=message.cluster,
+            instance=message.instance,
+            software=message.software,
+            proxy=message.proxy,
+            revision=message.revision,
+        )
+        return pb.SyncRequest(hello=hello)
+    if isinstance(message, Ack):
+        return pb.SyncRequest(ack=pb.Ack(revision=message.revision, apply_microseconds=message.apply_microseconds))
+    if isinstance(message, Nack):
+        return pb.SyncRequest(nack=pb.Nack(revision=message.revision, reason=message.reason))
+    health = pb.Health(
+        servers=[pb.ServerHealth(backend=v.backend, task=v.task, status=STATUS[v.status]) for v in message.verdicts]
+    )
+    if message.counters is not None:
+        counters = message.counters
+        health.counters.CopyFrom(
+            pb.Counters(
+                reloads=counters.reloads,
+                drift=counters.drift,
+                held_requests=counters.held_requests,
+                worker_pid=counters.worker_pid,
+            )
+        )
+    return pb.SyncRequest(health=health)
