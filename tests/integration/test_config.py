@@ -1,0 +1,99 @@
+"""What is rendered is taken by HAProxy without a complaint, at any size, and logs what it should."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from haproxy import policy
+from haproxy.model import Backend, Desired, Route, Server
+from haproxy.render import render_files, render_maps, render_static
+from haproxy.settings import Settings
+from tests.integration.live_haproxy import application, await_true, capabilities_of, request, running
+
+pytestmark = pytest.mark.haproxy
+
+ADVICE = ("as root", "the root user")
+"""3.4 warns of a start as root; how it is started is no matter of the configuration."""
+
+
+def complaints(binary: Path, *files: Path) -> list[str]:
+    """Warnings and alerts of `haproxy -c`."""
+    done = subprocess.run(
+        [binary, "-c", *(word for file in files for word in ("-f", str(file)))], capture_output=True, text=True
+    )
+    lines = (done.stdout + done.stderr).splitlines()
+    found = [line for line in lines if "WARNING" in line or "ALERT" in line]
+    found = [line for line in found if not any(advice in line for advice in ADVICE)]
+    return found if found or done.returncode == 0 else lines
+
+
+def write(directory: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (directory / name).write_text(text)
+
+
+def desired(backends: int, paths: int) -> Desired:
+    made = {
+        f"app-{n}": Backend(
+            f"app-{n}", servers={"t": Server("t", 1, "10.0.0.1", 80), "u": Server("u", 2, "::1", 80)}
+        )
+        for n in range(backends)
+    }
+    routes = [Route(f"h{n}.test", f"/p{m}", f"app-{n}", m % 2 == 0) for n in range(backends) for m in range(paths)]
+    return Desired("r", made, {(route.host, route.path): route for route in routes})
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(), Settings(threads=2, hide_info_headers=True, bind=(":80", "[::1]:81"))]
+)
+def test_a_configuration_has_no_complaint(haproxy_binary: Path, tmp_path: Path, settings: Settings) -> None:
+    able, wanted = capabilities_of(haproxy_binary), desired(20, 3)
+    settings = replace(settings, run_dir=str(tmp_path))
+    placement = policy.place(settings, able, wanted.backends)
+    write(tmp_path, render_files(settings, able, wanted, placement, ()))
+    assert complaints(haproxy_binary, tmp_path / "haproxy.cfg") == []
+
+
+def test_fifty_thousand_routes(haproxy_binary: Path, tmp_path: Path) -> None:
+    able, wanted = capabilities_of(haproxy_binary), desired(1000, 50)
+    settings = Settings(run_dir=str(tmp_path), spare_backends=1000)
+    files = render_files(settings, able, wanted, policy.place(settings, able, wanted.backends), ())
+    assert files["routes.map"].count("\n") == 51_000
+    write(tmp_path, files)
+    assert complaints(haproxy_binary, tmp_path / "haproxy.cfg") == []
+
+
+def test_the_static_part_fits_into_a_configuration_of_somebody_else(haproxy_binary: Path, tmp_path: Path) -> None:
+    able, settings = capabilities_of(haproxy_binary), Settings(run_dir=str(tmp_path))
+    theirs = (
+        "global\n  log stdout format raw local0\n  maxconn 99\n\nfrontend stats\n  mode http\n  timeout client 1s\n"
+    )
+    theirs += "  bind 127.0.0.1:1\n  http-request return status 200\n"
+    write(tmp_path, {"theirs.cfg": theirs, "l7.cfg": render_static(settings, able), **render_maps(Desired(), {})})
+    assert complaints(haproxy_binary, tmp_path / "theirs.cfg", tmp_path / "l7.cfg") == []
+
+
+def test_each_request_is_logged_as_a_line_of_json(haproxy_binary: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def lines() -> list[dict[str, object]]:
+        return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+
+    with application("web") as port:
+        web = Backend("web", servers={"task": Server("task", 1, "127.0.0.1", port)})
+        wanted = Desired("r", {"web": web}, {("a.test", "/"): Route("a.test", "/", "web")})
+        with running(haproxy_binary, tmp_path, wanted) as proxy:
+            answer = request(proxy.address, '/x"y\\z?secret', "host: A.test")
+            request(proxy.address, "/", 'host: b"ad')
+            await_true(lambda: len(lines()) == 2, "two lines")
+    second, first = sorted(lines(), key=lambda line: line["service"] != "-")
+    assert (first["status"], first["service"], first["host"]) == (200, "web", "a.test")
+    assert str(first["server"]).startswith("task.")
+    assert first["path"] == '/x"y\\z'
+    assert first["request_id"] == answer.headers["x-request-id"]
+    assert (second["status"], second["service"]) == (400, "-")
