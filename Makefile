@@ -11,7 +11,7 @@ PROTOC = $(PYTHON) -m grpc_tools.protoc -I proto
 PROTO = $(sort $(shell find proto -name '*.proto'))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lint test test-unit demo soak bench acceptance image clean
+.PHONY: help setup proto lock lint test test-unit demo soak bench acceptance image clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,10 @@ setup: ## Prepare this machine: Debian packages, .venv, the fast path, HAProxy (
 
 proto: ## Generate the gRPC code from proto/ anew
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+
+lock: ## Pin what pyproject.toml asks for, in requirements.lock
+	$(dir $(PYTHON))pip-compile -q --extra dev --strip-extras --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate --allow-unsafe -o requirements.lock pyproject.toml
 
 lint: ## All checks that run no code: ruff, mypy, layers, protolint, generated code up to date
 	$(PYTHON) -m ruff check .
