@@ -161,7 +161,12 @@ def test_the_order_of_arrival_does_not_show(sequence: list[list[Event]], random:
     for number, batch in enumerate([START, *sequence]):
         for event in batch:
             cache.apply(newer(event, number + 1))
-    objects = [*cache.services.values(), *cache.tasks.values(), *cache.nodes.values(), *cache.networks.values()]
+    objects: list[Service | Task | Node | Network] = [
+        *cache.services.values(),
+        *cache.tasks.values(),
+        *cache.nodes.values(),
+        *cache.networks.values(),
+    ]
     random.shuffle(objects)  # type: ignore[attr-defined]
     other, build = Cache(), Build(SETTINGS)
     for each in objects:
