@@ -106,7 +106,7 @@ def _read_others(found: Mapping[str, str]) -> list[Problem]:
 
 @lru_cache(maxsize=1024)
 def _hint(key: str) -> str:
-    # Labels are read again with each event of a task; this is the one part that takes long (0.3 ms). The cut
+    # Labels are read again with each event of a task; this is the one part that takes long (0.1 ms). The cut
     # bounds it: similarity is quadratic in the length, and the text is anybody's.
     close = difflib.get_close_matches(key[:60].lower(), TABLE, n=1, cutoff=0.8)
     return f"did you mean {close[0]}?" if close else "see docs/labels.md for those there are"
