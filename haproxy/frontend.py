@@ -130,14 +130,17 @@ _INFO_HEADERS = """\
 
 
 def _log() -> str:
-    """One line of JSON per request; `server` is `<task id>.<generation>`, times are milliseconds."""
+    """One line of JSON per request; `server` is `<task id>.<generation>`, times are milliseconds.
+
+    The path is cut so that a line, where each byte may take six, stays below the length given to `log`.
+    """
     fields = (
         '"time":%Ts.%ms',
         '"client":"%ci"',
         '"request_id":"%[var(txn.id)]"',
         '"method":"%HM"',
         '"host":"%[var(txn.host)]"',
-        '"path":"%[var(txn.path),json(utf8s)]"',
+        '"path":"%[var(txn.path),bytes(0,2048),json(utf8s)]"',
         '"service":"%[var(txn.logical)]"',
         '"backend":"%b"',
         '"server":"%s"',

@@ -97,7 +97,7 @@ def _process(settings: Settings) -> str:
         "  no strict-limits\n"
         f"  maxconn {settings.max_connections}\n"
         f"  hard-stop-after {settings.drain_timeout}\n"
-        "  log stdout format raw local0 info\n"
+        "  log stdout len 16384 format raw local0 info\n"
     )
 
 

@@ -90,10 +90,12 @@ def test_each_request_is_logged_as_a_line_of_json(haproxy_binary: Path, tmp_path
         with running(haproxy_binary, tmp_path, wanted) as proxy:
             answer = request(proxy.address, '/x"y\\z?secret', "host: A.test")
             request(proxy.address, "/", 'host: b"ad')
-            await_true(lambda: len(lines()) == 2, "two lines")
-    second, first = sorted(lines(), key=lambda line: line["service"] != "-")
+            request(proxy.address, "/" + '"' * 3000, "host: unknown.test")
+            await_true(lambda: len(lines()) == 3, "three lines")
+    second, third, first = sorted(lines(), key=lambda line: (str(line["service"]), int(str(line["status"]))))
     assert (first["status"], first["service"], first["host"]) == (200, "web", "a.test")
     assert str(first["server"]).startswith("task.")
     assert first["path"] == '/x"y\\z'
     assert first["request_id"] == answer.headers["x-request-id"]
     assert (second["status"], second["service"]) == (400, "-")
+    assert (third["status"], len(str(third["path"]))) == (503, 2048)
