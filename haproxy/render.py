@@ -128,6 +128,7 @@ def _http_policy(settings: Settings) -> str:
     all others of the backend, `be_conn_free` is negative when a server without a limit is usable.
 
     A connect failure is safe to repeat for any method; an empty answer only where a method has no effect.
+    HAProxy has one count for both: a GET on which the application closes is repeated `retries` times, at once.
     """
     full = refusal(503, "hold-full", "no server") + " hdr retry-after 1"
     return f"""\
