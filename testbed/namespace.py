@@ -43,7 +43,7 @@ class Namespace:
 
     def command_inside(self, argv: list[str]) -> list[str]:
         """``argv``, to be run in all three namespaces."""
-        return ["nsenter", "-t", str(self.pid), "--net", "--uts", "--mount", "--", *argv]
+        return ["nsenter", "-t", str(self.pid), "--net", "--uts", "--mount", "--root", "--", *argv]
 
 
 def marked_environment(directory: Path, home: Path) -> dict[str, str]:

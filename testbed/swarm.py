@@ -58,8 +58,10 @@ ip addr add {NODE_NETWORK}.{BRIDGE_PORT}/24 dev br0
 
 # $1 host name, $2 directory of the node. /run, /etc and /opt become private, so that nothing which Docker,
 # containerd or their shims write there is seen or left outside (`mount -n`: nor /run/mount). /run/docker is kept in
-# our directory, for its control socket. The resolver is our own bridge, where nobody listens: a look-up for a
-# registry fails at once.
+# our directory, for its control socket. Docker asks the registry for each task that it starts, even where the image
+# is there: it is told that the registry is here, where nobody listens, so that this fails at once. The resolver is
+# our own bridge (it may not be loopback, or containers would be given a public one); an unanswered question costs
+# 5 s there, because the kernel refuses only one a second.
 _NODE_SCRIPT = f"""
 hostname "$1"
 ip link set lo up
@@ -71,6 +73,9 @@ for d in etc opt; do
 done
 rm -f /etc/resolv.conf
 echo "nameserver {NODE_NETWORK}.{BRIDGE_PORT}" > /etc/resolv.conf
+rm -f /etc/hosts
+printf "127.0.0.1 localhost $1 docker.io index.docker.io registry-1.docker.io\\n::1 localhost\\n" > /etc/hosts
+echo "hosts: files dns" > /etc/nsswitch.conf
 echo "{{}}" > /run/daemon.json
 mount -n --bind "$2/exec" /run/docker
 """
