@@ -20,6 +20,7 @@ import docker
 import docker.constants
 import docker.errors
 import docker.tls
+import orjson
 import requests
 import urllib3
 
@@ -100,9 +101,9 @@ class Engine:
     async def events(self) -> AsyncIterator[Events]:
         """Hints at changes from now on; Unavailable when the stream can't be opened."""
         client = await self._call(lambda _: _connect(self._address, self._timeout))
-        events = Events(client)
+        events = Events(client, self._timeout)
         try:
-            await events.opened(self._timeout)
+            await events.opened()
             yield events
         finally:
             await events.close()
@@ -148,23 +149,24 @@ class Engine:
 class Events:
     """The event stream of a daemon, read by a thread of its own."""
 
-    def __init__(self, client: docker.APIClient) -> None:
+    def __init__(self, client: docker.APIClient, timeout: int) -> None:
         self._client = client
         self._loop = asyncio.get_running_loop()
-        self._stream: Any = None
+        self._timeout = timeout
+        self._response: requests.Response | None = None
         self._hints: set[Hint] = set()
         self._news = asyncio.Event()
         self._end: L7Error | None = None
         self._reader = threading.Thread(target=self._read, name="docker-events", daemon=True)
         self._reader.start()
 
-    async def opened(self, timeout: float) -> None:
-        """Wait until the daemon streams; raises Unavailable if it won't within `timeout` seconds."""
+    async def opened(self) -> None:
+        """Wait until the daemon streams; raises Unavailable if it won't in time."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self._timeout):
                 await self._news.wait()
         except TimeoutError as error:
-            raise Unavailable(f"Docker: no event stream in {timeout:g} s") from error
+            raise Unavailable(f"Docker: no event stream in {self._timeout} s") from error
         self._raise_end()
 
     async def wait(self, timeout: float) -> frozenset[Hint]:
@@ -182,10 +184,10 @@ class Events:
         return hints
 
     async def close(self) -> None:
-        if self._stream is not None and self._end is None:
+        if self._response is not None and self._end is None:
             # It may have ended meanwhile, and has no socket any more then.
-            with suppress(OSError, AttributeError):
-                self._stream.close()
+            with suppress(OSError, ValueError, RuntimeError):
+                self._response.raw.shutdown()
         await asyncio.to_thread(self._reader.join, 3.0)
         self._client.close()
 
@@ -199,23 +201,35 @@ class Events:
     def _read(self) -> None:
         end: L7Error = Unavailable("Docker ended the event stream")
         try:
-            since = int(time.time()) - _OVERLAP
-            stream = self._client.events(since=since, filters={"type": _WATCHED}, decode=True)
-            self._post(self._set_stream, stream)
-            for raw in stream:
-                self._post(self._add, Hint(Kind(raw["Type"]), raw["Actor"]["ID"]))
+            with self._open() as response:
+                self._post(self._set_response, response)
+                for line in response.iter_lines():
+                    raw = orjson.loads(line)
+                    self._post(self._add, Hint(Kind(raw["Type"]), raw["Actor"]["ID"]))
         except _BROKEN_STREAM as error:
             end = _mapped(error)
             end.__cause__ = error
         finally:
             self._post(self._set_end, end)
 
+    def _open(self) -> requests.Response:
+        """The SDK's client is a session of `requests`; its own `events` leaves no way to close the stream."""
+        filters = orjson.dumps({"type": _WATCHED}).decode()
+        response = self._client.get(
+            f"{self._client.base_url}/v{self._client.api_version}/events",
+            params={"since": str(int(time.time()) - _OVERLAP), "filters": filters},
+            stream=True,
+            timeout=(self._timeout, None),  # to connect, and between events
+        )
+        response.raise_for_status()
+        return response
+
     def _post(self, function: Callable[[Any], None], value: object) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, value)
 
-    def _set_stream(self, stream: Any) -> None:
-        self._stream = stream
+    def _set_response(self, response: requests.Response) -> None:
+        self._response = response
         self._news.set()
 
     def _add(self, hint: Hint) -> None:

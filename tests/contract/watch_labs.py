@@ -1,0 +1,277 @@
+"""Where the contract of `Watch` is tried: a real Swarm seen through one of its sources, and the fake one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from docker.types import (
+    ContainerSpec,
+    EndpointSpec,
+    NetworkAttachmentConfig,
+    ServiceMode,
+    TaskTemplate,
+)
+
+from l7.model import PublishedPort
+from l7.swarm.cache import Cache, Listing
+from l7.swarm.engine import Address, Engine
+from l7.swarm.polling import DockerSource
+from l7.swarm.source import Source
+from l7.swarm.swarmkit import SwarmkitSource
+from l7.swarm.watch import Change, Settings, Watch
+from testbed.swarm import Swarm
+from tests.fakes.relay import Relay
+from tests.fakes.swarm import FakeSource, FakeSwarm
+
+DEADLINE = 60.0
+SETTINGS = Settings(audit_interval=3600)
+Labels = Mapping[str, str]
+
+
+class Lab(Protocol):
+    """A Swarm of one node, and one source on it that can be cut."""
+
+    @property
+    def source(self) -> Source: ...
+    async def listing(self) -> Listing: ...
+    async def create_network(self, name: str) -> str: ...
+    async def remove_network(self, name: str) -> None: ...
+    async def create_service(
+        self, name: str, labels: Labels, network: str = "", replicas: int = 1, host_port: int = 0
+    ) -> str: ...
+    async def scale(self, service: str, replicas: int) -> None: ...
+    async def label(self, service: str, labels: Labels) -> None:
+        """Adds labels, or changes their values."""
+
+    async def remove_service(self, service: str) -> None: ...
+    async def drain(self) -> None: ...
+    async def activate(self) -> None: ...
+    async def cut(self) -> None: ...
+    async def stop(self) -> None: ...
+    async def start(self) -> None: ...
+
+
+class FakeLab:
+    def __init__(self) -> None:
+        self.swarm = FakeSwarm()
+        self.source: FakeSource = self.swarm.source()
+
+    async def listing(self) -> Listing:
+        return self.swarm.listing()
+
+    async def create_network(self, name: str) -> str:
+        return self.swarm.create_network(name).id
+
+    async def remove_network(self, name: str) -> None:
+        self.swarm.remove_network(name)
+
+    async def create_service(
+        self, name: str, labels: Labels, network: str = "", replicas: int = 1, host_port: int = 0
+    ) -> str:
+        ports = (PublishedPort(8080, host_port, "tcp", "host"),) if host_port else ()
+        return self.swarm.create_service(name, labels, [network] if network else [], replicas, ports).id
+
+    async def scale(self, service: str, replicas: int) -> None:
+        self.swarm.scale(service, replicas)
+
+    async def label(self, service: str, labels: Labels) -> None:
+        self.swarm.label(service, {**dict(self.swarm.services[service].spec.labels), **labels})
+
+    async def remove_service(self, service: str) -> None:
+        self.swarm.remove_service(service)
+
+    async def drain(self) -> None:
+        self.swarm.drain("node0")
+
+    async def activate(self) -> None:
+        self.swarm.activate("node0")
+
+    async def cut(self) -> None:
+        self.source.cut()
+
+    async def stop(self) -> None:
+        self.source.stop()
+
+    async def start(self) -> None:
+        self.source.up = True
+
+
+class RealLab:
+    """Writes go straight to Docker; the source reads through a relay."""
+
+    def __init__(self, swarm: Swarm, image: str, source: Source, relay: Relay) -> None:
+        self.source = source
+        self._swarm = swarm
+        self._docker: Any = swarm.docker(0)
+        self._image = image
+        self._relay = relay
+        self._services: list[str] = []
+        self._networks: list[str] = []
+
+    async def listing(self) -> Listing:
+        return await self.source.list()
+
+    async def create_network(self, name: str) -> str:
+        made = await asyncio.to_thread(self._docker.create_network, name, driver="overlay", attachable=True)
+        self._networks.append(made["Id"])
+        return str(made["Id"])
+
+    async def remove_network(self, name: str) -> None:
+        await asyncio.to_thread(self._docker.remove_network, name)
+
+    async def create_service(
+        self, name: str, labels: Labels, network: str = "", replicas: int = 1, host_port: int = 0
+    ) -> str:
+        networks = [NetworkAttachmentConfig(network)] if network else []
+        template = TaskTemplate(ContainerSpec(self._image, stop_grace_period=10**9), networks=networks)
+        published: Any = {host_port: (8080, "tcp", "host")}
+        ports = EndpointSpec(ports=published) if host_port else None
+        mode = ServiceMode("replicated", replicas)
+        made = await asyncio.to_thread(
+            self._docker.create_service, template, name=name, labels=labels, mode=mode, endpoint_spec=ports
+        )
+        self._services.append(made["ID"])
+        return str(made["ID"])
+
+    async def scale(self, service: str, replicas: int) -> None:
+        await self._update(service, "--replicas", str(replicas))
+
+    async def label(self, service: str, labels: Labels) -> None:
+        await self._update(
+            service, *(word for key, value in labels.items() for word in ("--label-add", f"{key}={value}"))
+        )
+
+    async def remove_service(self, service: str) -> None:
+        await asyncio.to_thread(self._docker.remove_service, service)
+        self._services.remove(service)
+
+    async def drain(self) -> None:
+        await asyncio.to_thread(self._availability, "drain")
+
+    async def activate(self) -> None:
+        await asyncio.to_thread(self._availability, "active")
+
+    async def cut(self) -> None:
+        await self._relay.cut()
+
+    async def stop(self) -> None:
+        await self._relay.down()
+
+    async def start(self) -> None:
+        await self._relay.up()
+
+    async def remove_all(self) -> None:
+        """Whatever the test left."""
+        for service in self._services:
+            await asyncio.to_thread(self._docker.remove_service, service)
+        await until(self._no_tasks)
+        for network in self._networks:
+            if await asyncio.to_thread(self._docker.networks, ids=[network]):
+                await asyncio.to_thread(self._docker.remove_network, network)
+
+    def _no_tasks(self) -> bool:
+        return not self._docker.tasks()
+
+    async def _update(self, service: str, *options: str) -> None:
+        await asyncio.to_thread(self._swarm.cli, 0, "service", "update", "--detach", *options, service)
+
+    def _availability(self, availability: str) -> None:
+        node = self._docker.nodes()[0]
+        spec = {**node["Spec"], "Availability": availability}
+        self._docker.update_node(node["ID"], node["Version"]["Index"], spec)
+
+
+@asynccontextmanager
+async def real_lab(swarm: Swarm, image: str, name: str, directory: Path) -> AsyncIterator[RealLab]:
+    """`name` is the source: "swarmkit" or "docker"."""
+    node = swarm.node(0)
+    # The registry can't be reached. The kernel tells so once a second only, unless told otherwise, and each start
+    # of a task would wait 5 s for the second of two look-ups.
+    swarm.run(None, ["sysctl", "-qw", "net.ipv4.icmp_ratelimit=0"]).wait()
+    direct = Engine(Address(node.url))
+    target = node.control_socket if name == "swarmkit" else node.socket
+    async with Relay(directory / "relay.sock", target) as relay:
+        relayed = Engine(Address(f"unix://{relay.path}"))
+        source: Source = DockerSource(relayed)
+        if name == "swarmkit":
+            source = SwarmkitSource(relay.path, direct.trust_root)
+        lab = RealLab(swarm, image, source, relay)
+        try:
+            yield lab
+        finally:
+            await lab.remove_all()
+            await direct.close()
+            await relayed.close()
+
+
+class Observer:
+    """Reads the changes of a watch in the background, and waits for what the cache shall say."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.changes: list[Change] = []
+        self._task = asyncio.create_task(self._read())
+
+    @property
+    def cache(self) -> Cache:
+        return self.watch.cache
+
+    def touched(self) -> set[str]:
+        """The services that were touched so far, apart from the first sync."""
+        return {service for change in self.changes[1:] for service in change.touched.services}
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition; the reader's own failure ends the wait."""
+        await until(lambda: condition() or self._task.done())
+        if self._task.done():
+            self._task.result()
+
+    async def _read(self) -> None:
+        async for change in self.watch.changes():
+            self.changes.append(change)
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def observed(*sources: Source, settings: Settings = SETTINGS, synced: bool = True) -> AsyncIterator[Observer]:
+    """A running watch; with `synced`, once the first sync is done."""
+    async with Watch(settings, sources) as watch:
+        observer = Observer(watch)
+        try:
+            if synced:
+                await observer.until(lambda: observer.changes)
+            yield observer
+        finally:
+            await observer.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds; TimeoutError after a minute."""
+    async with asyncio.timeout(DEADLINE):
+        while not condition():  # noqa: ASYNC110 - anything may make it true
+            await asyncio.sleep(0.01)
+
+
+async def agrees(observer: Observer, listing: Callable[[], Any]) -> None:
+    """Wait until the cache equals a fresh listing."""
+    async with asyncio.timeout(DEADLINE):
+        while (fresh := by_id(await listing())) != (held := held_by(observer.cache)):
+            await asyncio.sleep(0.05)
+            last = (held, fresh)  # noqa: F841 - shown by pytest when the time is over
+
+
+def by_id(listing: Listing) -> dict[str, Any]:
+    kinds = (listing.nodes, listing.networks, listing.services, listing.tasks)
+    assert all(kind is not None for kind in kinds)
+    return {each.id: each for kind in kinds for each in kind or () if getattr(each, "service", True)}
+
+
+def held_by(cache: Cache) -> dict[str, Any]:
+    return {**cache.nodes, **cache.networks, **cache.services, **cache.tasks}
