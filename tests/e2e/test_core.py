@@ -1,0 +1,189 @@
+"""Core on a real Swarm: its secrets, its stack file, and what a stream brings when services change."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from click.testing import CliRunner
+
+from l7 import cli
+from l7 import delta as deltas
+from l7.kit.channel import open_channel
+from l7.model import Delta, ServerState, Snapshot
+from l7.serve import wire
+from l7.v1 import sync_pb2 as pb
+from l7.v1 import sync_pb2_grpc as rpc
+from testbed.namespace import TestbedError
+from testbed.swarm import Swarm, wait_for
+
+pytestmark = pytest.mark.swarm
+
+STACK = Path(__file__).parents[2] / "deploy" / "stack.yml"
+SECRETS = {"l7-ca", "l7-ca-key", "l7-core", "l7-proxy"}
+
+
+def secret_names(swarm: Swarm) -> set[str]:
+    return {secret["Spec"]["Name"] for secret in swarm.docker(0).secrets()}
+
+
+def pki_init(swarm: Swarm, *arguments: str) -> Any:
+    return CliRunner().invoke(cli.main, ["pki", "init", "--docker-url", swarm.node(0).url, *arguments])
+
+
+@pytest.fixture
+def secrets(swarm1: Swarm) -> Iterator[Swarm]:
+    result = pki_init(swarm1)
+    assert result.exit_code == 0, result.output
+    yield swarm1
+    for secret in swarm1.docker(0).secrets():
+        swarm1.docker(0).remove_secret(secret["ID"])
+
+
+def test_pki_init_makes_the_secrets_once(secrets: Swarm) -> None:
+    assert secret_names(secrets) == SECRETS
+    assert "nothing to do" in pki_init(secrets).output
+    assert secret_names(secrets) == SECRETS
+    result = pki_init(secrets, "--cluster", "blue")
+    assert result.exit_code == 1
+    assert "node where core runs" in result.output
+
+
+def test_the_stack_file_is_what_swarm_and_core_expect(secrets: Swarm, app_image: str) -> None:
+    os.environ["L7_IMAGE"] = app_image
+    try:
+        secrets.cli(0, "stack", "deploy", "--resolve-image", "never", "-c", str(STACK), "l7")
+        client = secrets.docker(0)
+        core, proxy = (client.inspect_service(name)["Spec"] for name in ("l7_core", "l7_proxy"))  # type: ignore[no-untyped-call]
+        network = client.inspect_network("l7")
+        assert network["IPAM"]["Config"][0]["Subnet"].endswith("/16")
+        assert network["Attachable"]
+        assert core["TaskTemplate"]["ContainerSpec"]["Labels"]["com.docker.l7.role"] == "core"
+        assert core["TaskTemplate"]["Placement"]["Constraints"] == ["node.role == manager"]
+        assert proxy["Labels"]["type"] == "com.docker.interlock.core.proxy"
+        assert proxy["Labels"]["com.docker.l7.cluster"] == ""
+        assert proxy["EndpointSpec"]["Ports"][0]["PublishMode"] == "host"
+        assert proxy["TaskTemplate"]["ContainerSpec"]["Init"] is True
+        held = {each["SecretName"] for each in proxy["TaskTemplate"]["ContainerSpec"]["Secrets"]}
+        assert held == {"l7-ca", "l7-proxy"}
+        mounts = {each["Target"]: each for each in core["TaskTemplate"]["ContainerSpec"]["Mounts"]}
+        assert mounts["/var/run/docker/swarm"]["ReadOnly"]
+    finally:
+        del os.environ["L7_IMAGE"]
+        secrets.cli(0, "stack", "rm", "l7")
+        wait_for("stack gone", lambda: not secrets.docker(0).networks(names=["l7"]) or None)
+
+
+class Core:
+    """`l7 core` as a process of its own, beside the Swarm."""
+
+    def __init__(self, directory: Path, swarm: Swarm) -> None:
+        self.listen = f"unix:{directory}/core.sock"
+        self.socket = directory / "admin.sock"
+        config = directory / "l7.toml"
+        config.write_text('[Extensions.default]\nNetworks = ["core-front"]\n')
+        arguments = [
+            "core", "--config", str(config), "--listen", self.listen, "--admin-socket", str(self.socket),
+            "--docker-url", swarm.node(0).url, "--control-socket", str(swarm.node(0).control_socket),
+        ]  # fmt: skip
+        self.process = subprocess.Popen([str(Path(sys.executable).with_name("l7")), *arguments])
+
+    def status(self) -> dict[str, Any]:
+        return cli.fetch_status(str(self.socket), "")
+
+    def ready(self) -> bool:
+        return self.socket.exists() and bool(self.status()["ready"])
+
+
+@pytest.fixture
+def core(swarm1: Swarm, tmp_path: Path) -> Iterator[Core]:
+    core = Core(tmp_path, swarm1)
+    try:
+        wait_for("core is ready", lambda: core.ready() or None)
+        yield core
+    finally:
+        core.process.send_signal(signal.SIGTERM)
+        assert core.process.wait(20) == 0
+
+
+@pytest.fixture
+def network(swarm1: Swarm) -> Iterator[str]:
+    swarm1.cli(0, "network", "create", "-d", "overlay", "core-front")
+    yield "core-front"
+    for service in swarm1.docker(0).services(filters={"name": "core-web"}):  # type: ignore[no-untyped-call]
+        swarm1.docker(0).remove_service(service["ID"])  # type: ignore[no-untyped-call]
+
+    def gone() -> bool:
+        """Swarm refuses for as long as a task is on the network."""
+        try:
+            swarm1.cli(0, "network", "rm", "core-front")
+        except TestbedError:
+            return False
+        return True
+
+    wait_for("network gone", gone)
+
+
+async def updates(channel: grpc.aio.Channel) -> AsyncIterator[Snapshot]:
+    """The state as an extension sees it, after each update."""
+    call: Any = rpc.SyncServiceStub(channel).Sync()  # type: ignore[no-untyped-call]
+    await call.write(pb.SyncRequest(hello=pb.Hello(instance="test")))
+    held: Snapshot | None = None
+    while True:
+        chunks = [await call.read()]
+        while not chunks[-1].last:
+            chunks.append(await call.read())
+        update = wire.update_from(chunks)
+        if isinstance(update, Delta):
+            assert held is not None
+            held = deltas.apply(held, update)
+        else:
+            held = update
+        await call.write(pb.SyncRequest(ack=pb.Ack(revision=held.revision)))
+        yield held
+
+
+def ready(state: Snapshot) -> int:
+    servers = [server for backend in state.backends.values() for server in backend.servers.values()]
+    return sum(server.state is ServerState.READY for server in servers)
+
+
+async def until(states: AsyncIterator[Snapshot], condition: Any) -> Snapshot:
+    async for state in states:
+        if condition(state):
+            return state
+    raise AssertionError("the stream ended")
+
+
+async def test_a_service_comes_scales_and_goes(core: Core, network: str, swarm1: Swarm, app_image: str) -> None:
+    def docker(*arguments: str) -> Coroutine[Any, Any, str]:
+        return asyncio.to_thread(swarm1.cli, 0, "service", *arguments)
+
+    async with open_channel(core.listen, None) as channel:
+        states = updates(channel)
+        assert not (await anext(states)).routes
+        await docker(
+            "create", "--detach", "--no-resolve-image", "--name", "core-web", "--network", network,
+            "--label", "com.docker.lb.hosts=Web.Example.org", "--label", "com.docker.lb.port=8000", app_image,
+        )  # fmt: skip
+        state = await until(states, lambda state: ready(state) == 1)
+        assert list(state.routes) == [("web.example.org", "/")]
+        await docker("scale", "--detach", "core-web=3")
+        state = await until(states, lambda state: ready(state) == 3)
+        document = await asyncio.to_thread(core.status)
+        assert document["clusters"][0]["revision"] == state.revision
+        assert document["clusters"][0]["backends"][0]["states"]["ready"] == 3
+        await docker("update", "--detach", "--label-add", "com.docker.lb.port=eighty", "core-web")
+        problems = await asyncio.to_thread(wait_for, "problem", lambda: core.status()["problems"] or None)
+        assert [problem["label"] for problem in problems] == ["com.docker.lb.port"]
+        assert ready(state) == 3, "the previous labels stay in effect"
+        await docker("rm", "core-web")
+        await until(states, lambda state: not state.routes)
