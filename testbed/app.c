@@ -39,6 +39,7 @@ enum { BUFFER = 65536, FIRST_REQUEST_MS = 1000 };
 
 struct connection {
     int fd;
+    int fresh;                /* nothing at all has arrived yet */
     int idle;                 /* nothing of a request has arrived since the last answer */
     size_t have;              /* bytes in `in` */
     char in[BUFFER + 1];
@@ -103,12 +104,12 @@ static int send_all(int fd, const void *data, size_t n) {
 static int keeps(const struct request *r) { return r->keep_alive && !stopping; }
 
 static int send_head(int fd, int status, const char *type, size_t length, int keep) {
-    char head[512];
+    char head[512], body[80] = "";
+    if (status != 204)                              /* RFC 9110, section 8.6: no length with 204 */
+        snprintf(body, sizeof body, "Content-Type: %s\r\nContent-Length: %zu\r\n", type, length);
     int n = snprintf(head, sizeof head,
-                     "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nX-Instance: %s\r\n"
-                     "X-Version: %s\r\nConnection: %s\r\n\r\n",
-                     status, status < 400 ? "OK" : "Failed", type, length, instance, app_version,
-                     keep ? "keep-alive" : "close");
+                     "HTTP/1.1 %d %s\r\n%sX-Instance: %s\r\nX-Version: %s\r\nConnection: %s\r\n\r\n", status,
+                     status < 400 ? "OK" : "Failed", body, instance, app_version, keep ? "keep-alive" : "close");
     return send_all(fd, head, (size_t)n);
 }
 
@@ -385,7 +386,7 @@ static const char *await_head(struct connection *c) {
     while (!(end = strstr(c->in, "\r\n\r\n"))) {
         if (receive(c)) return NULL;
         pthread_mutex_lock(&lock);
-        c->idle = 0;
+        c->idle = c->fresh = 0;
         pthread_mutex_unlock(&lock);
     }
     return end + 2;
@@ -446,7 +447,7 @@ static void start_connection(int fd) {
     int on = 1;
     if (!c) { close(fd); return; }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    c->fd = fd;
+    c->fd = fd, c->fresh = 1;
     pthread_mutex_lock(&lock);
     c->next = connections, c->previous = &connections;
     if (connections) connections->previous = &c->next;
@@ -476,6 +477,16 @@ static void accept_all(void) {
     while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) start_connection(fd);
 }
 
+/* Waits until no connection is left, at most `ms`; the lock is held. */
+static void await_end(long ms) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+    while (connections && !pthread_cond_timedwait(&changed, &lock, &until)) {}
+}
+
 /* Finishes what is under way: connections in the queue are still taken, idle ones end. A connection that has sent
  * nothing yet is given a moment: its client has just opened it in order to ask something. */
 static void stop_listening(void) {
@@ -484,15 +495,12 @@ static void stop_listening(void) {
     close(listener);
     stopping = 1;
     pthread_mutex_lock(&lock);
-    for (c = connections; c; c = c->next) {
-        struct timeval limit = {FIRST_REQUEST_MS / 1000, FIRST_REQUEST_MS % 1000 * 1000};
-        setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    for (c = connections; c; c = c->next)
         if (c->idle) shutdown(c->fd, SHUT_RD);      /* its thread still gets what has arrived already */
-    }
-    struct timespec deadline;
-    clock_gettime(CLOCK_REALTIME, &deadline);
-    deadline.tv_sec += environment("STOP_GRACE_MS", 9000) / 1000;
-    while (connections && !pthread_cond_timedwait(&changed, &lock, &deadline)) {}
+    await_end(FIRST_REQUEST_MS);
+    for (c = connections; c; c = c->next)
+        if (c->fresh) shutdown(c->fd, SHUT_RD);
+    await_end(environment("STOP_GRACE_MS", 9000) - FIRST_REQUEST_MS);
     pthread_mutex_unlock(&lock);
 }
 

@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 import orjson
 
 TIMEOUT = 10.0
-_INSTANCE = re.compile(rb"instance=(\S+)")
+_INSTANCE = re.compile(rb"instance=(\S+)(?: version=(\S+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One request: start (unix seconds), latency (seconds), HTTP status (0: none), who answered, and why it failed
-    ("" if it did not): status, connect, reset, early_close, timeout, stale_keepalive."""
+    ("" if it did not): status, connect, reset, early_close, timeout, stale_keepalive. `version`: of who answered."""
 
     start: float
     latency: float
@@ -69,6 +69,7 @@ class Sample:
     instance: str = ""
     failure: str = ""
     kept_alive: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,10 +282,10 @@ class Load:
     async def _request(self, keep: bool) -> None:
         start, began = time.time(), time.monotonic()
         reused = self._take_idle() if keep else None
-        status, instance, failure = 0, "", ""
+        status, instance, version, failure = 0, "", "", ""
         try:
             async with asyncio.timeout(self.timeout):
-                status, instance = await self._exchange(reused, keep)
+                status, instance, version = await self._exchange(reused, keep)
         except TimeoutError:
             failure = "timeout"
         except _Failure as error:
@@ -293,7 +294,8 @@ class Load:
                 failure = "stale_keepalive"
         if not failure and status != self.target.status:
             failure = "status"
-        self.samples.append(Sample(start, time.monotonic() - began, status, instance, failure, keep))
+        latency = time.monotonic() - began
+        self.samples.append(Sample(start, latency, status, instance, failure, keep, version))
         async with self._counted:
             self._counted.notify_all()
 
@@ -305,7 +307,7 @@ class Load:
                 return connection
         return None
 
-    async def _exchange(self, reused: _Connection | None, keep: bool) -> tuple[int, str]:
+    async def _exchange(self, reused: _Connection | None, keep: bool) -> tuple[int, str, str]:
         connection = reused or await self._connect()
         try:
             status, body = await connection.ask(self.target.request(keep))
@@ -317,7 +319,7 @@ class Load:
         else:
             connection.close()
         found = _INSTANCE.search(body)
-        return status, found[1].decode() if found else ""
+        return status, *(word.decode() for word in found.groups(b"")) if found else ("", "")
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
