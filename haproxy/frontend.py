@@ -16,6 +16,7 @@ from haproxy.routes import STRIP_BITS
 from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
 
 HTTP = "l7.http"
+BASE = "l7.base"
 NOWHERE = "l7.nowhere"
 """Names with a dot, which Swarm does not allow in a service's: a backend made at run time bears its services'
 names, and HAProxy refuses it when a frontend or backend is called the same.
@@ -38,7 +39,7 @@ def frontend(settings: Settings) -> str:
     return "".join((*parts, *hidden, _log(), _FORWARD, *_strip(), _TO_BACKEND))
 
 
-_HEAD = f"frontend {HTTP} from base\n"
+_HEAD = f"frontend {HTTP} from {BASE}\n"
 
 
 def _binds(settings: Settings) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Server
 from haproxy.ops import AddServer
 from haproxy.settings import Settings
 
-HTTP = "p-http"
+HTTP = "l7.p-http"
 """Round robin, TCP checks, requests wait for a successor."""
 
 RING_BITS = 20
@@ -75,7 +75,7 @@ def hold_server(physical: str) -> AddServer:
 
 def spare_names(settings: Settings, policy: str = HTTP) -> Iterator[str]:
     """Names of the spare backends of a policy, before 3.4: `spare-http-0001` and on."""
-    kind = policy.removeprefix("p-")
+    kind = policy.removeprefix("l7.p-")
     return (f"spare-{kind}-{number:04}" for number in range(1, settings.spare_backends + 1))
 
 

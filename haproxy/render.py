@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from haproxy import policy
 from haproxy.capabilities import Capabilities
-from haproxy.frontend import NOWHERE, frontend, refusal
+from haproxy.frontend import BASE, NOWHERE, frontend, refusal
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Desired, Server
 from haproxy.routes import rows
 from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
@@ -109,7 +109,7 @@ def _fixed(settings: Settings) -> tuple[str, ...]:
 def _base(settings: Settings) -> str:
     """The frontend's defaults. Its own family: one with rules can't serve frontends too (2.6)."""
     return f"""\
-defaults base
+defaults {BASE}
   mode http
   log global
   option dontlognull
@@ -127,8 +127,9 @@ def _http_policy(settings: Settings) -> str:
     on any server there is by then. Past the bound it is refused at once: `be_conn` counts this request and
     all others of the backend, `be_conn_free` is negative when a server without a limit is usable.
 
-    A connect failure is safe to repeat for any method; an empty answer only where a method has no effect.
-    HAProxy has one count for both: a GET on which the application closes is repeated `retries` times, at once.
+    Only a connect failure is repeated. HAProxy has one count for all kinds of retries, and it has to be long for
+    a request to wait: with `retry-on empty-response`, a request that crashes the application would be sent
+    `retries` times within milliseconds, and take one task after the other down.
     """
     full = refusal(503, "hold-full", "no server") + " hdr retry-after 1"
     return f"""\
@@ -137,18 +138,17 @@ defaults {policy.HTTP}
   balance roundrobin
   retries {settings.retries}
   option redispatch 1
-  retry-on conn-failure empty-response
+  retry-on conn-failure
   timeout connect {settings.connect_timeout}
   timeout queue {settings.hold_timeout}
   timeout server {settings.server_timeout}
   timeout tunnel {settings.tunnel_timeout}
-  http-request disable-l7-retry if !METH_GET !METH_OPTIONS
   http-request {full} if {{ be_conn gt {settings.held_requests} }} {{ be_conn_free ge 0 }}
 """
 
 
 def _nowhere() -> str:
-    return f"backend {NOWHERE} from base\n  http-request {refusal(503, 'no-server', 'no server')}\n"
+    return f"backend {NOWHERE} from {BASE}\n  http-request {refusal(503, 'no-server', 'no server')}\n"
 
 
 def _backend(

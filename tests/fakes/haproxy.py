@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from haproxy import ops, policy
 from haproxy.capabilities import Capabilities
-from haproxy.frontend import NOWHERE
+from haproxy.frontend import BASE, NOWHERE
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Admin, Observed, ServerRow
 from haproxy.ops import Op
 from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
@@ -44,7 +44,7 @@ class ModelHAProxy:
     def __init__(self, settings: Settings, capabilities: Capabilities) -> None:
         self.settings = settings
         self.capabilities = capabilities
-        self.policies = {policy.HTTP, "base"}
+        self.policies = {policy.HTTP, BASE}
         self.backends: dict[str, _Backend] = {NOWHERE: _Backend()}
         self.maps: dict[str, list[tuple[str, str]]] = {
             settings.file(ROUTES_MAP): [],

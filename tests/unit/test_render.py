@@ -37,7 +37,7 @@ def test_a_backend_has_the_placeholder_and_its_servers(able: Capabilities, physi
     keywords = policy.server_keywords(SETTINGS, able, WEB)
     ready = policy.server_name(WEB.servers["t1"], keywords)
     other = policy.server_name(WEB.servers["t2"], keywords)
-    _, hold, first, second = section(config(able, ready=frozenset({ready})), f"backend {physical} from p-http")
+    _, hold, first, second = section(config(able, ready=frozenset({ready})), f"backend {physical} from l7.p-http")
     assert hold == "server hold 127.0.0.1:1 id 1048576 weight 1 backup maxconn 1000000"
     assert first == f"server {ready} 10.0.0.1:80 id 8 weight 32 {' '.join(keywords)}"
     assert second == f"server {other} [fd00::2]:80 id 9 weight 64 {' '.join(keywords)} disabled"
