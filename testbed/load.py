@@ -60,8 +60,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: start (unix seconds), latency (seconds), HTTP status (0: none), who answered, and why it failed
-    ("" if it did not): status, connect, reset, early_close, timeout, stale_keepalive. `version`: of who answered."""
+    """One request: start (unix seconds), latency (seconds), HTTP status (0: none), who answered and in which version,
+    and why it failed ("" if it did not): status, connect, reset, early_close, timeout, garbage, stale_keepalive."""
 
     start: float
     latency: float
@@ -319,7 +319,8 @@ class Load:
         else:
             connection.close()
         found = _INSTANCE.search(body)
-        return status, *(word.decode() for word in found.groups(b"")) if found else ("", "")
+        instance, version = (word.decode() for word in found.groups(b"")) if found else ("", "")
+        return status, instance, version
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
