@@ -228,7 +228,8 @@ def status(output: str, admin_socket: str, docker_url: str) -> None:
     if output == "json":
         sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
         return
-    console = Console(highlight=False, markup=False, soft_wrap=False)
+    # A pipe has no width: wide enough that names and digests stay whole for grep.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
     for part in report(document):
         console.print(part)
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from l7.model import Delta, ServerState, Snapshot
 from l7.serve import wire
 from l7.v1 import sync_pb2 as pb
 from l7.v1 import sync_pb2_grpc as rpc
+from testbed import app
 from testbed.namespace import TestbedError
 from testbed.swarm import Swarm, wait_for
 
@@ -103,15 +105,21 @@ class Core:
         return self.socket.exists() and bool(self.status()["ready"])
 
 
-@pytest.fixture
-def core(swarm1: Swarm, tmp_path: Path) -> Iterator[Core]:
-    core = Core(tmp_path, swarm1)
+@contextmanager
+def running(directory: Path, swarm: Swarm) -> Iterator[Core]:
+    core = Core(directory, swarm)
     try:
         wait_for("core is ready", lambda: core.ready() or None)
         yield core
     finally:
         core.process.send_signal(signal.SIGTERM)
         assert core.process.wait(20) == 0
+
+
+@pytest.fixture
+def core(swarm1: Swarm, tmp_path: Path) -> Iterator[Core]:
+    with running(tmp_path, swarm1) as core:
+        yield core
 
 
 @pytest.fixture
@@ -187,3 +195,39 @@ async def test_a_service_comes_scales_and_goes(core: Core, network: str, swarm1:
         assert ready(state) == 3, "the previous labels stay in effect"
         await docker("rm", "core-web")
         await until(states, lambda state: not state.routes)
+
+
+def test_losing_swarm_takes_nothing_away(tmp_path: Path) -> None:
+    """The daemon of the only manager goes and comes back: what was routed stays routed throughout."""
+    with Swarm.up(nodes=1) as swarm:
+        swarm.load_image(app.image())
+        swarm.cli(0, "network", "create", "-d", "overlay", "core-front")
+        with running(tmp_path, swarm) as core:
+            swarm.cli(
+                0, "service", "create", "--detach", "--no-resolve-image", "--name=web", "--network=core-front",
+                "--label", "com.docker.lb.hosts=web.example.org", "--label", "com.docker.lb.port=8080", app.TAG,
+            )  # fmt: skip
+            wait_for("one server", lambda: states(core) == {"ready": 1} or None)
+            before = core.status()["clusters"]
+            swarm.stop_daemon(0, signal.SIGKILL)
+            wait_for("the loss to be noticed", lambda: not core.status()["source"]["connected"] or None)
+            status = core.status()
+            assert status["clusters"] == before
+            assert status["ready"]
+            swarm.start_daemon(0)
+            # Its tasks die with the daemon's restart; the route stays while Swarm starts another.
+            seen = []
+
+            def served_again() -> bool:
+                document = core.status()
+                seen.append(len(document["clusters"][0]["routes"]))
+                return bool(document["source"]["connected"]) and states(core) == {"ready": 1}
+
+            wait_for("a new task to be served", lambda: served_again() or None)
+            assert set(seen) == {1}
+
+
+def states(core: Core) -> dict[str, int]:
+    """Servers by state of the only backend."""
+    backends = core.status()["clusters"][0]["backends"]
+    return dict(backends[0]["states"]) if backends else {}

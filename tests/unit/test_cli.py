@@ -227,8 +227,7 @@ async def test_status_as_json_is_cores_document(socket: str) -> None:
 
 
 async def test_status_as_table_names_routes_and_problems(socket: str) -> None:
-    arguments = ("status", "--admin-socket", socket)
-    result = await asyncio.to_thread(lambda: run(*arguments, env={"COLUMNS": "200"}))
+    result = await asyncio.to_thread(run, "status", "--admin-socket", socket)
     assert result.exit_code == 0, result.output
     for text in ("a.example.org", "requests wait", "0123456789ab", "swarmkit", "no number", "[red]x"):
         assert text in result.output
