@@ -60,8 +60,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: start (unix seconds), latency (seconds), HTTP status (0: none), who answered in which version, and
-    why it failed ("" if it did not): status, connect, reset, early_close, timeout, garbage, stale_keepalive."""
+    """One request: start (unix seconds), latency (seconds), HTTP status (0: none), who answered in which version,
+    and why it failed ("" if it did not): status, connect, reset, early_close, timeout, garbage, stale_keepalive."""
 
     start: float
     latency: float

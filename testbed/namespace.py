@@ -49,7 +49,8 @@ class Namespace:
 def marked_environment(directory: Path, home: Path) -> dict[str, str]:
     """A small environment: no proxy or certificate settings of the caller reach the daemons."""
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", MARK: str(directory)}
+    # TMPDIR: containerd dumps its stacks there when dockerd finds it slow.
+    return {"PATH": path, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8", MARK: str(directory)}
 
 
 def open_namespace(directory: Path, script: str, arguments: list[str]) -> Namespace:
