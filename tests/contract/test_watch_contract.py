@@ -260,3 +260,26 @@ async def test_a_resume_point_that_swarmkit_does_not_know_leads_to_a_listing(
         first = await anext(updates)
         await updates.aclose()
         assert first == await lab.listing()
+
+
+@pytest.mark.swarm
+async def test_auto_follows_the_control_socket_as_it_comes_and_goes(
+    swarm1: Swarm, app_image: str, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    async with (
+        real_lab(swarm1, app_image, "swarmkit", tmp_path) as swarmkit,
+        real_lab(swarm1, app_image, "docker", tmp_path / "other") as docker,
+    ):
+        async with observed(swarmkit.source, docker.source) as seen:
+            assert seen.watch.status.source == "swarmkit"
+            service = await docker.create_service("web", {"a": "1"})
+            await swarmkit.stop()
+            await seen.until(lambda: seen.watch.status.source == "docker")
+            await docker.label(service, {"a": "2"})
+            await seen.until(lambda: seen.cache.services[service].spec.labels == (("a", "2"),))
+            await swarmkit.start()
+            await seen.until(lambda: seen.watch.status.source == "swarmkit")
+            await docker.scale(service, 2)
+            await seen.until(lambda: running(seen, service) == 2)
+            await agrees(seen, swarmkit.listing)

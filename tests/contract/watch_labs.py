@@ -27,7 +27,7 @@ from testbed.swarm import Swarm
 from tests.fakes.relay import Relay
 from tests.fakes.swarm import FakeSource, FakeSwarm
 
-DEADLINE = 60.0
+DEADLINE = 30.0
 SETTINGS = Settings(audit_interval=3600)
 Labels = Mapping[str, str]
 
@@ -110,6 +110,7 @@ class RealLab:
         self._image = image
         self._relay = relay
         self._services: list[str] = []
+        self._made: set[str] = set()
         self._networks: list[str] = []
 
     async def listing(self) -> Listing:
@@ -135,6 +136,7 @@ class RealLab:
             self._docker.create_service, template, name=name, labels=labels, mode=mode, endpoint_spec=ports
         )
         self._services.append(made["ID"])
+        self._made.add(made["ID"])
         return str(made["ID"])
 
     async def scale(self, service: str, replicas: int) -> None:
@@ -174,7 +176,7 @@ class RealLab:
                 await asyncio.to_thread(self._docker.remove_network, network)
 
     def _no_tasks(self) -> bool:
-        return not self._docker.tasks()
+        return not {task.get("ServiceID") for task in self._docker.tasks()} & self._made
 
     async def _update(self, service: str, *options: str) -> None:
         await asyncio.to_thread(self._swarm.cli, 0, "service", "update", "--detach", *options, service)
@@ -253,7 +255,7 @@ async def observed(*sources: Source, settings: Settings = SETTINGS, synced: bool
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds; TimeoutError after a minute."""
+    """Wait until the condition holds; TimeoutError after half a minute."""
     async with asyncio.timeout(DEADLINE):
         while not condition():  # noqa: ASYNC110 - anything may make it true
             await asyncio.sleep(0.01)

@@ -1,0 +1,140 @@
+"""Watch over sources that fail, lie and come and go on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from l7.kit.errors import Unavailable
+from l7.model import TaskState
+from l7.swarm.cache import Listing
+from l7.swarm.watch import Watch
+from tests.contract.watch_labs import SETTINGS, agrees, observed
+from tests.fakes.swarm import FakeSource, FakeSwarm
+
+
+@pytest.fixture
+def swarm() -> FakeSwarm:
+    return FakeSwarm(nodes=2)
+
+
+async def test_a_cut_stream_resumes_without_a_listing(swarm: FakeSwarm) -> None:
+    source = swarm.source()
+    service = swarm.create_service("web").id
+    async with observed(source) as seen:
+        version = swarm.version
+        source.cut()
+        swarm.scale(service, 2)
+        await seen.until(lambda: len(seen.cache.tasks_of(service)) == 2)
+        assert source.resumed == [0, version]
+        assert (seen.watch.status.connects, seen.watch.status.relists) == (2, 1)
+
+
+async def test_a_compacted_log_leads_to_a_listing(swarm: FakeSwarm) -> None:
+    source = swarm.source()
+    service = swarm.create_service("web").id
+    async with observed(source) as seen:
+        source.stop()
+        await seen.until(lambda: not seen.watch.status.connected)
+        swarm.remove_service(service)
+        other = swarm.create_service("other").id
+        swarm.compact()
+        source.up = True
+        await seen.until(lambda: other in seen.cache.services)
+        assert service not in seen.cache.services
+        assert seen.watch.status.relists == 2
+        assert seen.changes[-1].touched.services == {service, other}
+
+
+async def test_an_audit_heals_what_the_stream_lost_and_counts_it(swarm: FakeSwarm) -> None:
+    source = swarm.source()
+    service = swarm.create_service("web", replicas=2).id
+    async with observed(source, settings=replace(SETTINGS, audit_interval=0.02, grace=0.01)) as seen:
+        lost = next(iter(swarm.tasks.values()))
+        swarm.put(replace(lost, state=TaskState.FAILED), lost=True)
+        await seen.until(lambda: seen.watch.status.healed)
+        assert seen.cache.tasks[lost.id].state is TaskState.FAILED
+        assert seen.watch.status.healed == 1
+        await seen.until(lambda: service in seen.touched())
+
+
+async def test_a_failed_audit_changes_nothing(swarm: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = swarm.source()
+    swarm.create_service("web")
+
+    async def fail() -> Listing:
+        raise Unavailable("no leader")
+
+    monkeypatch.setattr(source, "list", fail)
+    async with observed(source, settings=replace(SETTINGS, audit_interval=0.01)) as seen:
+        await seen.until(lambda: "no leader" in seen.watch.status.last_error)
+        assert len(seen.cache.services) == 1
+        assert seen.watch.status.connected
+
+
+async def test_auto_prefers_the_first_source_and_changes_over_both_ways(swarm: FakeSwarm) -> None:
+    swarmkit, docker = swarm.source("swarmkit"), swarm.source("docker")
+    swarmkit.present = False
+    async with observed(swarmkit, docker) as seen:
+        assert seen.watch.status.source == "docker"
+        swarmkit.present = True
+        await seen.until(lambda: seen.watch.status.source == "swarmkit")
+        swarmkit.present = False
+        swarmkit.stop()
+        service = swarm.create_service("meanwhile").id
+        await seen.until(lambda: seen.watch.status.source == "docker")
+        assert service in seen.cache.services
+        assert docker.resumed == [0, 0]
+        assert sum(change.touched.all for change in seen.changes) == 1
+
+
+async def test_a_preferred_source_that_is_there_but_fails_leaves_the_other_at_work(swarm: FakeSwarm) -> None:
+    swarmkit, docker = swarm.source("swarmkit"), swarm.source("docker")
+    swarmkit.up = False
+    async with observed(swarmkit, docker) as seen:
+        assert seen.watch.status.source == "docker"
+        assert "swarmkit" in seen.watch.status.last_error
+        swarmkit.up = True
+        await seen.until(lambda: seen.watch.status.source == "swarmkit")
+
+
+async def test_what_follows_the_first_change_closely_is_told_together(swarm: FakeSwarm) -> None:
+    source = swarm.source()
+    async with Watch(replace(SETTINGS, coalesce=0.2), [source]) as watch:
+        changes = watch.changes()
+        assert (await anext(changes)).touched.all
+        waiting = asyncio.ensure_future(anext(changes))
+        ids = {swarm.create_service(f"s{number}").id for number in range(20)}
+        assert (await waiting).touched.services == ids
+        await changes.aclose()
+
+
+async def test_a_bug_in_a_source_ends_the_changes_with_its_error(swarm: FakeSwarm) -> None:
+    class Buggy(FakeSource):
+        def available(self) -> bool:
+            raise ZeroDivisionError
+
+    async with Watch(SETTINGS, [Buggy(swarm), swarm.source("docker")]) as watch:
+        with pytest.raises(ZeroDivisionError):
+            await anext(watch.changes())
+
+
+async def test_a_hundred_thousand_tasks(swarm: FakeSwarm) -> None:
+    swarm.populate(services=1000, replicas=100)
+    source = swarm.source()
+    async with observed(source) as seen:
+        assert len(seen.cache.tasks) == 100_000
+        service = next(iter(swarm.services))
+        swarm.scale(service, 101)
+        await seen.until(lambda: len(seen.changes) > 1)
+        assert seen.changes[1].touched.services == {service}
+        assert len(seen.cache.tasks_of(service)) == 101
+
+
+async def test_agreement_with_a_listing_is_what_the_contract_means(swarm: FakeSwarm) -> None:
+    source = swarm.source()
+    async with observed(source) as seen:
+        swarm.create_service("web", networks=[swarm.create_network("front").id], replicas=3)
+        await agrees(seen, source.list)
