@@ -63,6 +63,7 @@ _HOOKS = (
     'printf "l7:x:1000:1000::/nonexistent:/usr/sbin/nologin\\n" >> "$1/etc/passwd"',
     'printf "l7:x:1000:\\n" >> "$1/etc/group"',
     'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/* "$1"/var/log/* "$1"/usr/share/doc "$1"/usr/share/man',
+    'rm -rf "$1"/usr/share/perl "$1"/usr/lib/*/perl "$1"/usr/lib/*/libperl.so.* "$1"/usr/lib/*/gconv',
 )
 
 
