@@ -1,12 +1,12 @@
 """What time it is for each server and backend: the reconciler's memory of when things happened.
 
-Keys are (logical backend, server name); times are seconds of a monotonic clock and always passed in. `wake` of a
-method's answer is when the backend has to be looked at again.
+Times are seconds of a monotonic clock and always passed in. What is remembered of a server ends with the server,
+and all of a backend with `forget`: memory follows what there is, not what there ever was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from haproxy import drain
@@ -14,42 +14,50 @@ from haproxy.model import HOLD, Backend, Server, ServerRow, ServerState
 from haproxy.plan import Situation
 from haproxy.settings import Settings
 
-Key = tuple[str, str]
+
+@dataclass(slots=True)
+class _Servers:
+    """Of one backend. `closing`: deletions that were refused (HOLD: that of the backend). `leaving`: when a task
+    that leaves is due. `draining`: since when a server is out of rotation for good. Keys are server names, but
+    task ids in `leaving`: a task may have servers of several generations."""
+
+    closing: dict[str, drain.Closing] = field(default_factory=dict)
+    leaving: dict[str, float] = field(default_factory=dict)
+    draining: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Clocks:
-    """`closing`: deletions that were refused. `leaving`: when a leaving server is due. `unusable`: since when a
-    backend has no usable server. `draining`: since when a server is out of rotation for good."""
+    """`unusable`: since when a backend has no usable server."""
 
-    closing: dict[Key, drain.Closing] = field(default_factory=dict)
-    leaving: dict[Key, float] = field(default_factory=dict)
     unusable: dict[str, float] = field(default_factory=dict)
-    draining: dict[Key, float] = field(default_factory=dict)
+    _servers: dict[str, _Servers] = field(default_factory=dict)
 
-    def left(self, backend: str, wanted: Mapping[str, Server], now: float) -> list[float]:
-        """Start the clocks of servers that are leaving, when we hear of it; wakes, one per new one."""
-        wakes = []
-        for name, server in wanted.items():
-            if server.state is ServerState.LEAVING and (backend, name) not in self.leaving:
-                due = self.leaving[(backend, name)] = drain.stop_time(now, server.stop_in)
-                wakes.append(due)
-        return wakes
+    def left(self, backend: str, servers: Iterable[Server], now: float) -> list[float]:
+        """Start the clocks of tasks that are leaving, when we hear of it; when to look again, one per new one."""
+        leaving = {s.task: s.stop_in for s in servers if s.state is ServerState.LEAVING}
+        if not leaving and backend not in self._servers:
+            return []
+        clocks = self._of(backend)
+        known = {task: due for task, due in clocks.leaving.items() if task in leaving}
+        new = {task: drain.stop_time(now, leaving[task]) for task in leaving.keys() - known.keys()}
+        clocks.leaving = known | new
+        return list(new.values())
 
     def refused(self, backend: str, server: str, now: float) -> float:
-        """HAProxy would not delete it yet; wake."""
-        closing = drain.refused(self.closing.get((backend, server)), now)
-        self.closing[(backend, server)] = closing
+        """HAProxy would not delete it yet; when to look again."""
+        clocks = self._of(backend)
+        closing = clocks.closing[server] = drain.refused(clocks.closing.get(server), now)
         return closing.next_try
 
     def disabled(self, backend: str, server: str, now: float) -> None:
-        self.draining.setdefault((backend, server), now)
+        self._of(backend).draining.setdefault(server, now)
 
     def gone(self, backend: str, server: str, now: float) -> float | None:
         """It is deleted; seconds that it drained, None if it never served."""
-        self.closing.pop((backend, server), None)
-        self.leaving.pop((backend, server), None)
-        since = self.draining.pop((backend, server), None)
+        clocks = self._of(backend)
+        clocks.closing.pop(server, None)
+        since = clocks.draining.pop(server, None)
         return None if since is None else now - since
 
     def usable(self, backend: str, rows: Mapping[str, ServerRow], now: float) -> bool:
@@ -68,17 +76,32 @@ class Clocks:
         settings: Settings,
         now: float,
     ) -> Situation:
-        """What the planner has to know, at `now`."""
-        closing = {name: self.closing[(backend, name)] for name in rows if (backend, name) in self.closing}
+        """What the planner has to know, at `now`. Forgets servers that HAProxy no longer has."""
+        clocks = self._servers.get(backend, _Servers())
+        _prune(clocks, want, rows)
         deadline, timeout = settings.hold_deadline / 1000, settings.drain_timeout / 1000
         expected = want is not None and want.expected
+        due = {task for task, when in clocks.leaving.items() if when <= now}
         return Situation(
             accepting=accepting,
             hold=drain.may_hold(expected, self.unusable.get(backend), now, deadline),
-            due=frozenset(name for name in rows if self.leaving.get((backend, name), now + 1) <= now),
-            overdue=frozenset(name for name, clock in closing.items() if clock.overdue(now, timeout)),
-            waiting=frozenset(name for name, clock in closing.items() if clock.waiting(now)),
+            due=frozenset(name for name in rows if name.partition(".")[0] in due),
+            overdue=frozenset(name for name, clock in clocks.closing.items() if clock.overdue(now, timeout)),
+            waiting=frozenset(name for name, clock in clocks.closing.items() if clock.waiting(now)),
         )
 
     def forget(self, backend: str) -> None:
+        """The backend is no more."""
         self.unusable.pop(backend, None)
+        self._servers.pop(backend, None)
+
+    def _of(self, backend: str) -> _Servers:
+        return self._servers.setdefault(backend, _Servers())
+
+
+def _prune(clocks: _Servers, want: Backend | None, rows: Mapping[str, ServerRow]) -> None:
+    """A backend that is wanted (again) is not being deleted, and a server that takes requests does not drain."""
+    for name in [n for n in clocks.closing if n not in rows and (n != HOLD or want is not None)]:
+        del clocks.closing[name]
+    for name in [n for n in clocks.draining if n not in rows or rows[n].enabled]:
+        del clocks.draining[name]

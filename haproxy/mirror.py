@@ -6,7 +6,7 @@ held is refused (BrokenChain), and the caller asks core for a COMPLETE.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -50,7 +50,7 @@ class Mirror:
 
         Raises BrokenChain, and ProtocolError for a message that makes no sense; the state is unchanged then.
         """
-        if self._staged and self._staged[0].results_in != chunk.results_in:
+        if self._staged and _update_of(self._staged[0]) != _update_of(chunk):
             self._staged.clear()
         self._staged.append(chunk)
         if not chunk.last:
@@ -92,13 +92,12 @@ class Mirror:
         hosts: set[str] = set()
         for name in removed:
             self.backends.pop(name, None)
-        for chunk in chunks:
-            for row in chunk.changes.removed_routes:
-                self._drop_route((row.host, row.path))
-                hosts.add(row.host)
-            for message in chunk.changes.routes:
-                self._put_route(route_from(message))
-                hosts.add(message.host)
+        for row in (row for chunk in chunks for row in chunk.changes.removed_routes):
+            self._drop_route((row.host, row.path))
+            hosts.add(row.host)
+        for message in (message for chunk in chunks for message in chunk.changes.routes):
+            self._put_route(route_from(message))
+            hosts.add(message.host)
         self.backends.update(merged)
         self.revision = chunks[-1].results_in
         return Touched(frozenset(removed | merged.keys()), frozenset(hosts))
@@ -119,27 +118,40 @@ class Mirror:
 def _merge_all(
     backends: Mapping[str, Backend], removed: set[str], chunks: list[pb.SyncResponse]
 ) -> dict[str, Backend]:
-    """Removals count before upserts: a backend that went and came back within an update starts empty."""
+    """Removals count before upserts, whichever chunk they are in: a backend or server that went and came back
+    within an update starts anew."""
     merged: dict[str, Backend] = {}
-    for message in (message for chunk in chunks for message in chunk.changes.backends):
+    messages = [message for chunk in chunks for message in chunk.changes.backends]
+    for message in messages:
         name = message.name
-        old = None if name in removed else backends.get(name)
-        merged[name] = _merge(merged.get(name, old), message)
+        old = merged.get(name, None if name in removed else backends.get(name))
+        merged[name] = _without(old or Backend(name), message.removed_servers)
+    for message in messages:
+        merged[message.name] = _merge(merged[message.name], message)
     return merged
 
 
+def _without(backend: Backend, tasks: Collection[str]) -> Backend:
+    if not tasks:
+        return backend
+    return replace(backend, servers={t: s for t, s in backend.servers.items() if t not in tasks})
+
+
 def _merge(old: Backend | None, message: pb.Backend) -> Backend:
-    """`old` with the upserts and removals of `message`."""
+    """`old` with the upserts of `message`."""
     backend = old if old is not None else Backend(message.name)
     servers: dict[str, Server] = dict(backend.servers)
-    for task in message.removed_servers:
-        servers.pop(task, None)
     for server in map(server_from, message.servers):
         servers[server.task] = server
     if message.HasField("settings"):
         settings = message.settings
         backend = replace(backend, services=tuple(settings.services), expected=settings.expected)
     return replace(backend, servers=servers)
+
+
+def _update_of(chunk: pb.SyncResponse) -> tuple[object, ...]:
+    """What the chunks of one update have in common: a stream may end in the midst of them."""
+    return chunk.kind, chunk.applies_to, chunk.results_in
 
 
 def _different(old: Mapping[K, V], new: Mapping[K, V]) -> Iterable[K]:

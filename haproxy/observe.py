@@ -46,15 +46,16 @@ def read_all(runtime: Runtime, settings: Settings) -> Observation:
     return Observation(read_servers(runtime), placement, dict(routes))
 
 
-def read_backends(runtime: Runtime, settings: Settings, seen: Observation, names: Iterable[str]) -> None:
-    """Refresh `seen` for some logical backends: where they live, and their servers."""
+def read_backends(runtime: Runtime, settings: Settings, seen: Observation, homes: Mapping[str, str]) -> None:
+    """Refresh `seen` for some logical backends: their rows, and the servers of where they live (`homes`)."""
     file = settings.file(BACKENDS_MAP)
-    for name in names:
+    for name, home in homes.items():
         physical = runtime.get_map_row(file, name)
-        before = seen.placement.pop(name, name)
-        if physical is not None:
+        if physical is None:
+            seen.placement.pop(name, None)
+        else:
             seen.placement[name] = physical
-        _read_backend(runtime, seen, physical or before)
+        _read_backend(runtime, seen, home)
 
 
 def _read_backend(runtime: Runtime, seen: Observation, physical: str) -> None:

@@ -53,14 +53,17 @@ class Situation:
 class Place:
     """Where a logical backend lives in HAProxy, as observed.
 
-    `physical`: the HAProxy backend that serves it or is to serve it. `mapped`: its row in backends.map is there.
-    `exists`: HAProxy has the physical backend. `rows`: its servers by name.
+    `physical`: the HAProxy backend that serves it or is to serve it. `mapped`: its row in backends.map says so.
+    `exists`: HAProxy has the physical backend. `rows`: its servers by name. `misplaced`: its row in backends.map
+    names another backend. `foreign`: somebody else's backend or frontend has the name.
     """
 
     physical: str
     mapped: bool
     exists: bool
     rows: Mapping[str, ServerRow] = field(default_factory=dict)
+    misplaced: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,28 +94,33 @@ def plan_backend(
     capabilities: Capabilities,
 ) -> BackendPlan:
     """Ops for the logical backend `name`; `want` None: it is to go."""
+    if place.foreign:
+        return BackendPlan(tuple(_claim(want, place)))
     if want is None:
-        closing = _remove(place, situation, capabilities)
-        unmap = [DeleteMapRow(settings.file(BACKENDS_MAP), name)] if place.mapped and not _servers(place) else []
-        return BackendPlan((), (*unmap, *closing))
+        unmap = (place.mapped or place.misplaced) and not _servers(place)
+        row = (DeleteMapRow(settings.file(BACKENDS_MAP), name),) if unmap else ()
+        return BackendPlan((), (*row, *_remove(place, situation, capabilities)))
     keywords = server_keywords(settings, capabilities, want)
     wanted = {server_name(server, keywords): server for server in want.servers.values()}
     opening = [
-        *_open_backend(want, place, capabilities),
-        *_hold(place, situation.hold, capabilities),
+        *_open_backend(want, place, situation.hold, capabilities),
         *_add_servers(wanted, keywords, place),
         *_enable_servers(wanted, place, situation),
+        *_map(name, place, settings),
     ]
-    if not place.mapped:
-        opening.append(AddMapRow(settings.file(BACKENDS_MAP), name, place.physical))
-    return BackendPlan(tuple(opening), tuple(_close_servers(want, wanted, place, situation)))
+    closing = (*_close_hold(place, situation.hold), *_close_servers(want, wanted, place, situation))
+    return BackendPlan(tuple(opening), closing)
 
 
 def plan_routes(want: Mapping[str, str], have: Mapping[str, str], settings: Settings) -> list[Op]:
-    """Rows of routes.map for some hosts: those wanted, those there. New and changed rows go before removals."""
+    """Rows of routes.map for some hosts: those wanted, those there. New and changed rows go before removals.
+
+    Of new rows the longest go first and a host's sentinel last, of removed ones the other way round: in between,
+    a path is answered by what was there or by what comes, never by the sentinel in the middle of both.
+    """
     file = settings.file(ROUTES_MAP)
     ops: list[Op] = []
-    for key in sorted(want):
+    for key in sorted(want, reverse=True):
         if key not in have:
             ops.append(AddMapRow(file, key, want[key]))
         elif have[key] != want[key]:
@@ -120,21 +128,38 @@ def plan_routes(want: Mapping[str, str], have: Mapping[str, str], settings: Sett
     return ops + [DeleteMapRow(file, key) for key in sorted(have.keys() - want.keys())]
 
 
-def _open_backend(want: Backend, place: Place, capabilities: Capabilities) -> Iterator[Op]:
-    """Publishing again is harmless, so whatever an interrupted plan left undone is done by the next."""
-    if not capabilities.dynamic_backends or place.mapped:
-        return
-    if not place.exists:
+def _claim(want: Backend | None, place: Place) -> Iterator[Op]:
+    """HAProxy refuses what is somebody else's, and says why. What an interrupted plan of ours left behind has no
+    server yet and is not published: that it deletes, and the next plan starts anew."""
+    if want is not None and place.rows:
         yield AddBackend(place.physical, policy_of(want))
-    yield PublishBackend(place.physical)
+    elif want is not None:
+        yield DeleteBackend(place.physical)
 
 
-def _hold(place: Place, hold: bool, capabilities: Capabilities) -> Iterator[Op]:
+def _open_backend(want: Backend, place: Place, hold: bool, capabilities: Capabilities) -> Iterator[Op]:
+    """The placeholder comes before publishing: it marks the backend as ours, and as not half done."""
+    if capabilities.dynamic_backends and not place.exists:
+        yield AddBackend(place.physical, policy_of(want))
     row = place.rows.get(HOLD)
-    if row is None and capabilities.dynamic_backends:
+    if row is None:
         yield hold_server(place.physical)
     if hold and not (row is not None and row.enabled):
         yield EnableServer(place.physical, HOLD)
+    if capabilities.dynamic_backends and not (place.exists and place.mapped):
+        yield PublishBackend(place.physical)
+
+
+def _map(name: str, place: Place, settings: Settings) -> Iterator[Op]:
+    if place.misplaced:
+        yield SetMapRow(settings.file(BACKENDS_MAP), name, place.physical)
+    elif not place.mapped:
+        yield AddMapRow(settings.file(BACKENDS_MAP), name, place.physical)
+
+
+def _close_hold(place: Place, hold: bool) -> Iterator[Op]:
+    """Last, so that a server which is enabled in the same plan takes what waits."""
+    row = place.rows.get(HOLD)
     if not hold and row is not None and row.enabled:
         yield DisableServer(place.physical, HOLD)
 
@@ -168,10 +193,8 @@ def _enable_servers(wanted: Mapping[str, Server], place: Place, situation: Situa
             yield EnableHealth(place.physical, name)
 
 
-def _close_servers(
-    want: Backend, wanted: Mapping[str, Server], place: Place, situation: Situation
-) -> Iterator[Op]:
-    last = want.expected and not _usable(wanted, place, situation)
+def _close_servers(want: Backend, wanted: Mapping[str, Server], place: Place, situation: Situation) -> Iterator[Op]:
+    last = want.expected and not _usable(wanted, place)
     for name, row in sorted(place.rows.items()):
         server = wanted.get(name)
         if name == HOLD or (server is not None and server.state is not ServerState.LEAVING):
@@ -184,15 +207,11 @@ def _close_servers(
             yield from _delete(place.physical, name, situation)
 
 
-def _usable(wanted: Mapping[str, Server], place: Place, situation: Situation) -> bool:
-    """Whether a server that is to stay takes requests once the opening ops are done."""
-    for name, server in wanted.items():
-        if server.state is not ServerState.READY:
-            continue
-        row = place.rows.get(name)
-        if row.usable if row is not None and row.enabled else name in situation.accepting:
-            return True
-    return False
+def _usable(wanted: Mapping[str, Server], place: Place) -> bool:
+    """Whether a server that is to stay takes requests. What this plan itself enables counts in the next one:
+    HAProxy may refuse it."""
+    ready = (name for name, server in wanted.items() if server.state is ServerState.READY)
+    return any(name in place.rows and place.rows[name].usable for name in ready)
 
 
 def _still_serves(row: ServerRow, server: Server | None, want: Backend, situation: Situation) -> bool:
@@ -206,10 +225,11 @@ def _still_serves(row: ServerRow, server: Server | None, want: Backend, situatio
 
 
 def _delete(physical: str, name: str, situation: Situation) -> Iterator[Op]:
+    if name in situation.waiting:
+        return
     if name in situation.overdue:
         yield ShutdownSessions(physical, name)
-    if name not in situation.waiting:
-        yield DeleteServer(physical, name)
+    yield DeleteServer(physical, name)
 
 
 def _servers(place: Place) -> list[ServerRow]:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from haproxy.capabilities import Version, parse_version
@@ -54,10 +55,9 @@ class Process:
         """Find the HAProxy that an earlier sidecar left running."""
         try:
             pid = int(self.pid_file.read_text().split()[0])
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError, IndexError):
-            return False  # never started, or gone
-        if self.settings.file(CONFIG).encode() not in command:
+            return False  # never started
+        if not self._is_ours(pid) or _is_zombie(pid):
             return False
         self.master = pid
         log.info("haproxy adopted", pid=pid)
@@ -125,7 +125,7 @@ class Process:
             if not self.alive():
                 return
             log.info("stopping haproxy", pid=self.master, signal=number.name, patience=patience)
-            os.kill(self.master, number)
+            _signal(self.master, number)
             try:
                 async with asyncio.timeout(patience):
                     await self.ended()
@@ -135,17 +135,32 @@ class Process:
     async def buried(self, worker: int) -> None:
         """After the master's end: no worker may live on beside the next one, they would share the port."""
         deadline = asyncio.get_running_loop().time() + KILL_AFTER
-        while worker and Path(f"/proc/{worker}").exists() and not _is_zombie(worker):
-            if asyncio.get_running_loop().time() > deadline:
+        killed = False
+        while worker and self._is_ours(worker) and not _is_zombie(worker):
+            if not killed and asyncio.get_running_loop().time() > deadline:
                 log.warning("killing a worker without master", pid=worker)
-                os.kill(worker, signal.SIGKILL)
+                _signal(worker, signal.SIGKILL)
+                killed = True
             await asyncio.sleep(POLL)
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether that process runs with our configuration: the number alone may be somebody else's by now."""
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return self.settings.file(CONFIG).encode() in command
 
 
 def fitting_connections(wanted: int, descriptors: int) -> int:
     """How many connections fit: two descriptors each, a quarter left to checks and listeners. HAProxy refuses to
     start when its limit of open files does not do ("strict-limits", configuration manual, section 3.1)."""
     return max(100, min(wanted, descriptors * 3 // 4 // 2))
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it was faster
+        os.kill(pid, number)
 
 
 def _is_zombie(pid: int) -> bool:

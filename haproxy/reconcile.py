@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -20,27 +21,39 @@ from haproxy.apply import RuntimeThread
 from haproxy.capabilities import Capabilities
 from haproxy.clocks import Clocks
 from haproxy.mirror import Mirror, Touched
-from haproxy.model import HOLD, Backend, Server, ServerState
+from haproxy.model import HOLD, Server, ServerState
+from haproxy.moves import Routes, plan_hosts
 from haproxy.observe import Observation
 from haproxy.ops import AddMapRow, DeleteBackend, DeleteMapRow, DeleteServer, DisableServer, Op, SetMapRow
-from haproxy.plan import BackendPlan, Place, join, plan_backend, plan_routes
+from haproxy.places import Places, PoolExhausted
+from haproxy.plan import BackendPlan, Place, join, plan_backend
 from haproxy.policy import server_keywords, server_name, spare_names
 from haproxy.probe import Prober, Target
-from haproxy.routes import rows_for_host
+from haproxy.runtime import codec
 from haproxy.runtime.client import Result, Runtime
 from haproxy.runtime.replies import Reason
 from haproxy.settings import ROUTES_MAP, Settings
 from l7.kit import logs
-from l7.kit.errors import ProtocolError
+from l7.kit.errors import ProtocolError, Unavailable
 
 log = logs.get("reconcile")
 
 MAX_PASSES = 8
-"""A removal takes four passes (disable, delete servers, delete backend, nothing left); many more are a loop."""
+"""A service that moves to a new backend takes five (build it, move the routes, disable and delete the servers of
+the old one, delete it, nothing left); many more are a loop."""
 
 MAX_REFUSALS = 2
 REFUSED_PAUSE = 5.0
 """Seconds until what HAProxy refused is tried again without a new reason."""
+
+
+NO_SPARE = "no spare backend is left: raise `spare_backends`"
+
+Work = tuple[set[str], set[str]]
+"""Backends and hosts to look at."""
+
+Received = tuple[str, float] | None
+"""The newest revision that is not acknowledged yet, and when it came. Each update makes a new one."""
 
 
 class AuditKind(Enum):
@@ -48,10 +61,6 @@ class AuditKind(Enum):
 
     SERVERS = "servers"
     WHOLE = "whole"
-
-
-class PoolExhausted(Exception):
-    """Before 3.4: no spare backend is left; the pool must grow, by a reload."""
 
 
 class Listener(Protocol):
@@ -72,9 +81,14 @@ class Reconciler:
     """Keeps one HAProxy process equal to the mirror."""
 
     def __init__(
-        self, settings: Settings, capabilities: Capabilities, mirror: Mirror, listener: Listener
+        self,
+        settings: Settings,
+        capabilities: Capabilities,
+        mirror: Mirror,
+        listener: Listener,
+        pool_grows: bool = True,
     ) -> None:
-        self.settings = settings
+        self._settings = settings
         self.capabilities = capabilities
         self.mirror = mirror
         self.seen = Observation()
@@ -86,12 +100,16 @@ class Reconciler:
         self._backends: set[str] = set()
         self._hosts: set[str] = set()
         self._wake = asyncio.Event()
-        self._received: tuple[str, float] | None = None
+        self._received: Received = None
         self.audit_seconds = 0.0
         self._audit: AuditKind | None = None
         self._retry: asyncio.TimerHandle | None = None
-        self._reserved: dict[str, str] = {}
-        self._logical: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+        self._refused_hosts: set[str] = set()
+        self._withheld: set[str] = set()
+        self._answered: tuple[str, str] | None = None
+        self._pool_grows = pool_grows
+        self._places = Places(self._spares())
 
     # -------------------------------------------------------------- what is to be looked at
 
@@ -101,7 +119,8 @@ class Reconciler:
         self._received = (self.mirror.revision, now)
         self.converged.clear()
         for name in touched.backends:
-            for due in self._clocks.left(name, self.wanted(name), now):
+            want = self.mirror.backends.get(name)
+            for due in self._clocks.left(name, want.servers.values() if want else (), now):
                 self._at(due, name)
         self.touch(touched.backends, touched.hosts)
 
@@ -113,11 +132,8 @@ class Reconciler:
 
     def touch_all(self) -> None:
         """Look at everything that is wanted or there."""
-        orphans = {name for name in self.seen.servers.keys() - self.seen.placement.values() if self._there(name)}
-        self._reserved.update((name, name) for name in orphans if not self._dynamic)
-        self.touch(
-            {*self.mirror.backends, *self.seen.placement, *orphans}, {*self.mirror.hosts, *self.seen.routes}
-        )
+        orphans = self._places.orphans(self.seen, self.seen.servers)
+        self.touch({*self.mirror.backends, *self.seen.placement, *orphans}, {*self.mirror.hosts, *self.seen.routes})
 
     def audit(self, kind: AuditKind) -> None:
         """Compare what HAProxy says with what we last saw, at the next turn of the loop."""
@@ -125,14 +141,24 @@ class Reconciler:
             self._audit = kind
         self._wake.set()
 
-    @property
-    def unusable(self) -> set[str]:
-        """Logical backends without a usable server."""
-        return set(self._clocks.unusable)
+    def holding(self) -> list[str]:
+        """Physical backends without a usable server in which requests may wait."""
+        homes = self._places.homes(self._clocks.unusable).values()
+        holds = ((home, self.seen.servers.get(home, {}).get(HOLD)) for home in homes)
+        return [home for home, hold in holds if hold is not None and hold.enabled]
 
     @property
-    def _dynamic(self) -> bool:
-        return self.capabilities.dynamic_backends
+    def settings(self) -> Settings:
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        """The pool has grown."""
+        self._settings = settings
+        self._places.resize(self._spares())
+
+    def _spares(self) -> Iterable[str] | None:
+        return None if self.capabilities.dynamic_backends else spare_names(self._settings)
 
     def _accepted(self, target: Target) -> None:
         self.accepting.add(target.backend, [target.name])
@@ -152,6 +178,8 @@ class Reconciler:
 
     def close(self) -> None:
         self._prober.close()
+        if self._retry is not None:
+            self._retry.cancel()
 
     async def converge(self, thread: RuntimeThread) -> None:
         """Work off everything touched so far, then acknowledge or refuse the mirror's revision."""
@@ -159,41 +187,92 @@ class Reconciler:
         if self._audit is not None:
             kind, self._audit = self._audit, None
             await self._look(thread, kind)
-        backends, self._backends = self._backends, set()
-        hosts, self._hosts = self._hosts, set()
+        work = self._take()
         received = self._received
         finished = False
         try:
-            refused = await self._passes(thread, set(backends), hosts)
-            finished = True
+            refused = await self._passes(thread, work, received)
+            finished = refused is not None
         finally:
-            if not finished:  # interrupted: whoever comes next looks at all of it again
-                self.touch(backends, hosts)
-        if refused:
-            self._refuse(refused, hosts)
-        elif received == self._received:
-            self._acknowledge()
+            if not finished:  # interrupted or overtaken: whoever comes next looks at all of it again
+                self.touch(*work)
+        if refused is not None:
+            self._settle(work, refused)
 
-    async def _passes(self, thread: RuntimeThread, backends: set[str], hosts: set[str]) -> dict[str, str]:
-        """Plan and apply until nothing is left; what HAProxy refused, by backend ("" for routes), with reasons."""
-        tries: dict[str, int] = {}
-        refused: dict[str, str] = {}
+    def _take(self) -> Work:
+        """What was touched so far. Routes that were refused are looked at with any others."""
+        if self._hosts and "" in self._refused:
+            self._hosts |= self._refused_hosts
+        backends, self._backends = self._backends, set()
+        hosts, self._hosts = self._hosts, set()
+        return backends, hosts
+
+    async def _passes(self, thread: RuntimeThread, work: Work, received: Received) -> dict[str, str] | None:
+        """Plan and apply until nothing is left; what was refused, by backend ("" for routes), with reasons.
+
+        None: the mirror has changed meanwhile. Going on would plan routes by the new state and backends by a list
+        from before it, and lead requests to a backend that is not there yet.
+        """
+        backends, tries, refused = set(work[0]), Counter[str](), dict[str, str]()
+        for name in backends:  # looked at now, so it is no longer known to fail
+            self._refused.pop(name, None)
         for _ in range(MAX_PASSES):
-            plans = {name: self._plan_backend(name) for name in sorted(backends - refused.keys())}
-            routes = [] if "" in refused else self._plan_routes(hosts)
-            ops = join(plans.values(), routes)
+            if self._received is not received:
+                return None
+            broken = tries.keys() | self._refused.keys()
+            routes = self._plan_hosts(() if "" in refused else work[1], broken)
+            planned = (backends | routes.targets) - refused.keys() - routes.protected
+            plans = {name: self._plan_or_refuse(name, refused) for name in sorted(planned)}
+            ops = join(plans.values(), routes.ops)
             if not ops:
-                return refused
+                self._withheld |= routes.protected | routes.targets
+                self._refused_hosts |= routes.waiting
+                return self._without_pool(refused | _problems(routes))
             results = await thread.apply(ops)
             backends = {name for name, plan in plans.items() if plan}
-            await thread.call(self._read_back, thread.runtime, backends, routes)
-            for name, reason in self._note(results).items():
-                tries[name] = tries.get(name, 0) + 1
-                if tries[name] >= MAX_REFUSALS:
-                    refused[name] = reason
+            await thread.call(self._read_back, thread.runtime, backends, routes.ops)
+            backends |= routes.protected
+            reasons = self._note(results)
+            tries = Counter({name: tries[name] + 1 for name in reasons})
+            refused |= {name: reason for name, reason in reasons.items() if tries[name] >= MAX_REFUSALS}
         return refused | dict.fromkeys(backends or {""}, f"not converged after {MAX_PASSES} passes")
 
+    def _plan_or_refuse(self, name: str, refused: dict[str, str]) -> BackendPlan:
+        """Nobody pays for a neighbour: what can't be planned or said keeps its state, all others go on."""
+        try:
+            plan = self._plan_backend(name)
+            for op in (*plan.opening, *plan.closing):
+                codec.encode(op)
+        except PoolExhausted:
+            refused[name] = NO_SPARE
+        except (ProtocolError, ValueError) as error:
+            refused[name] = str(error)
+        else:
+            return plan
+        return BackendPlan()
+
+    def _without_pool(self, refused: dict[str, str]) -> dict[str, str]:
+        """All else is done by now. Raises PoolExhausted when more spares would help."""
+        if self._pool_grows and NO_SPARE in refused.values():
+            raise PoolExhausted
+        return refused
+
+    # -------------------------------------------------------------- how it went
+
+    def _settle(self, work: Work, refused: dict[str, str]) -> None:
+        """What HAProxy refused stays refused until it is looked at again and goes well."""
+        if work[1]:
+            self._refused.pop("", None)
+        self._refused |= refused
+        if "" in refused:
+            self._refused_hosts |= work[1]
+        if self._refused:
+            self._refuse()
+        else:
+            self._acknowledge()
+
     def _acknowledge(self) -> None:
+        self._answered = None
         if self._backends or self._hosts:
             return
         self.converged.set()
@@ -202,14 +281,21 @@ class Reconciler:
             self._received = None
             self._listener.acknowledged(revision, time.monotonic() - since)
 
-    def _refuse(self, refused: dict[str, str], hosts: set[str]) -> None:
-        for name, reason in sorted(refused.items()):
-            log.error("refused by haproxy", revision=self.mirror.revision, backend=name, reason=reason)
-        self._listener.refused(self.mirror.revision, "; ".join(f"{n}: {r}" for n, r in sorted(refused.items())))
-        if self._retry is not None:
-            self._retry.cancel()
-        again = frozenset(refused) - {""}, frozenset(hosts if "" in refused else ())
-        self._retry = asyncio.get_running_loop().call_later(REFUSED_PAUSE, self.touch, *again)
+    def _refuse(self) -> None:
+        """Say so once per revision and reason, and try again after a while."""
+        reasons = "; ".join(f"{name or 'routes'}: {reason}" for name, reason in sorted(self._refused.items()))
+        if (self.mirror.revision, reasons) != self._answered:
+            self._answered = (self.mirror.revision, reasons)
+            log.error("refused by haproxy", revision=self.mirror.revision, reasons=reasons)
+            self._listener.refused(self.mirror.revision, reasons)
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(REFUSED_PAUSE, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        again = (self._refused.keys() - {""}) | self._withheld
+        hosts, self._refused_hosts, self._withheld = self._refused_hosts, set(), set()
+        self.touch(again, hosts)
 
     # -------------------------------------------------------------- planning
 
@@ -223,44 +309,17 @@ class Reconciler:
 
     def _plan_backend(self, name: str) -> BackendPlan:
         want = self.mirror.backends.get(name)
-        place = self._place(name, want)
+        place = self._places.place(name, want is not None, self.seen)
         if place is None:
+            self._forget(name)
             return BackendPlan()
         now = time.monotonic()
-        self._logical[place.physical] = name
         self._probe(name, place)
         if self._clocks.usable(name, place.rows, now):
             self._at(now + self.settings.hold_deadline / 1000 + 0.01, name)
         accepting = self.accepting.of(name)
         situation = self._clocks.situation(name, want, place.rows, accepting, self.settings, now)
         return plan_backend(name, want, place, situation, self.settings, self.capabilities)
-
-    def _place(self, name: str, want: Backend | None) -> Place | None:
-        """Where the backend lives or will live. None: it is not wanted and not there."""
-        physical = self.seen.placement.get(name)
-        mapped = physical is not None
-        if physical is None:
-            physical = name if self._dynamic else self._reserved.get(name)
-        if physical is None and want is not None:
-            physical = self._reserved[name] = self._spare()
-        if physical is None or (want is None and not mapped and not self._there(physical)):
-            self._forget(name)
-            return None
-        return Place(physical, mapped, physical in self.seen.servers, self.seen.servers.get(physical, {}))
-
-    def _there(self, physical: str) -> bool:
-        """Whether HAProxy has it though it has no row: left over from a plan that was cut. Ours have no dot in
-        their name when they are made at run time; a spare is in use when it has servers."""
-        if self._dynamic:
-            return physical in self.seen.servers and "." not in physical
-        return bool(self.seen.servers.get(physical, {}).keys() - {HOLD})
-
-    def _spare(self) -> str:
-        taken = {*self.seen.placement.values(), *self._reserved.values()}
-        for spare in spare_names(self.settings):
-            if spare not in taken and self.seen.servers.get(spare, {}).keys() <= {HOLD}:
-                return spare
-        raise PoolExhausted
 
     def _probe(self, name: str, place: Place) -> None:
         """Probe what runs and is not in rotation; forget what is no longer wanted."""
@@ -279,27 +338,25 @@ class Reconciler:
 
     def _forget(self, name: str) -> None:
         self.accepting.keep(name, ())
-        self._reserved.pop(name, None)
         self._clocks.forget(name)
         self._prober.want(name, set())
 
-    def _plan_routes(self, hosts: set[str]) -> list[Op]:
-        ops: list[Op] = []
-        for host in sorted(hosts):
-            want = rows_for_host(host, self.mirror.hosts.get(host, {}))
-            ops += plan_routes(want, self.seen.routes.get(host, {}), self.settings)
-        return ops
+    def _plan_hosts(self, hosts: Iterable[str], broken: Collection[str]) -> Routes:
+        return plan_hosts(hosts, self.mirror.hosts, self.mirror.backends, self.seen, broken, self.settings)
 
     # -------------------------------------------------------------- verifying
 
     async def start(self, thread: RuntimeThread) -> None:
         """Learn the whole state of an HAProxy that was just started or found."""
         self.seen = await thread.call(observe.read_all, thread.runtime, self.settings)
-        self._reserved.clear()
+        self._places.adopt(self.seen)
         self.touch_all()
 
     async def _look(self, thread: RuntimeThread, kind: AuditKind) -> None:
         before, since = self.seen, time.monotonic()
+        info = await thread.call(thread.runtime.info)
+        if info.stopping:  # somebody else's reload: our connections lead to the old worker (management guide, 4)
+            raise Unavailable("haproxy was reloaded by somebody else")
         if kind is AuditKind.WHOLE:
             self.seen = await thread.call(observe.read_all, thread.runtime, self.settings)
         else:
@@ -310,19 +367,15 @@ class Reconciler:
         if count:
             log.warning("drift", differences=count, backends=sorted(backends), hosts=sorted(hosts))
             self._listener.drifted(count)
-        self.touch({self._logical.get(name, name) for name in backends if self._owned(name)}, hosts)
+        self._places.orphans(self.seen, backends)
+        self.touch({self._places.logical(name) or name for name in backends}, hosts)
         self._listener.observed(self.seen)
-
-    def _owned(self, physical: str) -> bool:
-        return physical in self._logical or self._there(physical)
 
     def _read_back(self, runtime: Runtime, backends: set[str], routes: Sequence[Op]) -> None:
         """Runs in the runtime's thread; the loop waits for it, so nobody else touches `seen` meanwhile."""
-        observe.read_backends(runtime, self.settings, self.seen, sorted(backends))
+        observe.read_backends(runtime, self.settings, self.seen, self._places.homes(sorted(backends)))
         keys = [op.key for op in routes if isinstance(op, AddMapRow | SetMapRow | DeleteMapRow)]
         observe.read_routes(runtime, self.settings, self.seen, keys)
-        for name in backends & self.seen.placement.keys():
-            self._reserved.pop(name, None)
 
     def _note(self, results: Iterable[Result]) -> dict[str, str]:
         """Take note of what was done; the reasons of what was refused, by logical backend, "" for routes."""
@@ -334,7 +387,7 @@ class Reconciler:
             elif result.refusal.reason is Reason.BUSY and isinstance(result.op, DeleteServer | DeleteBackend):
                 self._busy(result.op, now)
             else:
-                reasons[self._owner(result.op)] = f"{result.op}: {result.refusal.text}"
+                reasons.setdefault(self._owner(result.op), f"{result.op}: {result.refusal.text}")
         return reasons
 
     def _done(self, op: Op, now: float) -> None:
@@ -354,6 +407,10 @@ class Reconciler:
         """The logical backend that an op is about; "" for a route."""
         if isinstance(op, AddMapRow | SetMapRow | DeleteMapRow):
             return "" if op.map == self.settings.file(ROUTES_MAP) else op.key
-        if op.backend not in self._logical:
-            raise ProtocolError(f"an op for a backend that was not planned: {op}")
-        return self._logical[op.backend]
+        owner = self._places.logical(op.backend)
+        return op.backend if owner is None else owner
+
+
+def _problems(routes: Routes) -> dict[str, str]:
+    """As a reason of what was refused."""
+    return {"": "; ".join(f"{host}: {why}" for host, why in routes.problems.items())} if routes.problems else {}

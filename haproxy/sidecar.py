@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ from haproxy import health, policy, render, state
 from haproxy.apply import RuntimeThread
 from haproxy.attach import require_static
 from haproxy.capabilities import Capabilities, capabilities, dotted
-from haproxy.mirror import Mirror
+from haproxy.mirror import Mirror, Touched
 from haproxy.observe import Observation
+from haproxy.places import PoolExhausted
 from haproxy.process import POLL, START_TIMEOUT, Process, version_of
-from haproxy.reconcile import AuditKind, PoolExhausted, Reconciler
+from haproxy.reconcile import AuditKind, Reconciler
 from haproxy.runtime.client import Master, Runtime, master_url, unix_url
 from haproxy.runtime.dumps import StatKind
 from haproxy.settings import Settings
 from haproxy.stream import Stream
 from l7.kit import logs
+from l7.kit.backoff import Backoff
 from l7.kit.errors import Incompatible, L7Error, ProtocolError, Rejected, Unavailable
 from l7.kit.metrics import Metrics
 from l7.kit.tls import TlsFiles
@@ -38,7 +41,9 @@ WHOLE_INTERVAL = 30.0
 AUDIT_SHARE = 20
 """An audit may take at most 1/20 of the time: a slow one is made less often."""
 
-RESTART_PAUSE = 0.2
+RESTARTS = Backoff(first=0.1, limit=5.0)
+GOOD_SESSION = 5.0
+"""Seconds after which a loss of HAProxy counts as a new trouble, mended quickly again."""
 SAVE_PAUSE = 0.5
 
 
@@ -77,7 +82,7 @@ class Sidecar:
         self._thread = RuntimeThread(Runtime(url, on_command=self._count))
         self.process = Process(settings, options.binary)
         self.capabilities = self._capabilities()
-        self.reconciler = Reconciler(settings, self.capabilities, self.mirror, self)
+        self.reconciler = Reconciler(settings, self.capabilities, self.mirror, self, not options.attach)
         self.stream = Stream(options.core, options.tls, self._hello, self._update)
 
     # -------------------------------------------------------------- life
@@ -86,6 +91,7 @@ class Sidecar:
         """Until `stop` is set; then HAProxy finishes what it has, for up to `stop_grace` seconds."""
         Path(self.settings.run_dir).mkdir(parents=True, exist_ok=True)
         if state.load(self._state_file, self.mirror):
+            self.reconciler.update(Touched(frozenset(self.mirror.backends), frozenset(self.mirror.hosts)))
             self._synced.set()
             log.info("state found", revision=self.mirror.revision)
         following = asyncio.create_task(self.stream.run(stop))
@@ -93,9 +99,13 @@ class Sidecar:
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait((following, serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if stopping.done() and not self.options.attach:
+            for task in (following, serving):
+                if task.done():
+                    task.result()  # Incompatible and the like: not ours to swallow
+            if not self.options.attach:
                 await _cancel(serving)
-                self._thread.runtime.close()  # a connection of ours would keep the worker from ending
+                # A connection of ours would keep the worker from ending.
+                await self._thread.call(self._thread.runtime.close)
                 await self.process.stop(self.options.stop_grace)
         finally:
             await _cancel(stopping, following, serving)
@@ -103,16 +113,28 @@ class Sidecar:
             self._thread.close()
 
     async def _serve(self) -> None:
-        """HAProxy up, converged, and watched, again and again."""
+        """HAProxy up, converged, and watched, again and again. Not before there is a state: an empty one would
+        take everything out of an HAProxy that serves already."""
+        await self._synced.wait()
+        delays = RESTARTS.delays()
         while True:
+            since = time.monotonic()
             try:
                 await self._ensure_haproxy()
+                await self._sessions()
+            except (Unavailable, Rejected, ProtocolError, TimeoutError) as error:
+                log.warning("haproxy lost", error=str(error))
+                if time.monotonic() - since > GOOD_SESSION:
+                    delays = RESTARTS.delays()
+                await asyncio.sleep(next(delays))
+
+    async def _sessions(self) -> None:
+        """One per worker: growing the pool replaces it."""
+        while True:
+            try:
                 await self._session()
             except PoolExhausted:
                 await self._grow()
-            except (Unavailable, Rejected, ProtocolError, TimeoutError) as error:
-                log.warning("haproxy lost", error=str(error))
-                await asyncio.sleep(RESTART_PAUSE)
 
     async def _session(self) -> None:
         """Drive one HAProxy process until it is gone. Raises what ended it."""
@@ -131,7 +153,6 @@ class Sidecar:
 
     async def _ended(self) -> None:
         await self.process.ended()
-        await self.process.buried(self._thread.runtime.pid or 0)
         raise Unavailable("the haproxy process has ended")
 
     async def _audits(self) -> None:
@@ -153,13 +174,14 @@ class Sidecar:
 
     async def _ensure_haproxy(self) -> None:
         if self.options.attach:
+            await self._thread.call(self._thread.runtime.reopen)
             missing = await self._thread.call(require_static, self._thread.runtime, self.settings)
             if missing:
                 raise Incompatible("the attached HAProxy lacks: " + "; ".join(missing))
             return
         if self.process.alive() or self.process.adopt():
             return
-        await self._synced.wait()
+        await self.process.buried(self._thread.runtime.pid or 0)
         self._write_files()
         await self.process.start()
 
@@ -183,8 +205,6 @@ class Sidecar:
 
     async def _grow(self) -> None:
         """No spare backend is left (before 3.4): the one case in which a new service costs a reload."""
-        if self.options.attach:
-            raise Incompatible("the attached HAProxy has too few spare backends: raise `spare_backends`")
         self._widen(len(self.mirror.backends))
         await self.reload("spare-pool")
 
@@ -205,9 +225,10 @@ class Sidecar:
         async with asyncio.timeout(START_TIMEOUT):
             while True:
                 await self._thread.call(runtime.reopen)
-                info = await self._thread.call(runtime.info)
-                if info.pid != old and not info.stopping:
-                    return
+                with suppress(Unavailable):  # between the two workers
+                    info = await self._thread.call(runtime.info)
+                    if info.pid != old and not info.stopping:
+                        return
                 await asyncio.sleep(POLL)
 
     # -------------------------------------------------------------- seen from outside
@@ -237,6 +258,8 @@ class Sidecar:
     # -------------------------------------------------------------- the stream
 
     def _hello(self) -> pb.Hello:
+        """Whoever hears it may know nothing of us: health is told from the beginning."""
+        self._verdicts, self._reported = {}, pb.Counters()
         return pb.Hello(
             cluster=self.options.cluster,
             instance=self.options.instance,
@@ -280,6 +303,9 @@ class Sidecar:
         state.save(self._state_file, self.mirror.desired)
 
     def refused(self, revision: str, reason: str) -> None:
+        """All that was not refused is in effect: a proxy is not kept from its work by one bad backend."""
+        self.ready.set()
+        self.metrics.ready.set(1)
         self.stream.send(pb.SyncRequest(nack=pb.Nack(revision=revision, reason=reason)))
 
     def drained(self, seconds: float) -> None:
@@ -311,9 +337,11 @@ class Sidecar:
     async def _measure_held(self) -> None:
         """Requests of backends without a usable server that no server has: they wait for a successor."""
         held = 0
-        for name in self.reconciler.unusable & self.reconciler.seen.placement.keys():
-            physical = self.reconciler.seen.placement[name]
-            rows = await self._thread.call(self._thread.runtime.stat, physical)
+        for physical in self.reconciler.holding():
+            try:
+                rows = await self._thread.call(self._thread.runtime.stat, physical)
+            except Rejected:  # deleted meanwhile
+                continue
             whole = sum(row.sessions for row in rows if row.kind is StatKind.BACKENDS)
             held += max(0, whole - sum(row.sessions for row in rows if row.kind is StatKind.SERVERS))
         self.metrics.held.set(held)

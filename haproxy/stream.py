@@ -13,6 +13,7 @@ from haproxy.mirror import BrokenChain
 from l7.kit import logs
 from l7.kit.backoff import Backoff
 from l7.kit.channel import open_channel
+from l7.kit.errors import ProtocolError
 from l7.kit.tls import TlsFiles
 from l7.v1 import sync_pb2 as pb
 from l7.v1 import sync_pb2_grpc
@@ -25,7 +26,8 @@ HEALTHY = 5.0
 
 
 class Stream:
-    """`hello` says who we are and what we hold; `update` takes a chunk and may raise BrokenChain."""
+    """`hello` says who we are and what we hold; `update` takes a chunk and may raise BrokenChain, upon which we
+    ask for the whole state, or ProtocolError, upon which the revision is refused."""
 
     def __init__(
         self,
@@ -82,6 +84,9 @@ class Stream:
             hello = self._hello()
             hello.revision = ""
             self.send(pb.SyncRequest(hello=hello))
+        except ProtocolError as error:
+            log.error("update makes no sense", revision=response.results_in, reason=str(error))
+            self.send(pb.SyncRequest(nack=pb.Nack(revision=response.results_in, reason=str(error))))
 
     @staticmethod
     async def _requests(queue: asyncio.Queue[pb.SyncRequest]) -> AsyncIterator[pb.SyncRequest]:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 
 from l7.kit import logs
@@ -44,7 +45,7 @@ class Supervisor:
             since = time.monotonic()
             self._child = subprocess.Popen(self._command)
             if self._stopping:
-                self._child.terminate()
+                os.kill(self._child.pid, signal.SIGTERM)
             status = reap_until(self._child)
             if status == 0 or self._stopping:
                 return max(0, status)
@@ -57,7 +58,9 @@ class Supervisor:
         del frame
         self._stopping = True
         if self._child is not None and self._child.returncode is None:
-            self._child.send_signal(number)
+            # Not `send_signal`: that one reaps a child that has just ended, and `reap_until` would miss its end.
+            with suppress(ProcessLookupError):
+                os.kill(self._child.pid, number)
 
 
 def become_subreaper() -> None:

@@ -49,7 +49,12 @@ _REASONS: tuple[tuple[Reason, re.Pattern[str]], ...] = (
         Reason.NOT_FOUND,
         re.compile(r"^No such |^(?:entry|Key) not found|^Can't find |^Unknown map identifier"),
     ),
-    (Reason.BUSY, re.compile(r"^Server still has connections|^Only a backend without server")),
+    (
+        Reason.BUSY,
+        re.compile(
+            r"^Server still has connections|^Only a backend without server|^Backend still has attached streams"
+        ),
+    ),
     (Reason.UNSUPPORTED, re.compile(r"^Unknown command|^Permission denied")),
 )
 
