@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from l7.kit import http, logs, tasks
 from l7.kit.errors import ConfigError
 from l7.kit.metrics import Metrics
 from l7.kit.tls import TlsFiles
+from l7.labels.table import TABLE
 from l7.model import Changes, Delta, Problem
 from l7.serve.grpc_api import NANOSECONDS, Endpoint, Server, SyncApi
 from l7.store import Store
@@ -223,11 +225,9 @@ def watch_settings(options: Options) -> WatchSettings:
 
 
 def problems_by_label(problems: Iterable[Problem]) -> dict[str, int]:
-    """How many problems there are with each label."""
-    counts: dict[str, int] = {}
-    for problem in problems:
-        counts[problem.label] = counts.get(problem.label, 0) + 1
-    return counts
+    """How many problems there are with each label. A label that is none of ours is `unknown`: its name is a user's
+    text, and each would be a time series for ever."""
+    return dict(Counter(each.label if each.label in TABLE else "unknown" for each in problems))
 
 
 def log_problems(known: frozenset[Problem], now: frozenset[Problem]) -> None:

@@ -1,0 +1,16 @@
+"""What `l7_problems` counts: a bounded set of labels, whatever users write."""
+
+from __future__ import annotations
+
+from l7.daemon import problems_by_label
+from l7.model import Problem
+
+
+def problem(label: str) -> Problem:
+    return Problem("web", label, "x", "is wrong", "mend it")
+
+
+def test_problems_are_counted_by_label_and_unknown_labels_together() -> None:
+    labels = ["com.docker.lb.port", "com.docker.lb.port", "com.docker.lb.prot", "com.docker.lb.zzz", ""]
+
+    assert problems_by_label(map(problem, labels)) == {"com.docker.lb.port": 2, "unknown": 3}
