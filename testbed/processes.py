@@ -80,6 +80,16 @@ def get_unix(pid: int, path: str, page: str) -> bytes:
         return _get(connection, page)
 
 
+def ask_unix(pid: int, path: str, command: str) -> str:
+    """The whole answer to one line sent to the unix socket at `path` inside the container of process `pid`."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_TIMEOUT)
+        connection.connect(f"/proc/{pid}/root{path}")
+        connection.sendall(command.encode() + b"\n")
+        with connection.makefile("rb") as answer:
+            return answer.read().decode()
+
+
 def get_tcp(pid: int, port: int, page: str) -> bytes:
     """GET `page` from loopback inside the network namespace of process `pid`."""
 

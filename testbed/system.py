@@ -36,6 +36,7 @@ CORE = "l7_core"
 PROXY = "l7_proxy"
 PORT = 80
 PROXY_ADMIN_PORT = 9101
+HAPROXY_SOCKET = "/run/l7/cli.sock"
 CORE_ADMIN_SOCKET = "/run/l7/admin.sock"
 LABEL = "com.docker.lb."
 REPOSITORY = image.REPOSITORY
@@ -306,6 +307,32 @@ class System:
 
     def _node_id(self, node: int) -> str:
         return str(self.swarm.docker(self.manager).inspect_node(self.swarm.node(node).name)["ID"])
+
+    def haproxy(self, command: str, proxy: int = 0) -> str:
+        """HAProxy's own answer to a Runtime API command."""
+        return processes.ask_unix(self.proxy_pid(proxy), HAPROXY_SOCKET, command)
+
+    def served(self, proxy: int = 0) -> dict[str, set[str]]:
+        """Backend (as core names it) -> address:port of the servers that take requests, as HAProxy itself has it."""
+        names = [line.split()[1:] for line in self.haproxy("show map /run/l7/backends.map", proxy).splitlines() if line]
+        rows = [line.split() for line in self.haproxy("show servers state", proxy).splitlines()[2:] if line]
+        found: dict[str, set[str]] = {physical: set() for _, physical in names}
+        for row in rows:
+            _, backend, _, server, address, operational, administrative = row[:7]
+            if backend in found and server != "hold" and operational != "0" and administrative == "0":
+                found[backend].add(f"{address}:{row[18]}")
+        return {logical: found[physical] for logical, physical in names}
+
+    def wanted(self) -> dict[str, set[str]]:
+        """The same as core wants it."""
+        return {
+            backend["name"]: {
+                f"{server['address']}:{server['port']}"
+                for server in backend["servers"]
+                if server["state"] == "ready"
+            }
+            for backend in self.cluster()["backends"]
+        }
 
     # -- processes -----------------------------------------------------------------------------------------
 

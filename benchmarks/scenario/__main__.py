@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmarks.scenario.result import Case, Outcome, document, write
 from testbed.namespace import TestbedError
 
-SCENARIOS = ("scale", "rolling", "single")
+SCENARIOS = ("scale", "rolling", "single", "first_answer", "last_request", "kill")
 
 
 def describe(name: str) -> str:
