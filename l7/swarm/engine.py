@@ -155,6 +155,7 @@ class Events:
         self._timeout = timeout
         self._response: requests.Response | None = None
         self._hints: set[Hint] = set()
+        self._opened = asyncio.Event()
         self._news = asyncio.Event()
         self._end: L7Error | None = None
         self._reader = threading.Thread(target=self._read, name="docker-events", daemon=True)
@@ -164,10 +165,11 @@ class Events:
         """Wait until the daemon streams; raises Unavailable if it won't in time."""
         try:
             async with asyncio.timeout(self._timeout):
-                await self._news.wait()
+                await self._opened.wait()
         except TimeoutError as error:
             raise Unavailable(f"Docker: no event stream in {self._timeout} s") from error
-        self._raise_end()
+        if self._response is None and self._end is not None:
+            raise self._end
 
     async def wait(self, timeout: float) -> frozenset[Hint]:
         """The hints since the last call; none after `timeout` seconds. Raises when the stream has ended."""
@@ -178,9 +180,10 @@ class Events:
             return frozenset()
         hints = frozenset(self._hints)
         self._hints.clear()
-        self._news.clear()
-        if not hints:
-            self._raise_end()
+        if self._end is None:
+            self._news.clear()  # else the next call shall say so
+        elif not hints:
+            raise self._end
         return hints
 
     async def close(self) -> None:
@@ -190,11 +193,6 @@ class Events:
                 self._response.raw.shutdown()
         await asyncio.to_thread(self._reader.join, 3.0)
         self._client.close()
-
-    def _raise_end(self) -> None:
-        if self._end is not None:
-            self._news.set()
-            raise self._end
 
     # ------------------------------------------------------------ in the thread
 
@@ -230,7 +228,7 @@ class Events:
 
     def _set_response(self, response: requests.Response) -> None:
         self._response = response
-        self._news.set()
+        self._opened.set()
 
     def _add(self, hint: Hint) -> None:
         self._hints.add(hint)
@@ -238,6 +236,7 @@ class Events:
 
     def _set_end(self, end: L7Error) -> None:
         self._end = end
+        self._opened.set()
         self._news.set()
 
 

@@ -1,0 +1,170 @@
+"""The Engine against a daemon that says what the test wants, over TCP with TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from l7.kit.errors import ConfigError, Rejected, Unavailable
+from l7.swarm.cache import Kind
+from l7.swarm.engine import Address, Engine, Hint
+
+TASK = {"ID": "t1", "Version": {"Index": 1}, "ServiceID": "s1", "Status": {"State": "running"}}
+
+
+@dataclass
+class Daemon:
+    """What the next calls get: a status (299: no JSON), or with `hang` nothing until it is set."""
+
+    address: Address
+    status: int = 200
+    hang: asyncio.Event | None = None
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
+    certificate, key = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    daemon = Daemon(Address())
+    runner = web.AppRunner(_application(daemon), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    daemon.address = Address(f"tcp://{host}:{port}", tls_ca=certificate)
+    yield daemon
+    if daemon.hang:
+        daemon.hang.set()
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def engine(daemon: Daemon) -> AsyncIterator[Engine]:
+    engine = Engine(daemon.address, timeout=1)
+    yield engine
+    await engine.close()
+
+
+async def test_the_ca_of_the_settings_counts_and_not_that_of_the_environment(
+    engine: Engine, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other, _ = _self_signed(tmp_path / "other")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", other)
+    monkeypatch.setenv("CURL_CA_BUNDLE", other)
+    assert [task.id for task in await engine.tasks()] == ["t1"]
+    stranger = Engine(replace(daemon.address, tls_ca=other), timeout=1)
+    with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        await stranger.tasks()
+    await stranger.close()
+
+
+async def test_a_certificate_that_is_not_there_is_a_matter_of_settings(daemon: Daemon) -> None:
+    engine = Engine(replace(daemon.address, tls_cert="/nowhere", tls_key="/nowhere"), timeout=1)
+    with pytest.raises(ConfigError):
+        await engine.tasks()
+    await engine.close()
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_no_leader_and_no_manager_are_unavailable(engine: Engine, daemon: Daemon, status: int) -> None:
+    daemon.status = status
+    with pytest.raises(Unavailable):
+        await engine.tasks()
+    daemon.status = 200
+    assert len(await engine.tasks()) == 1
+
+
+async def test_an_unknown_service_is_rejected_with_what_docker_says(engine: Engine, daemon: Daemon) -> None:
+    daemon.status = 404
+    with pytest.raises(Rejected, match="says 404"):
+        await engine.tasks(["gone"])
+
+
+async def test_a_daemon_that_does_not_answer_is_unavailable_in_time(engine: Engine, daemon: Daemon) -> None:
+    daemon.hang = asyncio.Event()
+    with pytest.raises(Unavailable):
+        await engine.tasks()
+
+
+async def test_an_answer_that_is_no_json_is_unavailable_and_not_empty(engine: Engine, daemon: Daemon) -> None:
+    daemon.status = 299
+    with pytest.raises(Unavailable):
+        await engine.tasks()
+
+
+async def test_events_are_hints_and_their_end_is_an_error(engine: Engine) -> None:
+    async with engine.events() as events:
+        assert await events.wait(5) == {Hint(Kind.SERVICE, "s1")}
+        with pytest.raises(Unavailable):
+            await events.wait(5)
+        with pytest.raises(Unavailable):
+            await events.wait(5)
+
+
+def _application(daemon: Daemon) -> web.Application:
+    async def tasks(request: web.Request) -> web.Response:
+        if daemon.hang:
+            await daemon.hang.wait()
+        if daemon.status == 299:
+            return web.Response(text="<html>")
+        if daemon.status != 200:
+            return web.json_response({"message": f"says {daemon.status}"}, status=daemon.status)
+        return web.json_response([TASK])
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.force_close()
+        await response.prepare(request)
+        await response.write(b'{"Type": "service", "Action": "update", ')
+        await response.write(b'"Actor": {"ID": "s1"}}\n')
+        return response
+
+    async def version(request: web.Request) -> web.Response:
+        return web.json_response({"ApiVersion": "1.41"})
+
+    application = web.Application()
+    application.router.add_get("/version", version)
+    application.router.add_get("/v1.41/tasks", tasks)
+    application.router.add_get("/v1.41/events", events)
+    return application
+
+
+def _self_signed(directory: Path) -> tuple[str, str]:
+    """Paths of a certificate for 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "daemon")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = str(directory / "certificate.pem"), str(directory / "key.pem")
+    Path(paths[0]).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    Path(paths[1]).write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return paths
