@@ -1,0 +1,48 @@
+"""One Swarm with core and a proxy of each HAProxy series, for all acceptance tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from testbed.swarm import Swarm
+from tests.conftest import HAPROXY_SERIES
+from tests.e2e.installation import Installation
+
+Create = Callable[..., str]
+WITNESS = "witness.local"
+
+
+@pytest.fixture(scope="session")
+def installation() -> Iterator[Installation]:
+    """The whole of l7, and a service that no test touches, at `WITNESS`."""
+    with Swarm.up() as swarm:
+        system = Installation.started(swarm, HAPROXY_SERIES)
+        system.create("witness", WITNESS)
+        system.served(WITNESS, timeout=60)
+        yield system
+
+
+@pytest.fixture
+def l7(installation: Installation) -> Iterator[Installation]:
+    """The installation, for one test. Whatever it does, HAProxy goes on as the process that it was."""
+    before = installation.workers()
+    yield installation
+    assert installation.workers() == before, "HAProxy was reloaded or started again"
+    assert len(installation.served(WITNESS)) == len(installation.series)
+
+
+@pytest.fixture
+def create(l7: Installation) -> Iterator[Create]:
+    """`System.create`; what was made is removed at the end."""
+    made: list[str] = []
+
+    def create(name: str, *words: object, **more: object) -> str:
+        made.append(name)
+        return l7.create(name, *words, **more)  # type: ignore[arg-type]
+
+    yield create
+    there = l7.cli("service", "ls", "--format={{.Name}}").split()
+    if left := [name for name in made if name in there]:
+        l7.remove(*left)

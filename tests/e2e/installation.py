@@ -1,0 +1,300 @@
+"""l7 with several HAProxy series side by side on one Swarm, so that whatever is asked is asked of each of them.
+
+The proxies are services of one cluster; they differ in HAProxy's binary and in the port of the node.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from testbed import app, image, processes
+from testbed.load import Report, load_command
+from testbed.namespace import TestbedError
+from testbed.swarm import Swarm
+from testbed.system import CORE, NETWORK, PROXY, Options, System
+
+V = TypeVar("V")
+
+FRONT = "shop_front"
+"""Another network of the proxies, named as a stack "shop" would name its network "front"."""
+
+T = 5.0
+"""Seconds from "task running" within which docs/acceptance.md expects an answer."""
+
+RUN = "/run/l7"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a proxy answered. `instance`: the task of the test application that did, "" for none; `error`: why
+    the proxy itself answered, "" when it did not."""
+
+    series: str
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+    @property
+    def instance(self) -> str:
+        return self.headers.get("x-instance", "")
+
+    @property
+    def error(self) -> str:
+        return self.headers.get("x-l7-error", "")
+
+
+class Installation(System):
+    """Core, and one proxy per series; proxies count through `series`."""
+
+    def __init__(self, swarm: Swarm, series: Sequence[str]) -> None:
+        super().__init__(swarm, Options(haproxy=series[0]))
+        self.series = list(series[:1])
+        self.services = [PROXY]
+        self.ports = [80]
+
+    @classmethod
+    def started(cls, swarm: Swarm, series: Sequence[str]) -> Installation:
+        """As `System.up`, with a proxy for each series."""
+        system = cls(swarm, series)
+        swarm.load_image(image.build([name for name in series if name != "2.6"]))
+        swarm.load_image(app.image())
+        system.cli("network", "create", "--driver=overlay", FRONT)
+        system._run_l7("pki", "init", "--docker-url", swarm.node(0).url)
+        system._mark_nodes()
+        system.deploy()
+        for number, name in enumerate(series[1:], start=1):
+            system.add_proxy(name, 80 + number)
+        return system
+
+    def _override(self) -> dict[str, Any]:
+        override = super()._override()
+        override["services"]["proxy"]["networks"] = [NETWORK, "front"]
+        return override | {"networks": {"front": {"external": True, "name": FRONT}}}
+
+    def _all_ready(self) -> bool:
+        revision = self.core_revision()
+        applied = [each["applied"] for each in self.status()["extensions"]]
+        return bool(revision) and applied == [revision] * len(self.services)
+
+    # -- proxies -------------------------------------------------------------------------------------------
+
+    def add_proxy(self, series: str, port: int, mode: str = "host") -> str:
+        """One more proxy: the stack's own with another binary and port. Its service's name, once it is ready."""
+        client: Any = self.swarm.docker(self.manager)
+        spec = client.inspect_service(PROXY)["Spec"]
+        spec["Name"] = f"{PROXY}_{port}"
+        container, published = spec["TaskTemplate"]["ContainerSpec"], spec["EndpointSpec"]["Ports"][0]
+        binary = f"L7_HAPROXY_BINARY={Options(haproxy=series).binary}"
+        container["Env"] = [each for each in container["Env"] if "L7_HAPROXY_BINARY" not in each] + [binary]
+        published |= {"PublishedPort": port, "PublishMode": mode}
+        url = f"{client.base_url}/v{client.api_version}/services/create"
+        client.post(url, json=spec).raise_for_status()
+        self.series.append(series)
+        self.services.append(spec["Name"])
+        self.ports.append(port)
+        self.until(f"the proxy on port {port} to be ready", self._all_ready)
+        return str(spec["Name"])
+
+    def remove_proxy(self, name: str) -> None:
+        """Takes one away that was added."""
+        at = self.services.index(name)
+        del self.series[at], self.services[at], self.ports[at]
+        self.remove(name)
+        self.until(f"{name} to be gone", self._all_ready)
+
+    def url(self, proxy: int = 0) -> str:
+        return f"http://{self.swarm.node(0).address}:{self.ports[proxy]}"
+
+    def proxy_pid(self, proxy: int = 0) -> int:
+        return self._pids(self.services[proxy])[0]
+
+    def workers(self) -> list[tuple[int, int]]:
+        """Of each proxy: HAProxy's worker and how often it was reloaded."""
+        found = (self.proxy_status(proxy) for proxy in range(len(self.services)))
+        return [(each.worker_pid, each.reloads) for each in found]
+
+    def file(self, proxy: int, name: str) -> Path:
+        """A file of HAProxy's, in the proxy's container."""
+        return Path(f"/proc/{self.proxy_pid(proxy)}/root{RUN}/{name}")
+
+    def runtime(self, proxy: int, command: str) -> str:
+        """What HAProxy's own Runtime API answers."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10)
+            client.connect(str(self.file(proxy, "cli.sock")))
+            client.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: client.recv(65536), b"")).decode()
+
+    # -- asking --------------------------------------------------------------------------------------------
+
+    def ask(self, host: str, path: str = "/", times: int = 1) -> list[Answer]:
+        """`times` answers of each proxy, each on a connection of its own, to a client outside all nodes."""
+        address = self.swarm.node(0).address
+        asked = [(name, port) for name, port in zip(self.series, self.ports, strict=True) for _ in range(times)]
+        return self.outside(lambda: [_fetch(name, (address, port), host, path) for name, port in asked])
+
+    def outside(self, call: Callable[[], V]) -> V:
+        """What `call` gives to a client outside all nodes."""
+        assert self.swarm.bridge is not None
+        return processes.within(self.swarm.bridge.net, call)
+
+    def served(self, host: str, path: str = "/", status: int = 200, timeout: float = T) -> list[Answer]:
+        """Waits until every proxy answers with this status."""
+
+        def all_answer() -> list[Answer] | None:
+            answers = self.ask(host, path)
+            last[:] = [(each.series, each.status, each.error) for each in answers]
+            return answers if all(each.status == status for each in answers) else None
+
+        last: list[tuple[str, int, str]] = []
+        try:
+            return self.until(f"{status} of {host}{path}", all_answer, timeout)
+        except TestbedError as error:
+            error.add_note(f"last answers: {last}")
+            raise
+
+    def refused(self, host: str, error: str = "unknown-host", path: str = "/", timeout: float = T) -> None:
+        """Waits until every proxy itself answers 503, for this reason."""
+        self.until(
+            f"{error} of {host}{path}",
+            lambda: all((each.status, each.error) == (503, error) for each in self.ask(host, path)),
+            timeout,
+        )
+
+    def reach(self, host: str, tasks: set[str], path: str = "/") -> None:
+        """Waits until requests through each proxy reach just these tasks, every one of them."""
+
+        def reached() -> bool:
+            answers = self.ask(host, path, times=4 * len(tasks))
+            found = {name: {each.instance for each in answers if each.series == name} for name in self.series}
+            return all(each == tasks for each in found.values())
+
+        self.until(f"{host} to be answered by {tasks}", reached, T)
+
+    def task_ids(self, name: str) -> set[str]:
+        """Of the tasks that Swarm wants to run."""
+        return {str(task["ID"]) for task in self.tasks(name)}
+
+    def ended(self, name: str, tasks: set[str]) -> None:
+        """Waits until these tasks have ended, seconds after Swarm decided it."""
+        states = ("running", "ready", "starting")
+        self.until(
+            f"{tasks} of {name} to end",
+            lambda: all(
+                task["Status"]["State"] not in states
+                for task in self.tasks(name, running=False)
+                if task["ID"] in tasks
+            ),
+        )
+
+    def published(self, name: str, host: str, replicas: int = 1) -> set[str]:
+        """Waits until so many tasks run, then at most T until the host is answered; the tasks' ids."""
+        self.running(name, replicas)
+        self.served(host)
+        return self.task_ids(name)
+
+    # -- status --------------------------------------------------------------------------------------------
+
+    def problem(self, service: str, label: str = "") -> dict[str, Any]:
+        """Waits for a problem of this service, with this label (without ``com.docker.lb.``) if given."""
+
+        def find() -> dict[str, Any] | None:
+            found = (each for each in self.status()["problems"] if each["service"] == service)
+            return next((each for each in found if each["label"].endswith(label)), None)
+
+        return self.until(f"a problem of {service}", find)
+
+    def solved(self, service: str) -> None:
+        """Waits until nothing is wrong with this service."""
+        self.until(
+            f"{service} to be without problem",
+            lambda: all(each["service"] != service for each in self.status()["problems"]),
+        )
+
+    def logged(self, *words: str) -> str:
+        """Waits for a line of core's log that has all these words."""
+
+        def find() -> str | None:
+            lines = self._log_of(CORE).splitlines()
+            return next((line for line in lines if all(word in line for word in words)), None)
+
+        return self.until(f"{words} in core's log", find)
+
+    def _log_of(self, service: str) -> str:
+        """Of all its tasks; what a container writes as errors, `docker` writes there, too."""
+        command = ["docker", "--host", self.swarm.node(self.manager).url, "service", "logs", "--raw", service]
+        pipe = subprocess.PIPE
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, check=True, timeout=60)
+        return done.stdout
+
+    def hosts(self) -> set[str]:
+        """Those that core has routes for."""
+        return {route["host"] for route in self.cluster()["routes"]}
+
+    def addresses(self, service: str) -> list[str]:
+        """Where core sends the requests of a service, once there is anything."""
+
+        def find() -> list[str]:
+            backends = [each for each in self.cluster()["backends"] if each["services"] == [service]]
+            return [server["address"] for each in backends for server in each["servers"]]
+
+        return self.until(f"servers of {service}", find)
+
+    def until(self, what: str, probe: Callable[[], V | None], timeout: float = 60.0) -> V:
+        try:
+            return super().until(what, probe, timeout)
+        except TestbedError as error:
+            error.add_note(self.logs())
+            raise
+
+    # -- load ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def load(self, *hosts: str, rate: float = 40.0) -> Iterator[list[Report]]:
+        """Constant load on each host through each proxy while the block runs; the reports are there after it."""
+        reports: list[Report] = []
+        urls = [self.url(proxy) for proxy in range(len(self.services))]
+        running = [self._start_load(url, host, rate) for host in hosts for url in urls]
+        try:
+            for each in running:
+                if each.stdout is None or each.stdout.readline() != b"ready\n":
+                    raise TestbedError("the load did not start")
+            yield reports
+        finally:
+            reports += [Report.from_json(each.communicate(timeout=60)[0]) for each in running]
+
+    def _start_load(self, url: str, host: str, rate: float) -> subprocess.Popen[bytes]:
+        command = load_command(url, host, rate, "--announce")
+        started: subprocess.Popen[bytes] = self.swarm.run(
+            None, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self.repository
+        )
+        return started
+
+
+def nothing_failed(reports: Iterable[Report]) -> bool:
+    """Whether each load was carried without any failure; an assertion shows what was not."""
+    for report in reports:
+        assert report.sent > 0
+        assert (report.failed, report.stale_keepalive) == (0, 0), (report.by_kind, report.failures)
+    return True
+
+
+def _fetch(series: str, address: tuple[str, int], host: str, path: str) -> Answer:
+    client = http.client.HTTPConnection(*address, timeout=10)
+    try:
+        client.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
+        client.putheader("Host", host)
+        client.putheader("Connection", "close")
+        client.endheaders()
+        answer = client.getresponse()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return Answer(series, answer.status, headers, answer.read().decode())
+    finally:
+        client.close()
