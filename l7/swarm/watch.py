@@ -270,7 +270,7 @@ class Watch:
 
     def _note(self, source: Source, what: str, error: L7Error) -> None:
         _log.warning(what, source=source.name, error=str(error))
-        self.status = replace(self.status, last_error=f"{source.name}: {error}")
+        self.status = replace(self.status, last_error=str(error))
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
