@@ -263,7 +263,10 @@ class System:
 
     def cluster(self, name: str = "") -> dict[str, Any]:
         """What core wants of a service cluster: revision, routes, backends."""
-        return next(each for each in self.status()["clusters"] if each["name"] == name)
+        found: list[dict[str, Any]] = [each for each in self.status()["clusters"] if each["name"] == name]
+        if not found:
+            raise TestbedError(f"core has no state of cluster {name!r} yet")
+        return found[0]
 
     def core_revision(self) -> str:
         return next((str(each["revision"]) for each in self.status()["clusters"]), "")
@@ -313,8 +316,9 @@ class System:
         return processes.ask_unix(self.proxy_pid(proxy), HAPROXY_SOCKET, command)
 
     def served(self, proxy: int = 0) -> dict[str, set[str]]:
-        """Backend (as core names it) -> address:port of the servers that take requests, as HAProxy itself has it."""
-        names = [line.split()[1:] for line in self.haproxy("show map /run/l7/backends.map", proxy).splitlines() if line]
+        """Backend (core's name) -> address:port of the servers that take requests, as HAProxy itself has it."""
+        rows_of_map = self.haproxy("show map /run/l7/backends.map", proxy).splitlines()
+        names = [line.split()[1:] for line in rows_of_map if line]
         rows = [line.split() for line in self.haproxy("show servers state", proxy).splitlines()[2:] if line]
         found: dict[str, set[str]] = {physical: set() for _, physical in names}
         for row in rows:

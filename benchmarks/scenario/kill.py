@@ -1,4 +1,4 @@
-"""SIGKILL to core, a sidecar, an HAProxy worker, and the dockerd of a manager: who notices, and what comes after."""
+"""SIGKILL to core, a sidecar, an HAProxy worker, and the leader's dockerd: who notices, and what comes after."""
 
 from __future__ import annotations
 
