@@ -1,8 +1,8 @@
 """The Swarm whose manager this machine is, as far as the demo needs it (``--use-swarm``).
 
-Made on it, and removed at the end: the secrets ``l7-…``, the stack and the network ``l7``, the services of the story,
-the images ``l7:dev`` and ``l7-app:dev``, and the labels ``core`` and ``proxy`` of this node. Everything runs on this
-node, because only it has the images.
+Made on it, and removed at the end: the secrets ``l7-…``, the stack and the network ``l7``, the services of the
+story, the images ``l7:dev`` and ``l7-app:dev``, and the labels ``core`` and ``proxy`` of this node. Everything
+runs on this node, because only it has the images.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Guest(Swarm):
         self.down()
 
     def down(self) -> None:
-        """Removes all that the demo may have made, in whatever state it is; raises TestbedError if something stays."""
+        """Removes all that the demo may have made, in whatever state; raises TestbedError if something stays."""
         for words in (
             ("service", "rm", BLOG, SHOP),
             ("stack", "rm", STACK),

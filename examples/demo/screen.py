@@ -85,7 +85,8 @@ class Screen:
             self._spinner.update(text=f"{self._step}  {time.monotonic() - self._since:.0f} s")
             parts.append(Padding(self._spinner, (0, 0, 0, 2)))
         if self.board is not None:
-            parts += [Text(), _counts(self.board), _bars(self.board.answering())]
+            bars = Padding(_bars(self.board.answering()), (0, 0, 0, 2))
+            parts += [Text(), _counts(self.board), bars]
         return Group(*parts)
 
     def _tick(self) -> None:
@@ -127,7 +128,7 @@ _COLORS = ("green", "magenta", "blue", "yellow")
 
 def _bars(answering: Sequence[Answering]) -> Table:
     """One bar per task that answers, in two columns, so that a dozen fits a small terminal."""
-    table = Table.grid(padding=(0, 3, 0, 2))
+    table = Table.grid(padding=(0, 3, 0, 0))
     most = max((each.rate for each in answering), default=1.0)
     half = (len(answering) + 1) // 2
     for i in range(half):

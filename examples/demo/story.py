@@ -70,14 +70,15 @@ class Story:
 
     def _appear(self) -> None:
         self.screen.chapter(
-            f"1. A service appears: {BLOG} listens on port {PORT} and is to be {HOST}",
+            f"1. A service appears: its tasks listen on port {PORT}, its labels say {HOST}",
             f"$ docker service create --name {BLOG} --network l7 --replicas 2 \\\n"
-            f"    --label com.docker.lb.hosts={HOST} --label com.docker.lb.port={PORT} …",
+            f"    --label com.docker.lb.hosts={HOST} \\\n"
+            f"    --label com.docker.lb.port={PORT} …",
         )
         with self.screen.step("waiting for its first answer") as notes:
             self.system.create(BLOG, HOST, 2, *self.extra, labels=LABELS, environment=ENVIRONMENT)
             self._answered_by(2)
-            notes.append(f"http://{HOST}/ is answered by 2 tasks; from now on there are requests without pause")
+            notes.append(f"2 tasks answer for {HOST}; from now on requests never pause")
 
     def _scale_up(self) -> None:
         self.screen.chapter("2. It is scaled up", f"$ docker service scale {BLOG}=10")
@@ -88,7 +89,7 @@ class Story:
 
     def _scale_down(self) -> None:
         self.screen.chapter("3. It is scaled down, with requests under way", f"$ docker service scale {BLOG}=2")
-        with self.screen.step("8 tasks get no more requests, finish what they have, and end") as notes:
+        with self.screen.step("8 tasks get no new requests, finish what they have, and end") as notes:
             self.system.scale(BLOG, 2)
             self._answered_by(2)
             notes.append("2 tasks answer, the other 8 finished what they had")
@@ -106,9 +107,10 @@ class Story:
 
     def _join(self) -> None:
         self.screen.chapter(
-            f"5. A second service joins, under a path of the same host: {HOST}{SHOP_PATH}",
+            f"5. A second service joins the same host, under the path {SHOP_PATH}",
             f"$ docker service create --name {SHOP} --network l7 --replicas 2 \\\n"
-            f"    --label com.docker.lb.hosts={HOST} --label com.docker.lb.port={PORT} \\\n"
+            f"    --label com.docker.lb.hosts={HOST} \\\n"
+            f"    --label com.docker.lb.port={PORT} \\\n"
             f"    --label com.docker.lb.context_root={SHOP_PATH} …",
         )
         with self.screen.step(f"until it runs, {BLOG} answers for {SHOP_PATH} as for every path") as notes:
@@ -162,6 +164,6 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
 
 
 METHOD = (
-    "from the moment Swarm's own Watch says RUNNING to the end of the task's first answer, both seen from outside l7; "
-    "the waiting for a request whose turn it is (one of ten tasks gets every tenth) is in it"
+    "from Swarm's own Watch saying RUNNING to the end of the task's first answer, both seen from outside l7; "
+    "it includes the wait for the task's turn: one of ten tasks gets every tenth request"
 )

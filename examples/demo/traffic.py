@@ -1,4 +1,4 @@
-"""The demo's clients, a process of their own: ``python -m examples.demo.traffic --url … --host … --path / --path /x``.
+"""The demo's clients, a process of their own: ``python -m examples.demo.traffic --url … --host … --path / …``.
 
 First it asks until there is an answer; from then on it is a constant load (`testbed.load`) on all paths, which
 counts every failure and retries nothing. It prints one JSON object per line: {"waiting": status} before, then five
@@ -24,8 +24,8 @@ TICK = 0.2
 
 
 def account(samples: Sequence[Sample], known: set[str]) -> dict[str, Any]:
-    """What came of some requests. `answers`: [task, version, number]; `first`: [task, unix time of its first answer],
-    for those not in `known`, which are added to it."""
+    """What came of some requests. `answers`: [task, version, number]; `first`: [task, Unix time of its first
+    answer], for those not in `known`, which are added to it."""
     good = [sample for sample in samples if not sample.failure]
     counts = Counter((sample.instance, sample.version) for sample in good)
     first: dict[str, float] = {}
