@@ -20,7 +20,7 @@ def installation() -> Iterator[Installation]:
     with Swarm.up() as swarm:
         system = Installation.started(swarm, HAPROXY_SERIES)
         system.create("witness", WITNESS)
-        system.served(WITNESS, timeout=60)
+        system.answered(WITNESS, timeout=60)
         yield system
 
 
@@ -30,7 +30,7 @@ def l7(installation: Installation) -> Iterator[Installation]:
     before = installation.workers()
     yield installation
     assert installation.workers() == before, "HAProxy was reloaded or started again"
-    assert len(installation.served(WITNESS)) == len(installation.series)
+    assert len(installation.answered(WITNESS)) == len(installation.series)
 
 
 @pytest.fixture

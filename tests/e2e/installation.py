@@ -6,7 +6,6 @@ The proxies are services of one cluster; they differ in HAProxy's binary and in 
 from __future__ import annotations
 
 import http.client
-import socket
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -124,14 +123,6 @@ class Installation(System):
         """A file of HAProxy's, in the proxy's container."""
         return Path(f"/proc/{self.proxy_pid(proxy)}/root{RUN}/{name}")
 
-    def runtime(self, proxy: int, command: str) -> str:
-        """What HAProxy's own Runtime API answers."""
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
-            client.connect(str(self.file(proxy, "cli.sock")))
-            client.sendall(f"{command}\n".encode())
-            return b"".join(iter(lambda: client.recv(65536), b"")).decode()
-
     # -- asking --------------------------------------------------------------------------------------------
 
     def ask(self, host: str, path: str = "/", times: int = 1) -> list[Answer]:
@@ -145,7 +136,7 @@ class Installation(System):
         assert self.swarm.bridge is not None
         return processes.within(self.swarm.bridge.net, call)
 
-    def served(self, host: str, path: str = "/", status: int = 200, timeout: float = T) -> list[Answer]:
+    def answered(self, host: str, path: str = "/", status: int = 200, timeout: float = T) -> list[Answer]:
         """Waits until every proxy answers with this status."""
 
         def all_answer() -> list[Answer] | None:
@@ -197,7 +188,7 @@ class Installation(System):
     def published(self, name: str, host: str, replicas: int = 1) -> set[str]:
         """Waits until so many tasks run, then at most T until the host is answered; the tasks' ids."""
         self.running(name, replicas)
-        self.served(host)
+        self.answered(host)
         return self.task_ids(name)
 
     # -- status --------------------------------------------------------------------------------------------

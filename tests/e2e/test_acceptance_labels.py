@@ -40,9 +40,9 @@ def test_bad_labels_cost_only_their_own_service(l7: Installation, create: Create
     assert nothing_failed(reports)
     assert not [host for host in l7.hosts() if MARK in host]
     for proxy in range(len(l7.services)):
-        rows = l7.runtime(proxy, "show map /run/l7/routes.map")
+        rows = l7.haproxy("show map /run/l7/routes.map", proxy)
         assert "beside26.local/" in rows
-        assert MARK not in rows + l7.runtime(proxy, "show backend")
+        assert MARK not in rows + l7.haproxy("show backend", proxy)
         assert MARK not in l7.file(proxy, "haproxy.cfg").read_text()
     for number in range(1, 7):
         assert {each.error for each in l7.ask(f"{MARK}{number}.local")} == {"unknown-host"}
@@ -92,10 +92,10 @@ def test_a_bad_update_keeps_the_route_of_before(l7: Installation, create: Create
         assert problem["value"] == "kept.local;"
         assert "previous labels" in problem["message"]
         l7.converged()
-        assert [{each.instance} for each in l7.served("kept.local")] == [tasks] * len(l7.series)
+        assert [{each.instance} for each in l7.answered("kept.local")] == [tasks] * len(l7.series)
         l7.update("kept", "--label-add=com.docker.lb.hosts=kept.local,other.kept.local")
         l7.solved("kept")
-        l7.served("other.kept.local")
+        l7.answered("other.kept.local")
     assert nothing_failed(reports)
     assert l7.task_ids("kept") == tasks
 
@@ -109,5 +109,5 @@ def test_swarm_keeps_one_specification_of_before_and_not_two(l7: Installation, c
     l7.refused("twice.local", timeout=60)
     assert l7.problem("twice", "port")["value"] == "xyz"
     l7.update("twice", "--label-add=com.docker.lb.port=8080")
-    l7.served("twice.local")
+    l7.answered("twice.local")
     l7.solved("twice")

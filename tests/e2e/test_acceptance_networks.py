@@ -44,7 +44,7 @@ def test_the_short_name_of_a_stacks_network(l7: Installation) -> None:
     l7.cli("stack", "deploy", "--resolve-image=never", "-c", str(file), "shop")
     try:
         l7.running("shop_web", 1)
-        l7.served("shop39.local")
+        l7.answered("shop39.local")
         assert all_in(l7, l7.addresses("shop_web"), FRONT)
         problem = l7.problem("shop_lost", "network")
         assert problem["value"] == "frunt"
@@ -66,7 +66,7 @@ def test_a_network_that_the_service_is_not_on(l7: Installation, create: Create) 
     l7.running("elsewhere", 1)
     l7.refused("elsewhere40.local")
     l7.update("elsewhere", "--label-add=com.docker.lb.network=l7")
-    l7.served("elsewhere40.local")
+    l7.answered("elsewhere40.local")
 
 
 @pytest.mark.acceptance(41)
@@ -78,7 +78,7 @@ def test_the_ingress_network_is_never_chosen(l7: Installation, create: Create) -
     assert all_in(l7, l7.addresses("ingressed"), "l7")
     l7.update("ingressed", "--label-add=com.docker.lb.network=ingress")
     assert l7.problem("ingressed", "network")["value"] == "ingress"
-    assert {each.status for each in l7.served("ingressed41.local")} == {200}, "the labels of before hold"
+    assert {each.status for each in l7.answered("ingressed41.local")} == {200}, "the labels of before hold"
 
 
 def test_a_service_on_none_of_the_proxies_networks(l7: Installation) -> None:
@@ -96,7 +96,7 @@ def test_a_service_on_none_of_the_proxies_networks(l7: Installation) -> None:
         l7.refused("lonely.local")
         l7.update("lonely", "--network-add=l7")
         l7.solved("lonely")
-        l7.served("lonely.local", timeout=60)
+        l7.answered("lonely.local", timeout=60)
     finally:
         l7.remove("lonely")
     l7.until("the network to be removed", lambda: l7.cli("network", "rm", "lonely"))

@@ -25,7 +25,7 @@ def refused(answers: list[Answer]) -> bool:
 def test_a_context_root(l7: Installation, create: Create) -> None:
     create("rooted", "rooted47.local", labels={"context_root": "/app"})
     l7.running("rooted", 1)
-    l7.served("rooted47.local", "/app")
+    l7.answered("rooted47.local", "/app")
     for path in ("/app/", "/app/x", "/app/x/y?z=/"):
         assert {each.instance for each in l7.ask("rooted47.local", path)} == l7.task_ids("rooted")
     assert refused(l7.ask("rooted47.local", "/"))
@@ -36,7 +36,7 @@ def test_a_context_root(l7: Installation, create: Create) -> None:
 def test_a_context_root_is_removed_when_asked_for(l7: Installation, create: Create) -> None:
     create("rewrite", "rewrite48.local", labels={"context_root": "/app"})
     l7.running("rewrite", 1)
-    l7.served("rewrite48.local", "/app")
+    l7.answered("rewrite48.local", "/app")
     tasks = l7.task_ids("rewrite")
     plain, encoded = "/app/x/echo?q=1", "/app/%C3%A4%20b/echo?q=%2Fapp%20+&r=%C3%A4"
     assert seen(l7.ask("rewrite48.local", plain)) == {f"GET {plain} HTTP/1.1"}
@@ -53,7 +53,7 @@ def test_a_context_root_is_removed_when_asked_for(l7: Installation, create: Crea
 def test_only_whole_segments_match(l7: Installation, create: Create) -> None:
     create("segment", "segment49.local", labels={"context_root": "/app"})
     l7.running("segment", 1)
-    l7.served("segment49.local", "/app")
+    l7.answered("segment49.local", "/app")
     for path in ("/apple", "/app.html", "/ap", "/App", "/app%65"):
         assert refused(l7.ask("segment49.local", path)), path
 
@@ -65,7 +65,7 @@ def test_the_longest_prefix_wins(l7: Installation, create: Create) -> None:
         create(name, "paths50.local", labels={"context_root": root} if root else {})
     for name, root in roots.items():
         l7.running(name, 1)
-        l7.served("paths50.local", f"{root}/")
+        l7.answered("paths50.local", f"{root}/")
         l7.reach("paths50.local", l7.task_ids(name), root or "/")
     asked = {
         "/": "pathroot", "/x": "pathroot", "/ab": "pathroot", "/c/a": "pathroot",

@@ -35,9 +35,9 @@ def test_a_proxy_may_be_published_by_the_routing_mesh(l7: Installation, create: 
         (task,) = l7.tasks(name)
         networks = {each["Network"]["Spec"]["Name"] for each in task["NetworksAttachments"]}
         assert networks >= {"ingress", "l7"}
-        assert "meshed.local/" in l7.runtime(len(l7.services) - 1, "show map /run/l7/routes.map")
+        assert "meshed.local/" in l7.haproxy("show map /run/l7/routes.map", len(l7.services) - 1)
         if Path("/proc/net/ip_vs").exists():
-            l7.served("meshed.local")
+            l7.answered("meshed.local")
     finally:
         l7.remove_proxy(name)
 
@@ -49,7 +49,7 @@ def test_several_hosts(l7: Installation, create: Create) -> None:
     for name, hosts in (("twocommas", ("one18", "two18")), ("twospaces", ("three18", "four18"))):
         l7.running(name, 1)
         for host in hosts:
-            answers = l7.served(f"{host}.local")
+            answers = l7.answered(f"{host}.local")
             assert {each.instance for each in answers} == l7.task_ids(name)
 
 
@@ -102,7 +102,7 @@ def test_scaled_to_zero_and_back(l7: Installation, create: Create) -> None:
         l7.running("zero", 2)
         two = l7.task_ids("zero")
         assert len(two) == 2
-        l7.served("zero.local")
+        l7.answered("zero.local")
         l7.reach("zero.local", two)
     assert nothing_failed(reports)
 
@@ -115,7 +115,7 @@ def test_labels_come_and_go_on_a_running_service(l7: Installation, create: Creat
     l7.refused("late.local")
     label = "--label-add=com.docker.lb."
     l7.update("late", f"{label}hosts=late.local", f"{label}port=8080")
-    l7.served("late.local")
+    l7.answered("late.local")
     l7.reach("late.local", tasks)
     l7.update("late", "--label-rm=com.docker.lb.hosts", "--label-rm=com.docker.lb.port")
     l7.refused("late.local")
