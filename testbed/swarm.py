@@ -51,6 +51,7 @@ LOCAL_POOL = "base=172.16.0.0/12,size=18"
 
 _BRIDGE_SCRIPT = f"""
 ip link set lo up
+echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
 ip link add br0 type bridge
 ip link set br0 up
 ip addr add {NODE_NETWORK}.{BRIDGE_PORT}/24 dev br0
@@ -60,8 +61,8 @@ ip addr add {NODE_NETWORK}.{BRIDGE_PORT}/24 dev br0
 # containerd or their shims write there is seen or left outside (`mount -n`: nor /run/mount). /run/docker is kept in
 # our directory, for its control socket. Docker asks the registry for each task that it starts, even where the image
 # is there: it is told that the registry is here, where nobody listens, so that this fails at once. The resolver is
-# our own bridge (it may not be loopback, or containers would be given a public one); an unanswered question costs
-# 5 s there, because the kernel refuses only one a second.
+# our own bridge (it may not be loopback, or containers would be given a public one), which refuses every question:
+# hence no limit on its refusals (icmp_ratelimit), or most would go unanswered and cost 5 s each.
 _NODE_SCRIPT = f"""
 hostname "$1"
 ip link set lo up
