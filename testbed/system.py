@@ -327,6 +327,18 @@ class System:
                 found[backend].add(f"{address}:{row[18]}")
         return {logical: found[physical] for logical, physical in names}
 
+    def routed(self, proxy: int = 0) -> dict[str, str]:
+        """Host -> path of its route that leads to a service (one of them, if there are several), as HAProxy
+        itself has it."""
+        lines = self.haproxy("show map /run/l7/routes.map", proxy).splitlines()
+        rows = [line.split()[1:] for line in lines if line]
+        keys = [key.rstrip("/").partition("/") for key, value in rows if not value.startswith("-")]
+        return {host: f"/{path}" for host, _, path in keys}
+
+    def hosts(self) -> set[str]:
+        """The hosts that core wants to be routed."""
+        return {str(route["host"]) for route in self.cluster()["routes"]}
+
     def wanted(self) -> dict[str, set[str]]:
         """The same as core wants it."""
         return {

@@ -20,7 +20,9 @@ from rich.table import Table
 from benchmarks.scenario.result import Case, Outcome, document, write
 from testbed.namespace import TestbedError
 
-SCENARIOS = ("scale", "rolling", "single", "first_answer", "last_request", "kill")
+SCENARIOS = (
+    "scale", "rolling", "single", "first_answer", "last_request", "untouched", "edits", "kill", "reload_baseline",
+)  # fmt: skip
 
 
 def describe(name: str) -> str:

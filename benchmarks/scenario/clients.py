@@ -50,9 +50,10 @@ def _running(system: System, command: list[str], read: Callable[[bytes], R]) -> 
 
 
 @contextmanager
-def load(system: System, host: str, rate: float = RATE, *more: str, proxy: int = 0) -> Iterator[Client[Report]]:
-    """A constant load on a host, half on kept-alive connections; it has begun when the block does."""
-    command = load_command(system.url(proxy), host, rate, "--announce", *more)
+def load(system: System, host: str, rate: float = RATE, url: str = "") -> Iterator[Client[Report]]:
+    """A constant load on a host, half on kept-alive connections; it has begun when the block does. `url`: of the
+    proxy, the first one of l7 if not given."""
+    command = load_command(url or system.url(), host, rate, "--announce")
     with _running(system, command, Report.from_json) as client:
         yield client
 

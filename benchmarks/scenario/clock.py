@@ -14,6 +14,9 @@ from l7.swarm import swarmkit_pb2 as pb
 from testbed.namespace import TestbedError
 from testbed.swarm import Swarm
 
+REMOVED = 4
+"""SwarmKit's action of an event that says that an object is gone."""
+
 
 class Moments:
     """Unix seconds at which a task was first seen so; 0.0: not yet. `leaving`: its desired state is past RUNNING;
@@ -32,8 +35,12 @@ class Moments:
 class Clock:
     """Follows all tasks between entry and exit, in a thread of its own."""
 
-    def __init__(self, swarm: Swarm, node: int = 0) -> None:
+    def __init__(
+        self, swarm: Swarm, node: int = 0, told: Callable[[pb.Task, bool], None] = lambda _task, _removed: None
+    ) -> None:
+        """`told` is called in that thread, with each task that changed and whether it was removed."""
         self.tasks: dict[str, Moments] = {}
+        self._told = told
         self._news = threading.Condition()
         root = swarm.docker(node).inspect_swarm()["TLSInfo"]["TrustRoot"].encode()
         options = (("grpc.ssl_target_name_override", "swarm-manager"), ("grpc.max_receive_message_length", -1))
@@ -83,10 +90,11 @@ class Clock:
         moments = self.tasks.setdefault(task.id, Moments(task.id, task.service_id))
         if task.status.state == TaskState.RUNNING:
             moments.running = moments.running or now
-        if task.desired_state > TaskState.RUNNING or event.action == 4:
+        if task.desired_state > TaskState.RUNNING or event.action == REMOVED:
             moments.leaving = moments.leaving or now
-        if task.status.state > TaskState.RUNNING or event.action == 4:
+        if task.status.state > TaskState.RUNNING or event.action == REMOVED:
             moments.ended = moments.ended or now
+        self._told(task, event.action == REMOVED)
 
     def of(self, service: str) -> list[Moments]:
         """All tasks of a service (id) seen so far."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from benchmarks.scenario.clients import RATE, load
 from benchmarks.scenario.result import Case, Outcome, load_figures
 from benchmarks.scenario.stage import HOST, TAIL
+from testbed.load import Report
 from testbed.swarm import Swarm
 from testbed.system import Options, System
 
@@ -64,10 +65,17 @@ def worker(system: System, outcome: Outcome) -> None:
         back = time.monotonic() - began
         next_change(system, outcome, "worker")
         report = client.finish(TAIL)
-    last = max((failure[0] + failure[3] / 1000 - killed for failure in report.failures), default=0.0)
+    last = last_failure(report) - killed if report.failed else 0.0
     outcome.figures["worker killed"] = load_figures(report)
     outcome.check("worker killed: seconds until HAProxy had its full state", round(back, 3), WORKER_BACK_S)
     outcome.check("worker killed: seconds until the last failed request", round(last, 3), WORKER_BACK_S)
+
+
+def last_failure(report: Report) -> float:
+    """Unix seconds of the end of the last failed request; of its whole second, where there were very many."""
+    if report.failed > len(report.failures):
+        return report.started + max(second for second, row in enumerate(report.timeline, 1) if row[1])
+    return max(float(start) + float(latency) / 1000 for start, _, _, latency in report.failures)
 
 
 def next_change(system: System, outcome: Outcome, what: str) -> None:
