@@ -14,22 +14,28 @@ MARGIN_MS = 1500.0
 
 
 def run(case: Case, outcome: Outcome) -> None:
-    with stage(case) as system, Clock(system.swarm) as clock:
-        service = system.create("app", HOST, 1)
-        system.settled("app", 1)
-        with same_worker(system, outcome):
-            orders = ["start-first", "stop-first"] if case.short else ["start-first", *["stop-first"] * 3]
-            for version, order in enumerate(orders, 2):
-                report = update(system, order, str(version))
-                judge(outcome, f"update {version - 1}, {order}", report, gap_ms(clock.of(service)))
+    with stage(case) as system:
+        on(system, outcome, stop_first=1 if case.short else 3)
+
+
+def on(system: System, outcome: Outcome, stop_first: int) -> None:
+    """One update start-first, and then so many stop-first."""
+    with Clock(system.swarm) as clock, same_worker(system, outcome):
+        service = system.create("single", HOST, 1)
+        system.settled("single", 1)
+        for version, order in enumerate(["start-first", *["stop-first"] * stop_first], 2):
+            report = update(system, order, str(version))
+            judge(outcome, f"update {version - 1}, {order}", report, gap_ms(clock.of(service)))
+    system.remove("single")
+    system.until("it to be gone", lambda: not system.cluster()["backends"])
 
 
 def update(system: System, order: str, version: str) -> Report:
     """One update under load."""
     with load(system, HOST) as client:
-        system.update("app", f"--update-order={order}", f"--env-add=VERSION={version}")
-        system.updated("app", version)
-        system.settled("app", 1)
+        system.update("single", f"--update-order={order}", f"--env-add=VERSION={version}")
+        system.updated("single", version)
+        system.settled("single", 1)
         return client.finish(TAIL)
 
 
