@@ -222,7 +222,9 @@ class Reconciler:
             broken = tries.keys() | self._refused.keys()
             routes = self._plan_hosts(() if "" in refused else work[1], broken)
             planned = (backends | routes.targets) - refused.keys() - routes.protected
-            plans = {name: self._plan_or_refuse(name, refused) for name in sorted(planned)}
+            # What is wanted comes first: it learns from a backend that goes which tasks accept connections.
+            order = sorted(planned, key=lambda name: (name not in self.mirror.backends, name))
+            plans = {name: self._plan_or_refuse(name, refused) for name in order}
             ops = join(plans.values(), routes.ops)
             if not ops:
                 self._withheld |= routes.protected | routes.targets

@@ -20,7 +20,7 @@ from l7.v1 import sync_pb2 as pb
 from l7.v1 import sync_pb2_grpc
 from tests.integration.live_haproxy import free_port
 
-PATIENCE = 15.0
+PATIENCE = 6.0
 T = TypeVar("T")
 
 
@@ -215,7 +215,7 @@ class App:
         if path == b"/slow":
             await self.let_go.wait()
         if path == b"/ws":
-            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
             while data := await reader.read(1000):
                 writer.write(data)
             raise ConnectionError("closed")
@@ -268,22 +268,15 @@ class Client:
 
 
 @dataclass
-class Proxy:
-    """A running sidecar and its HAProxy. `port` is where HAProxy listens."""
+class Visitor:
+    """Asks a proxy from outside: by HTTP at `port`, and by its Runtime API."""
 
-    sidecar: Sidecar
-    port: int
-    task: asyncio.Task[None]
-    stop: asyncio.Event
+    settings: Settings
     clients: list[Client] = field(default_factory=list)
 
     @property
-    def settings(self) -> Settings:
-        return self.sidecar.settings
-
-    @property
-    def worker(self) -> int | None:
-        return self.sidecar._thread.runtime.pid
+    def port(self) -> int:
+        return int(self.settings.bind[0].rpartition(":")[2])
 
     async def client(self) -> Client:
         client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
@@ -307,7 +300,7 @@ class Proxy:
             return {}
         text = await self.command(f"show servers state {physical}")
         rows = [line.split() for line in text.splitlines() if line and line[0].isdigit() and len(line) > 2]
-        return {row[3].partition(".")[0]: not int(row[6]) & 0x3B for row in rows}
+        return {row[3].partition(".")[0]: not int(row[6]) & 0x3B for row in rows if row[3] != "hold"}
 
     async def backends(self) -> set[str]:
         """Logical backends that have a place."""
@@ -316,6 +309,19 @@ class Proxy:
     async def map(self, name: str) -> dict[str, str]:
         text = await self.command(f"show map {self.settings.file(name)}")
         return {row[1]: row[2] for row in (line.split() for line in text.splitlines()) if len(row) == 3}
+
+
+@dataclass
+class Proxy(Visitor):
+    """A running sidecar and its HAProxy."""
+
+    sidecar: Sidecar = field(kw_only=True)
+    task: asyncio.Task[None] = field(kw_only=True)
+    stop: asyncio.Event = field(kw_only=True)
+
+    @property
+    def worker(self) -> int | None:
+        return self.sidecar._thread.runtime.pid
 
 
 async def command(socket: str, line: str) -> str:
@@ -344,7 +350,7 @@ async def proxy(binary: Path, settings: Settings, core: int, **options: Any) -> 
     sidecar = Sidecar(chosen, settings, Metrics("sidecar", "test"), "test")
     stop = asyncio.Event()
     task = asyncio.create_task(sidecar.run(stop))
-    running = Proxy(sidecar, int(settings.bind[0].rpartition(":")[2]), task, stop)
+    running = Proxy(settings, sidecar=sidecar, task=task, stop=stop)
     try:
         yield running
     finally:
@@ -364,8 +370,3 @@ def end(pid: int) -> None:
     if pid > 0:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-
-
-async def kill_worker(running: Proxy) -> None:
-    assert running.worker
-    os.kill(running.worker, signal.SIGKILL)
