@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from random import Random
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
@@ -19,6 +20,9 @@ from l7.v1 import sync_pb2 as pb
 from l7.v1 import sync_pb2_grpc
 
 log = logs.get("stream")
+
+Outgoing: TypeAlias = "asyncio.Queue[pb.SyncRequest | None]"
+"""Messages to core; None: the stream has ended."""
 
 BACKOFF = Backoff(first=0.1, limit=5.0)
 HEALTHY = 5.0
@@ -41,7 +45,7 @@ class Stream:
         self._tls = tls
         self._hello = hello
         self._update = update
-        self._outgoing: asyncio.Queue[pb.SyncRequest] = asyncio.Queue()
+        self._outgoing: Outgoing = asyncio.Queue()
 
     def send(self, request: pb.SyncRequest) -> None:
         """Queue a message; dropped while there is no stream (Hello says what we hold when there is one again)."""
@@ -66,6 +70,12 @@ class Stream:
 
     async def _once(self) -> None:
         self._outgoing = asyncio.Queue()
+        try:
+            await self._exchange()
+        finally:
+            self._outgoing.put_nowait(None)  # else gRPC's task would wait for our next request for ever
+
+    async def _exchange(self) -> None:
         async with open_channel(self._address, self._tls) as channel:
             stub = sync_pb2_grpc.SyncServiceStub(channel)  # type: ignore[no-untyped-call]
             self._outgoing.put_nowait(pb.SyncRequest(hello=self._hello()))
@@ -89,6 +99,6 @@ class Stream:
             self.send(pb.SyncRequest(nack=pb.Nack(revision=response.results_in, reason=str(error))))
 
     @staticmethod
-    async def _requests(queue: asyncio.Queue[pb.SyncRequest]) -> AsyncIterator[pb.SyncRequest]:
-        while True:
-            yield await queue.get()
+    async def _requests(queue: Outgoing) -> AsyncIterator[pb.SyncRequest]:
+        while (request := await queue.get()) is not None:
+            yield request
