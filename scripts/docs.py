@@ -1,0 +1,87 @@
+"""Writes the tables of docs/operations.md that follow from the code: ``python -m scripts.docs``.
+
+Between ``<!-- table: name -->`` and ``<!-- end -->`` stands what `TABLES` makes; all else is written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from haproxy.cli import haproxy
+from l7.cli import main as l7
+from l7.kit.metrics import Metrics
+
+FILE = Path(__file__).resolve().parents[1] / "docs/operations.md"
+_MARKED = re.compile(r"(<!-- table: (?P<name>[a-z ]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+_DEFAULT = re.compile(r"\s*\[default: (?P<text>[^\]]+)\]")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def options(command: click.Command) -> str:
+    """Every option of a command, with its environment variable, default and help."""
+    rows = [_option(each) for each in command.params if isinstance(each, click.Option)]
+    return table(("option", "environment", "default", "meaning"), rows)
+
+
+def _option(option: click.Option) -> tuple[str, str, str, str]:
+    help_, said = option.help or "", _DEFAULT.search(option.help or "")
+    default = said["text"] if said else _default(option)
+    variable = f"`{option.envvar}`" if option.envvar else ""
+    if isinstance(option.type, click.Choice):
+        help_ += f" ({', '.join(map(str, option.type.choices))})"
+    return f"`{option.opts[0]}`", variable, f"`{default}`" if default else "", _DEFAULT.sub("", help_)
+
+
+def _default(option: click.Option) -> str:
+    if isinstance(option.show_default, str):
+        return option.show_default
+    default = option.to_info_dict()["default"]
+    if option.is_flag or default is None:
+        return ""
+    return ", ".join(default) if isinstance(default, tuple | list) else str(default)
+
+
+def metrics() -> str:
+    """Every metric of core and sidecar."""
+    rows = [
+        (f"`{_exposed(family.name, family.type)}`", family.type, ", ".join(_labels(each)), family.documentation)
+        for each in vars(Metrics("core", "0")).values()
+        if hasattr(each, "describe")
+        for family in each.describe()
+    ]
+    return table(("name", "kind", "labels", "meaning"), sorted(rows))
+
+
+def _exposed(name: str, kind: str) -> str:
+    return name + {"counter": "_total", "info": "_info"}.get(kind, "")
+
+
+def _labels(metric: object) -> Sequence[str]:
+    names: Sequence[str] = getattr(metric, "_labelnames", ())
+    return [f"`{name}`" for name in names]
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "core": lambda: options(l7.commands["core"]),
+    "status": lambda: options(l7.commands["status"]),
+    "haproxy": lambda: options(haproxy.commands["run"]),
+    "metrics": metrics,
+}
+
+
+def render(text: str) -> str:
+    """`text` with its tables made anew."""
+    return _MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found['name']]()}\n", text)
+
+
+if __name__ == "__main__":
+    FILE.write_text(render(FILE.read_text()))
