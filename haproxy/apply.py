@@ -29,4 +29,6 @@ class RuntimeThread:
         return await self.call(self.runtime.apply, ops)
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """After what is under way: connections belong to the thread, their end included."""
+        self._thread.submit(self.runtime.close)
+        self._thread.shutdown(wait=False)
