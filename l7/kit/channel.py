@@ -21,7 +21,7 @@ _KEEPALIVE: Options = (
 SERVER_OPTIONS: Options = (
     *_KEEPALIVE,
     # Without this a server ends connections whose client pings as often as ours do ("too many pings").
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     # Two processes on one port would share the extensions between them, silently.
     ("grpc.so_reuseport", 0),
 )
