@@ -22,6 +22,9 @@ def installation() -> Iterator[Installation]:
         system.create("witness", WITNESS)
         system.answered(WITNESS, timeout=60)
         yield system
+        logs = {name: system.log_of(name) for name in system.services}
+    lost = [line for text in logs.values() for line in text.splitlines() if "Too many pings" in line]
+    assert not lost, "core ended streams on which nothing happened"
 
 
 @pytest.fixture

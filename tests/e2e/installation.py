@@ -213,12 +213,12 @@ class Installation(System):
         """Waits for a line of core's log that has all these words."""
 
         def find() -> str | None:
-            lines = self._log_of(CORE).splitlines()
+            lines = self.log_of(CORE).splitlines()
             return next((line for line in lines if all(word in line for word in words)), None)
 
         return self.until(f"{words} in core's log", find)
 
-    def _log_of(self, service: str) -> str:
+    def log_of(self, service: str) -> str:
         """Of all its tasks; what a container writes as errors, `docker` writes there, too."""
         command = ["docker", "--host", self.swarm.node(self.manager).url, "service", "logs", "--raw", service]
         pipe = subprocess.PIPE

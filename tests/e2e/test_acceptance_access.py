@@ -20,7 +20,7 @@ from tests.e2e import call_core
 from tests.e2e.conftest import WITNESS, Create
 from tests.e2e.installation import Installation
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
 SECRETS = "root/run/secrets"
 PROXY_WITHOUT_CORE = ("haproxy", "run", "--core", "127.0.0.1:1")

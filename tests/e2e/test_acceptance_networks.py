@@ -12,7 +12,7 @@ from testbed import app
 from tests.e2e.conftest import Create
 from tests.e2e.installation import FRONT, Installation
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
 
 def all_in(l7: Installation, addresses: list[str], network: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.conftest import Create
 from tests.e2e.installation import Answer, Installation
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
 
 def seen(answers: list[Answer]) -> set[str]:

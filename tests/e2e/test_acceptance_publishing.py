@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.conftest import WITNESS, Create
 from tests.e2e.installation import Installation, nothing_failed
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
 
 @pytest.mark.acceptance(17)

@@ -15,7 +15,7 @@ from tests.e2e.conftest import WITNESS, Create
 from tests.e2e.installation import Installation, nothing_failed
 from tests.fakes.relay import Relay
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
 
 def follows(l7: Installation, source: str) -> None:
@@ -40,30 +40,36 @@ def restart_core(l7: Installation, *options: str) -> None:
 
 
 def live_through(l7: Installation, create: Create, name: str) -> None:
-    """A service from its creation to its end, under load from its first answer on."""
+    """A service that is published, scaled, given bad labels and unpublished, under load while it is there."""
     host, other = f"{name}.local", f"other.{name}.local"
-    create(name, host)
-    l7.published(name, host)
+    create(name)
+    l7.running(name, 1)
+    first = l7.task_ids(name)
+    l7.refused(host)
+    l7.update(name, f"--label-add=com.docker.lb.hosts={host}", "--label-add=com.docker.lb.port=8080")
+    l7.answered(host)
     with l7.load(host) as reports:
-        l7.scale(name, 3)
-        l7.running(name, 3)
-        three = l7.task_ids(name)
-        l7.reach(host, three)
+        l7.scale(name, 4)
+        l7.running(name, 4)
+        four = l7.task_ids(name)
+        l7.reach(host, four)
         l7.update(name, f"--label-add=com.docker.lb.hosts={host},{other}")
         l7.answered(other)
-        l7.update(name, f"--label-add=com.docker.lb.hosts={host}")
-        l7.refused(other)
         l7.scale(name, 1)
         l7.running(name, 1)
         one = l7.task_ids(name)
         l7.reach(host, one)
-        l7.ended(name, three - one)
+        l7.ended(name, four - one)
+        l7.update(name, "--label-add=com.docker.lb.port=none")
+        l7.problem(name, "port")
+        l7.converged()
     assert nothing_failed(reports)
-    l7.update(name, "--label-add=com.docker.lb.port=none")
-    l7.problem(name, "port")
-    l7.answered(host)
-    l7.remove(name)
+    assert first | one <= four, "tasks were started anew"
+    l7.update(name, "--label-rm=com.docker.lb.hosts", "--label-rm=com.docker.lb.port")
     l7.refused(host)
+    l7.refused(other)
+    l7.solved(name)
+    assert l7.task_ids(name) == one
 
 
 @pytest.fixture
