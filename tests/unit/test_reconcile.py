@@ -1,0 +1,313 @@
+"""The loop on a model of HAProxy: what is acknowledged, refused, overtaken, and what others pay for it: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from haproxy import reconcile
+from haproxy.capabilities import Capabilities, capabilities
+from haproxy.mirror import Mirror
+from haproxy.model import ServerRow
+from haproxy.observe import Observation
+from haproxy.ops import AddBackend, AddServer, Op
+from haproxy.places import PoolExhausted
+from haproxy.probe import Target
+from haproxy.reconcile import Reconciler
+from haproxy.runtime.client import Result
+from haproxy.runtime.dumps import Info
+from haproxy.runtime.replies import Reason, Refusal, check
+from haproxy.settings import Settings
+from l7.kit.errors import Rejected, Unavailable
+from l7.v1 import sync_pb2 as pb
+from tests.fakes.haproxy import ModelHAProxy
+
+SETTINGS = Settings(run_dir="/run/l7", spare_backends=3)
+V26, V34 = capabilities((2, 6, 12)), capabilities((3, 4, 7))
+
+
+@dataclass
+class Listener:
+    """Notes what it is told."""
+
+    said: list[tuple[str, ...]] = field(default_factory=list)
+
+    def acknowledged(self, revision: str, seconds: float) -> None:
+        self.said.append(("ack", revision))
+
+    def refused(self, revision: str, reason: str) -> None:
+        self.said.append(("nack", revision, reason))
+
+    def drained(self, seconds: float) -> None: ...
+
+    def drifted(self, differences: int) -> None:
+        self.said.append(("drift", str(differences)))
+
+    def observed(self, seen: Observation) -> None: ...
+
+
+class Thread:
+    """Runtime and its thread in one, on a model. `refuse` says which ops HAProxy refuses; `before` is called
+    ahead of each batch, as what happens meanwhile."""
+
+    def __init__(self, model: ModelHAProxy) -> None:
+        self.model = model
+        self.refuse: Callable[[Op], bool] = lambda op: False
+        self.before: Callable[[], None] = lambda: None
+        self.stopping = False
+        self.batches: list[Sequence[Op]] = []
+
+    @property
+    def runtime(self) -> Thread:
+        return self
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        await asyncio.sleep(0)
+        return function(*args)
+
+    async def apply(self, ops: Sequence[Op]) -> list[Result]:
+        self.before()
+        await asyncio.sleep(0)
+        self.batches.append(ops)
+        return [self._apply(op) for op in ops]
+
+    def _apply(self, op: Op) -> Result:
+        if self.refuse(op):
+            return Result(op, Refusal(Reason.OTHER, "no"))
+        return Result(op, check(op, self.model.apply(op)))
+
+    def info(self) -> Info:
+        return Info((3, 4, 7), 1, 1, self.stopping, {})
+
+    def backends(self) -> tuple[str, ...]:
+        return tuple(self.model.backends)
+
+    def servers_state(self, backend: str | None = None) -> tuple[ServerRow, ...]:
+        if backend is not None and backend not in self.model.backends:
+            raise Rejected("show servers state", "Can't find backend.")
+        names = self.model.backends if backend is None else [backend]
+        return tuple(row for name in names for row in self.model.backends[name].servers.values())
+
+    def map_rows(self, file: str) -> tuple[tuple[str, str], ...]:
+        return tuple(self.model.maps[file])
+
+    def get_map_row(self, file: str, key: str) -> str | None:
+        return dict(self.model.maps[file]).get(key)
+
+
+@dataclass
+class Bench:
+    """A reconciler on a model, and the core before it."""
+
+    thread: Thread
+    mirror: Mirror
+    listener: Listener
+    reconciler: Reconciler
+    content: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    routes: dict[str, str] = field(default_factory=dict)
+    number: int = 0
+
+    def push(self) -> str:
+        self.number += 1
+        backends = [
+            pb.Backend(
+                name=name,
+                settings=pb.BackendSettings(services=[name], expected=True),
+                servers=[
+                    pb.Server(task=task, id=int(task[1:]), address="10.0.0.1", port=80, weight=64, state=2)
+                    for task in tasks
+                ],
+            )
+            for name, tasks in self.content.items()
+        ]  # fmt: skip
+        routes = [pb.Route(host=host, path="/", backend=to) for host, to in self.routes.items()]
+        touched = self.mirror.apply(
+            pb.SyncResponse(
+                kind=pb.UPDATE_KIND_COMPLETE, results_in=f"r{self.number}", last=True,
+                changes=pb.Changes(backends=backends, routes=routes),
+            )
+        )  # fmt: skip
+        assert touched is not None
+        self.reconciler.update(touched)
+        return f"r{self.number}"
+
+    async def converge(self) -> None:
+        while self.reconciler._wake.is_set():
+            await self.reconciler.converge(self.thread)  # type: ignore[arg-type]
+
+    async def settle(self, accept: bool = True) -> None:
+        """Work everything off; all that is wanted accepts connections."""
+        await self.converge()
+        for name in list(self.mirror.backends) if accept else ():
+            for server, of in self.reconciler.wanted(name).items():
+                self.reconciler._accepted(Target(name, server, of.address, of.port))
+        await self.converge()
+
+    def backend_of(self, host: str) -> str | None:
+        return self.thread.model.backend_of(host, "/")
+
+
+@pytest.fixture(params=[V26, V34], ids=["2.6", "3.4"])
+def able(request: pytest.FixtureRequest) -> Capabilities:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+async def bench(able: Capabilities, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    monkeypatch.setattr(reconcile.Prober, "want", lambda self, backend, targets: None)
+    thread, mirror, listener = Thread(ModelHAProxy(SETTINGS, able)), Mirror(), Listener()
+    reconciler = Reconciler(SETTINGS, able, mirror, listener)
+    await reconciler.start(thread)  # type: ignore[arg-type]
+    yield Bench(thread, mirror, listener, reconciler)
+    reconciler.close()
+
+
+async def test_what_is_refused_stays_refused_until_it_goes_well(bench: Bench) -> None:
+    bench.content, bench.routes = {"bad": ("t1",), "good": ("t2",)}, {"bad.test": "bad", "good.test": "good"}
+    bench.thread.refuse = lambda op: isinstance(op, AddServer) and op.name.startswith("t1")
+    bench.push()
+    await bench.settle()
+    assert bench.listener.said[0][:2] == ("nack", "r1")
+    assert "bad" in bench.listener.said[0][2]
+    assert bench.backend_of("good.test")
+
+    bench.reconciler.touch(["good"])
+    await bench.settle()
+    bench.content["other"] = ("t3",)
+    bench.push()
+    await bench.settle()
+    assert [said[:2] for said in bench.listener.said] == [("nack", "r1"), ("nack", "r2")]
+
+    bench.thread.refuse = lambda op: False
+    bench.reconciler._try_again()
+    await bench.settle()
+    assert bench.listener.said[-1] == ("ack", "r2")
+
+
+async def test_an_update_amid_a_pass_is_planned_as_a_whole(bench: Bench) -> None:
+    bench.content, bench.routes = {"a": ("t1",)}, {"h.test": "a"}
+    bench.push()
+    await bench.settle()
+    seen = []
+
+    def meanwhile() -> None:
+        seen.append(bench.backend_of("h.test"))
+        if bench.number == 2:
+            bench.content, bench.routes = {"b": ("t1",)}, {"h.test": "b"}
+            bench.push()
+
+    bench.routes["other.test"] = "a"
+    bench.push()
+    bench.thread.before = meanwhile
+    await bench.settle()
+    assert None not in seen
+    assert bench.listener.said[-1] == ("ack", "r3")
+    assert ("ack", "r2") not in bench.listener.said
+    assert "a" not in bench.reconciler.seen.placement
+
+
+@pytest.mark.parametrize("able", [V34], ids=["3.4"])
+async def test_a_route_stays_where_it_is_when_its_new_backend_is_refused(bench: Bench) -> None:
+    bench.content, bench.routes = {"a": ("t1",)}, {"h.test": "a"}
+    bench.push()
+    await bench.settle()
+    bench.content, bench.routes = {"b": ("t1",)}, {"h.test": "b", "new.test": "b"}
+    bench.thread.refuse = lambda op: isinstance(op, AddBackend)
+    bench.push()
+    await bench.settle()
+    assert bench.listener.said[-1][:2] == ("nack", "r2")
+    assert bench.backend_of("h.test") == "a"
+
+    bench.thread.refuse = lambda op: False
+    bench.reconciler._try_again()
+    await bench.settle()
+    assert bench.backend_of("h.test") == bench.backend_of("new.test") == "b"
+    assert "a" not in bench.thread.model.backends
+    assert bench.listener.said[-1] == ("ack", "r2")
+
+
+@pytest.mark.parametrize("able", [V26], ids=["2.6"])
+async def test_an_exhausted_pool_keeps_nobody_else_waiting(bench: Bench) -> None:
+    for name, task in (("a", "t1"), ("b", "t2"), ("c", "t3")):
+        bench.content[name], bench.routes[f"{name}.test"] = (task,), name
+    bench.push()
+    await bench.settle()
+    bench.content["d"], bench.content["b"] = ("t4",), ("t2", "t5")
+    bench.push()
+    with pytest.raises(PoolExhausted):
+        await bench.settle()
+    physical = bench.reconciler.seen.placement["b"]
+    assert len(bench.thread.model.backends[physical].servers) == 3
+    assert bench.listener.said == [("ack", "r1")]
+
+
+@pytest.mark.parametrize("able", [V26], ids=["2.6"])
+async def test_a_pool_that_cannot_grow_refuses_the_service(bench: Bench) -> None:
+    bench.reconciler._pool_grows = False
+    bench.content = dict.fromkeys("abcd", ("t1",))
+    bench.push()
+    await bench.settle()
+    assert bench.listener.said == [("nack", "r1", f"d: {reconcile.NO_SPARE}")]
+    del bench.content["a"]
+    bench.push()
+    await bench.settle()
+    bench.reconciler._try_again()
+    await bench.settle()
+    assert bench.listener.said[-1] == ("ack", "r2")
+
+
+async def test_rows_that_cannot_be_said_cost_their_host_only(bench: Bench) -> None:
+    bench.content, bench.routes = {"a": ("t1",)}, {"#bad": "a", "good.test": "a"}
+    bench.push()
+    await bench.settle()
+    assert bench.listener.said[0][:2] == ("nack", "r1")
+    assert bench.backend_of("good.test")
+
+
+async def test_connections_cut_past_the_deadline_end_the_pass(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.content = {"a": ("t1",)}
+    bench.push()
+    await bench.settle()
+    physical = bench.reconciler.seen.placement["a"]
+    (name,) = [server for server in bench.thread.model.backends[physical].servers if server != "hold"]
+    bench.thread.model.open_connection(physical, name)
+    bench.content = {"a": ()}
+    bench.push()
+    await bench.settle()
+    assert bench.listener.said[-1] == ("ack", "r2")
+    assert name in bench.thread.model.backends[physical].servers
+    bench.reconciler._settings = Settings(run_dir="/run/l7", spare_backends=3, drain_timeout=0)
+    bench.reconciler._clocks._of("a").closing.clear()
+    bench.reconciler.touch(["a"])
+    await bench.settle()
+    await asyncio.sleep(0)
+    assert [said[0] for said in bench.listener.said] == ["ack", "ack"]
+
+
+async def test_a_worker_that_somebody_replaced_is_left(bench: Bench) -> None:
+    bench.thread.stopping = True
+    bench.reconciler.audit(reconcile.AuditKind.SERVERS)
+    with pytest.raises(Unavailable, match="reloaded by somebody else"):
+        await bench.settle()
+
+
+async def test_churn_leaves_no_memory(bench: Bench) -> None:
+    for number in range(1, 30):
+        bench.content, bench.routes = {f"s{number}": (f"t{number}",)}, {f"h{number}.test": f"s{number}"}
+        bench.push()
+        await bench.settle()
+    bench.content, bench.routes = {}, {}
+    bench.push()
+    await bench.settle()
+    reconciler = bench.reconciler
+    assert reconciler._places._homes == reconciler._places._tenants == {}
+    assert reconciler._clocks == reconcile.Clocks()
+    assert reconciler.accepting.all() == frozenset()
+    assert bench.listener.said[-1] == ("ack", "r30")
+    assert not reconciler.seen.routes
