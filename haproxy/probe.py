@@ -68,11 +68,14 @@ class Prober:
 
 
 async def connects(address: str, port: int) -> bool:
-    """Whether a TCP connection to `address` succeeds within CONNECT_TIMEOUT; it is closed at once."""
+    """Whether a TCP connection to `address` succeeds within CONNECT_TIMEOUT; it is closed at once.
+
+    What is no address at all never does; that it is none is said where HAProxy is to be told of it.
+    """
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(address, port)
-    except (OSError, TimeoutError):
+    except (OSError, ValueError, OverflowError):
         return False
     writer.close()
     return True

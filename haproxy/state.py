@@ -11,6 +11,7 @@ from haproxy.mirror import Mirror
 from haproxy.model import Desired
 from haproxy.wire import changes_from
 from l7.kit import logs
+from l7.kit.errors import ProtocolError
 from l7.v1 import sync_pb2 as pb
 
 log = logs.get("state")
@@ -26,12 +27,12 @@ def load(path: Path, mirror: Mirror) -> bool:
     """Fill `mirror` from the file. False when there is none, or none that can be read."""
     try:
         message = pb.SyncResponse.FromString(path.read_bytes())
+        mirror.load(message.results_in, message.changes)
     except FileNotFoundError:
         return False
-    except DecodeError as error:
+    except (DecodeError, ProtocolError) as error:
         log.warning("kept state unreadable", path=str(path), error=str(error))
         return False
-    mirror.load(message.results_in, message.changes)
     return True
 
 
