@@ -39,6 +39,7 @@ PROXY_ADMIN_PORT = 9101
 HAPROXY_SOCKET = "/run/l7/cli.sock"
 CORE_ADMIN_SOCKET = "/run/l7/admin.sock"
 LABEL = "com.docker.lb."
+_CONFIG_MAINT = 4  # "disabled" in the file that HAProxy started from: stays when the server is enabled
 REPOSITORY = image.REPOSITORY
 
 
@@ -323,7 +324,8 @@ class System:
         found: dict[str, set[str]] = {physical: set() for _, physical in names}
         for row in rows:
             _, backend, _, server, address, operational, administrative = row[:7]
-            if backend in found and server != "hold" and operational != "0" and administrative == "0":
+            out = int(administrative) & ~_CONFIG_MAINT
+            if backend in found and server != "hold" and operational != "0" and not out:
                 found[backend].add(f"{address}:{row[18]}")
         return {logical: found[physical] for logical, physical in names}
 

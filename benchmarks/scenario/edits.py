@@ -18,10 +18,8 @@ EDITS_SETTLE_S, SERVICES_SETTLE_S = 2.0, 1.0
 def run(case: Case, outcome: Outcome) -> None:
     edits, services = (20, 10) if case.short else (200, 200)
     with stage(case) as system, Clock(system.swarm) as clock:
-        with Counted(system, outcome, "label edits"):
-            label_edits(system, case, outcome, edits)
-        with Counted(system, outcome, "services created"):
-            create_services(system, clock, case, outcome, services)
+        label_edits(system, case, outcome, edits)
+        create_services(system, clock, case, outcome, services)
 
 
 class Counted:
@@ -57,7 +55,8 @@ def label_edits(system: System, case: Case, outcome: Outcome, edits: int) -> Non
     system.settled("app", 2)
     for i in range(EDITED):
         system.settled(f"edited{i}", 1)
-    with same_worker(system, outcome), load(system, HOST) as client:
+    counted = Counted(system, outcome, "label edits")
+    with same_worker(system, outcome), load(system, HOST) as client, counted:
         wanted, began = {}, time.monotonic()
         for i in range(edits):
             name, path = f"edited{i % EDITED}", f"/path{i}"
@@ -80,7 +79,7 @@ def label_edits(system: System, case: Case, outcome: Outcome, edits: int) -> Non
 
 def create_services(system: System, clock: Clock, case: Case, outcome: Outcome, number: int) -> None:
     """As fast as the API takes them; Swarm itself needs most of the time until they run."""
-    with same_worker(system, outcome):
+    with same_worker(system, outcome), Counted(system, outcome, "services created"):
         began = time.time()
         ids = {system.create(f"many{i}", f"many{i}.example.org") for i in range(number)}
         called = time.time()
@@ -99,14 +98,13 @@ def create_services(system: System, clock: Clock, case: Case, outcome: Outcome, 
 
 
 def edit(system: System, name: str, labels: dict[str, str]) -> None:
-    """Changes labels as ``docker service update`` does, without the cost of a process."""
+    """Changes labels and nothing else, without the cost of a process. (`update_service` of the SDK builds the rest
+    of the specification anew, a little differently, and Swarm replaces the tasks.)"""
     client: Any = system.swarm.docker(system.manager)
     service = client.inspect_service(name)
-    spec = service["Spec"]
-    client.update_service(
-        service["ID"], service["Version"]["Index"], name=spec["Name"], labels=spec["Labels"] | labels,
-        fetch_current_spec=True,
-    )  # fmt: skip
+    spec = service["Spec"] | {"Labels": service["Spec"]["Labels"] | labels}
+    url = f"{client.base_url}/v{client.api_version}/services/{service['ID']}/update"
+    client.post(url, params={"version": service["Version"]["Index"]}, json=spec).raise_for_status()
 
 
 def paths(system: System) -> dict[str, str]:

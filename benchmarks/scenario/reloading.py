@@ -1,7 +1,8 @@
 """The usual way, to compare with: at each change write haproxy.cfg, check it, let the master replace its worker.
 
-As good as that way gets: changes by Swarm's Watch, only tasks that run and are to run, those that come while a
-reload is under way together with the next one, connect failures repeated on another server.
+As good as that way gets: changes by SwarmKit's Watch, only tasks that run and are to run, and those changes that
+come while a reload is under way together with the next one. The configuration is the one that l7 itself would
+start with, so that what differs is the way a change gets in.
 """
 
 from __future__ import annotations
@@ -11,37 +12,25 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.scenario.stage import HOST
+from haproxy import policy
+from haproxy.capabilities import capabilities
+from haproxy.model import Backend, Desired, Route, Server
+from haproxy.process import version_of
+from haproxy.render import CONFIG, render_files
+from haproxy.settings import Settings
 from l7.model import TaskState
 from l7.swarm import swarmkit_pb2 as pb
-from testbed import app, haproxy_versions, image, processes
+from testbed import app, haproxy_versions, image
 from testbed.swarm import wait_for
 from testbed.system import NETWORK, System
 
 PORT = 8081
 SERVICE = "reloading"
-
-_CONFIG = """\
-global
-  log stdout format raw local0 emerg
-  hard-stop-after 10m
-defaults
-  mode http
-  timeout connect 250ms
-  timeout client 60s
-  timeout server 60s
-  timeout http-keep-alive 60s
-  retries 3
-  option redispatch 1
-frontend http
-  bind :80
-  default_backend app
-backend app
-"""
-
 
 class Reloading:
     """An HAProxy in the network of a container, and what drives it by reloading; one service, one host."""
@@ -49,36 +38,33 @@ class Reloading:
     def __init__(self, network_of: int, binary: Path, directory: Path) -> None:
         """`network_of`: a process in the network namespace that HAProxy is to live in."""
         self.reloads = 0
-        self.servers: frozenset[str] = frozenset()
+        self.servers: dict[str, str] = {}
         self.service = ""
         self._binary = str(binary)
-        self._directory = directory
+        self._settings = Settings(run_dir=str(directory), spare_backends=1)
+        self._capabilities = capabilities(version_of(self._binary))
         self._enter = ["nsenter", f"--net=/proc/{network_of}/ns/net", "--"]
         self._tasks: dict[str, str] = {}
         self._news = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="reloading")
-        self._write(self.servers)
+        self._write({})
         self._master = subprocess.Popen(
-            [*self._enter, self._binary, "-W", "-S", str(self._socket), "-f", str(self._config)],
+            [*self._enter, self._binary, "-W", "-S", self._settings.master_socket, "-f", self._config],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self._thread.start()
 
     @property
-    def _config(self) -> Path:
-        return self._directory / "haproxy.cfg"
-
-    @property
-    def _socket(self) -> Path:
-        return self._directory / "master.sock"
+    def _config(self) -> str:
+        return self._settings.file(CONFIG)
 
     def told(self, task: pb.Task, removed: bool) -> None:
         """A task changed; called by `Clock` in its own thread."""
         runs = task.status.state == TaskState.RUNNING and task.desired_state == TaskState.RUNNING
         with self._news:
             if runs and not removed and task.service_id == self.service:
-                self._tasks[task.id] = f"{_address(task)}:{app.PORT}"
+                self._tasks[task.id] = _address(task)
             else:
                 self._tasks.pop(task.id, None)
             self._news.notify_all()
@@ -86,20 +72,27 @@ class Reloading:
     def _work(self) -> None:
         while True:
             with self._news:
-                self._news.wait_for(lambda: self._stopped or frozenset(self._tasks.values()) != self.servers)
+                self._news.wait_for(lambda: self._stopped or self._tasks != self.servers)
                 if self._stopped:
                     return
-                wanted = frozenset(self._tasks.values())
+                wanted = dict(self._tasks)
             self._write(wanted)
-            subprocess.run([self._binary, "-c", "-q", "-f", str(self._config)], check=True)
+            subprocess.run([self._binary, "-c", "-q", "-f", self._config], check=True)
             self._reload()
             with self._news:
                 self.servers = wanted
                 self.reloads += 1
 
-    def _write(self, servers: frozenset[str]) -> None:
-        lines = [f"  server s{i} {address} check inter 2s\n" for i, address in enumerate(sorted(servers))]
-        self._config.write_text(_CONFIG + "".join(lines))
+    def _write(self, tasks: Mapping[str, str]) -> None:
+        servers = {task: Server(task, i, tasks[task], app.PORT) for i, task in enumerate(sorted(tasks), 1)}
+        backend = Backend("app", ("app",), servers=servers)
+        desired = Desired("", {"app": backend}, {(HOST, "/"): Route(HOST, "/", "app")})
+        placement = policy.place(self._settings, self._capabilities, desired.backends)
+        keywords = policy.server_keywords(self._settings, self._capabilities, backend)
+        ready = {policy.server_name(server, keywords) for server in servers.values()}
+        files = render_files(self._settings, self._capabilities, desired, placement, ready)
+        for name, content in files.items():
+            Path(self._settings.file(name)).write_text(content)
 
     def _reload(self) -> None:
         """Returns once the master has answered: 2.6 just closes the connection, later ones say how it went."""
@@ -107,7 +100,7 @@ class Reloading:
         def connected() -> socket.socket | None:
             connection = socket.socket(socket.AF_UNIX)
             try:
-                connection.connect(str(self._socket))
+                connection.connect(self._settings.master_socket)
             except OSError:  # the master is starting itself anew
                 connection.close()
                 return None
@@ -159,6 +152,3 @@ def reloading(system: System, series: str) -> Iterator[tuple[Reloading, str]]:
             baseline.stop()
             system.remove(SERVICE)
 
-
-def usage(baseline: Reloading) -> processes.Usage:
-    return processes.usage(baseline.pids(), children=True)
