@@ -337,9 +337,9 @@ class System:
         keys = [key.rstrip("/").partition("/") for key, value in rows if not value.startswith("-")]
         return {host: f"/{path}" for host, _, path in keys}
 
-    def hosts(self) -> set[str]:
-        """The hosts that core wants to be routed."""
-        return {str(route["host"]) for route in self.cluster()["routes"]}
+    def is_routed(self, host: str, wanted: bool = True) -> bool:
+        """Whether core wants a host to be routed, or not to be."""
+        return wanted == any(route["host"] == host for route in self.cluster()["routes"])
 
     def wanted(self) -> dict[str, set[str]]:
         """The same as core wants it."""

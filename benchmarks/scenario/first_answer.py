@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from benchmarks.scenario.clock import Clock, Moments
@@ -89,7 +89,7 @@ def new_service(system: System, clock: Clock, client: Asker, number: int, *optio
     name, host = f"new{number}", f"new{number}.example.org"
     client.ask(host)
     service = system.create(name, host, 1, *options)
-    task = clock.wait("the task to run", first(lambda task: task.service == service))
+    task = clock.wait("the task to run", first(service))
     moment = client.until(task.task)
     system.remove(name)
     return (moment - task.running) * 1000
@@ -104,8 +104,7 @@ def scale_up(system: System, clock: Clock, client: Asker, changes: int) -> list[
         known = {task.task for task in clock.of(service)}
         client.ask(HOST)
         system.scale("app", 2)
-        new = first(lambda task, known=known: task.service == service and task.task not in known)  # type: ignore[misc]
-        task = clock.wait("one more task to run", new)
+        task = clock.wait("one more task to run", first(service, known))
         found.append((client.until(task.task) - task.running) * 1000)
         system.scale("app", 1)
         system.running("app", 1)
@@ -113,6 +112,11 @@ def scale_up(system: System, clock: Clock, client: Asker, changes: int) -> list[
     return found
 
 
-def first(fits: Callable[[Moments], bool]) -> Callable[[list[Moments]], Moments | None]:
-    """A task that runs and fits."""
-    return lambda tasks: next((task for task in tasks if task.running and fits(task)), None)
+def first(service: str, known: Collection[str] = ()) -> Callable[[list[Moments]], Moments | None]:
+    """A task of a service that runs, and is none of those known."""
+
+    def find(tasks: list[Moments]) -> Moments | None:
+        fitting = (task for task in tasks if task.running and task.service == service)
+        return next((task for task in fitting if task.task not in known), None)
+
+    return find

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks.scenario.clients import RATE, load
 from benchmarks.scenario.result import Case, Outcome, load_figures
@@ -81,7 +82,7 @@ def last_failure(report: Report) -> float:
 def next_change(system: System, outcome: Outcome, what: str) -> None:
     """One more replica, then one less: everybody must come to the same again, HAProxy itself included."""
     for replicas in (REPLICAS + 1, REPLICAS):
-        system.until(f"Swarm to take a change, {what} killed", lambda n=replicas: scaled(system, n))  # type: ignore[misc]
+        system.until(f"Swarm to take a change, {what} killed", partial(scaled, system, replicas))
         system.settled("app", replicas, timeout=90)
         system.until("HAProxy to have what core wants", lambda: system.served() == system.wanted())
     outcome.check(f"{what} killed: servers that differ", len(system.served()["app"] ^ system.wanted()["app"]), 0)

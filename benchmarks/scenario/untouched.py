@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from benchmarks.scenario.clients import RATE, load, sessions
 from benchmarks.scenario.result import Case, Outcome
@@ -35,21 +36,21 @@ def run(case: Case, outcome: Outcome) -> None:
 def change_others(system: System, rounds: int) -> Iterator[str]:
     """Five changes per round, each in effect before it is given."""
     for i in range(rounds):
-        name = f"other{i}"
+        name, changed = f"other{i}", f"changed{i}.example.org"
         system.create(name, f"{name}.example.org")
         system.settled(name, 1)
         yield "service added"
         system.scale("app", 4)
         system.settled("app", 4)
         yield "scaled up"
-        system.update(name, f"--label-add=com.docker.lb.hosts=changed{i}.example.org")
-        system.until("the new host to be routed", lambda n=i: f"changed{n}.example.org" in system.hosts())  # type: ignore[misc]
+        system.update(name, f"--label-add=com.docker.lb.hosts={changed}")
+        system.until("the new host to be routed", partial(system.is_routed, changed))
         system.converged()
         yield "host changed"
         system.scale("app", 2)
         system.settled("app", 2)
         yield "scaled down"
         system.remove(name)
-        system.until("its route to be gone", lambda n=i: f"changed{n}.example.org" not in system.hosts())  # type: ignore[misc]
+        system.until("its route to be gone", partial(system.is_routed, changed, False))
         system.converged()
         yield "service removed"
