@@ -35,6 +35,8 @@ class Board:
     waiting: int = 0
     """Status of the last answer before the load began."""
     report: Report | None = None
+    by_path: tuple[Report, ...] = ()
+    """The final reports: of all requests, and of those for each path."""
     first: dict[str, float] = field(default_factory=dict)
     """Task name (`service.slot.id`) -> unix time of its first answer's end."""
     _accounts: deque[tuple[float, Mapping[str, Any]]] = field(default_factory=deque)
@@ -45,6 +47,7 @@ class Board:
         """A line of the clients, as of `now` (monotonic seconds)."""
         with self._news:
             if "report" in message:
+                self.by_path = tuple(Report(**each) for each in message["by_path"])
                 self.report = Report(**message["report"])
             elif "waiting" in message:
                 self.waiting = message["waiting"]

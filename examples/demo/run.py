@@ -139,7 +139,8 @@ class Demo:
             report = board.report
             assert report is not None
             found = delays(board.first, clock.tasks.values(), report.started) if clock else []
-        return Facts(report, (before, worker(system)), system.proxy_status().reloads, found)
+        blog, shop = board.by_path
+        return Facts(report, blog, shop, (before, worker(system)), system.proxy_status().reloads, found)
 
     def _sum_up(self, facts: Facts) -> None:
         say = self.screen.say

@@ -2,7 +2,8 @@
 
 First it asks until there is an answer; from then on it is a constant load (`testbed.load`) on all paths, which
 counts every failure and retries nothing. It prints one JSON object per line: {"waiting": status} before, then five
-times per second an account (`account`), and at the end of its standard input {"report": …}.
+times per second an account (`account`), and at the end of its standard input {"report": of all requests,
+"by_path": [of each path's]}.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ async def run(targets: Sequence[Target], rates: Sequence[float]) -> None:
         say(account(news, known))
     reports = [await load.stop() for load in loads]
     samples = [sample for load in loads for sample in load.samples]
-    say({"report": build_report(samples, reports[0].started, reports[0].seconds)})
+    say({"report": build_report(samples, reports[0].started, reports[0].seconds), "by_path": reports})
 
 
 def main() -> None:
