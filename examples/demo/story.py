@@ -73,7 +73,7 @@ class Story:
 
     def _appear(self) -> None:
         self.screen.chapter(
-            f"1. A service appears: its tasks listen on port {PORT}, its labels say {HOST}",
+            f"1. A service appears, on port {PORT}, to be {HOST}",
             f"$ docker service create --name {BLOG} --network l7 --replicas 2 \\\n"
             f"    --label com.docker.lb.hosts={HOST} \\\n"
             f"    --label com.docker.lb.port={PORT} …",
@@ -81,7 +81,7 @@ class Story:
         with self.screen.step("waiting for its first answer") as notes:
             self.system.create(BLOG, HOST, 2, *self.extra, labels=LABELS, environment=ENVIRONMENT)
             self._answered_by(2)
-            notes.append(f"2 tasks answer for {HOST}; from now on requests never pause")
+            notes.append(f"2 tasks answer for {HOST}; requests never pause now")
 
     def _scale_up(self) -> None:
         self.screen.chapter("2. It is scaled up", f"$ docker service scale {BLOG}=10")
@@ -100,7 +100,7 @@ class Story:
     def _update(self) -> None:
         self.screen.chapter(
             "4. A new version is rolled out, task by task",
-            f"$ docker service update --env-add VERSION=2 --update-order start-first {BLOG}",
+            f"$ docker service update --env-add VERSION=2 --update-order start-first \\\n    {BLOG}",
         )
         with self.screen.step("version 2 takes over from version 1") as notes:
             self.system.update(BLOG, "--env-add=VERSION=2", "--update-order=start-first")
@@ -116,9 +116,7 @@ class Story:
             f"    --label com.docker.lb.port={PORT} \\\n"
             f"    --label com.docker.lb.context_root={SHOP_PATH} …",
         )
-        with self.screen.step(
-            f"requests for {SHOP_PATH} went to {BLOG}; now they wait for the first task of {SHOP}"
-        ) as notes:
+        with self.screen.step(f"requests for {SHOP_PATH} went to {BLOG}; now they wait for {SHOP}") as notes:
             labels = LABELS | {"context_root": SHOP_PATH}
             self.system.create(SHOP, HOST, 2, *self.extra, labels=labels, environment=ENVIRONMENT)
             self._until(f"{SHOP} to answer", lambda: len(self._tasks(SHOP)) == 2)
@@ -167,7 +165,7 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _latency(report: Report) -> str:
-    return f"median {report.p50_ms:.1f} ms, 99 % within {report.p99_ms:.1f} ms, slowest {report.max_ms:.0f} ms"
+    return f"median {report.p50_ms:.1f} ms, 99 % ≤ {report.p99_ms:.0f} ms, max {report.max_ms:.0f} ms"
 
 
 METHOD = (
