@@ -324,9 +324,18 @@ class Proxy(Visitor):
         return self.sidecar._thread.runtime.pid
 
 
+async def connected(socket: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await asyncio.open_unix_connection(socket)
+            except (ConnectionRefusedError, FileNotFoundError):
+                await asyncio.sleep(0.01)
+
+
 async def command(socket: str, line: str) -> str:
-    """One Runtime API command on a connection of its own."""
-    reader, writer = await asyncio.open_unix_connection(socket)
+    """One Runtime API command on a connection of its own; a socket that is about to listen is waited for."""
+    reader, writer = await connected(socket)
     writer.write(line.encode() + b"\n")
     async with asyncio.timeout(PATIENCE):
         answer = (await reader.read()).decode()
@@ -363,6 +372,7 @@ async def proxy(binary: Path, settings: Settings, core: int, **options: Any) -> 
             task.cancel()
             if not options.get("attach"):
                 end(sidecar.process.master)
+                await until(lambda: not sidecar.process.alive())
 
 
 def end(pid: int) -> None:

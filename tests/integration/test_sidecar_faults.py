@@ -188,8 +188,9 @@ async def test_somebody_elses_reload_is_noticed_and_everything_put_back(
     await command(running.settings.master_socket, "reload")
     await until(lambda: running.worker not in (None, worker))
     await eventually(lambda: answer(running, "a.test"), (200, "one"))
-    await serve(core, running, "b", app)
-    assert await running.get("b.test") == (200, "one")
+    core.service("b", app)
+    await core.applied()
+    await eventually(lambda: answer(running, "b.test"), (200, "one"))
 
 
 async def test_requests_under_way_finish_after_the_stop(core: Core, running: Proxy, app: App) -> None:

@@ -57,7 +57,7 @@ def there(able: Capabilities, *rows: ServerRow, hold: bool = True, **changes: ob
 def plan(
     able: Capabilities, wanted: Backend | None, place: Place, situation: Situation | None = None
 ) -> BackendPlan:
-    return plan_backend(BE, wanted, place, situation, SETTINGS, able)
+    return plan_backend(BE, wanted, place, situation or Situation(), SETTINGS, able)
 
 
 def add(able: Capabilities, of: Server, number: int | None = None) -> Op:
