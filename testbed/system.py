@@ -39,7 +39,6 @@ PROXY_ADMIN_PORT = 9101
 HAPROXY_SOCKET = "/run/l7/cli.sock"
 CORE_ADMIN_SOCKET = "/run/l7/admin.sock"
 LABEL = "com.docker.lb."
-_CONFIG_MAINT = 4  # "disabled" in the file that HAProxy started from: stays when the server is enabled
 REPOSITORY = image.REPOSITORY
 
 
@@ -316,41 +315,9 @@ class System:
         """HAProxy's own answer to a Runtime API command."""
         return processes.ask_unix(self.proxy_pid(proxy), HAPROXY_SOCKET, command)
 
-    def served(self, proxy: int = 0) -> dict[str, set[str]]:
-        """Backend (core's name) -> address:port of the servers that take requests, as HAProxy itself has it."""
-        rows_of_map = self.haproxy("show map /run/l7/backends.map", proxy).splitlines()
-        names = [line.split()[1:] for line in rows_of_map if line]
-        rows = [line.split() for line in self.haproxy("show servers state", proxy).splitlines()[2:] if line]
-        found: dict[str, set[str]] = {physical: set() for _, physical in names}
-        for row in rows:
-            _, backend, _, server, address, operational, administrative = row[:7]
-            out = int(administrative) & ~_CONFIG_MAINT
-            if backend in found and server != "hold" and operational != "0" and not out:
-                found[backend].add(f"{address}:{row[18]}")
-        return {logical: found[physical] for logical, physical in names}
-
-    def routed(self, proxy: int = 0) -> dict[str, str]:
-        """Host -> path of its route that leads to a service (one of them, if there are several), as HAProxy
-        itself has it."""
-        lines = self.haproxy("show map /run/l7/routes.map", proxy).splitlines()
-        rows = [line.split()[1:] for line in lines if line]
-        keys = [key.rstrip("/").partition("/") for key, value in rows if not value.startswith("-")]
-        return {host: f"/{path}" for host, _, path in keys}
-
     def is_routed(self, host: str, wanted: bool = True) -> bool:
         """Whether core wants a host to be routed, or not to be."""
         return wanted == any(route["host"] == host for route in self.cluster()["routes"])
-
-    def wanted(self) -> dict[str, set[str]]:
-        """The same as core wants it."""
-        return {
-            backend["name"]: {
-                f"{server['address']}:{server['port']}"
-                for server in backend["servers"]
-                if server["state"] == "ready"
-            }
-            for backend in self.cluster()["backends"]
-        }
 
     # -- processes -----------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from benchmarks.scenario.clients import RATE, load
 from benchmarks.scenario.clock import Clock
 from benchmarks.scenario.result import Case, Outcome
 from benchmarks.scenario.stage import HOST, same_worker, stage
+from testbed.readback import routed, served
 from testbed.system import LABEL, System
 
 EDITED = 20
@@ -57,15 +58,15 @@ def label_edits(system: System, case: Case, outcome: Outcome, edits: int) -> Non
         system.settled(f"edited{i}", 1)
     counted = Counted(system, outcome, "label edits")
     with same_worker(system, outcome), load(system, HOST) as client, counted:
-        wanted, began = {}, time.monotonic()
+        asked, began = {}, time.monotonic()
         for i in range(edits):
             name, path = f"edited{i % EDITED}", f"/path{i}"
             edit(system, name, {f"{LABEL}context_root": path})
-            wanted[f"{name}.example.org"] = path
+            asked[f"{name}.example.org"] = path
             time.sleep(max(0.0, began + (i + 1) * 10 / 200 - time.monotonic()))  # the pace, not a wait
         took, ended = time.monotonic() - began, time.monotonic()
-        system.until("the last edits to be in effect", lambda: wanted.items() <= paths(system).items(), 30)
-        system.until("HAProxy to have them", lambda: wanted.items() <= system.routed().items(), 30)
+        system.until("the last edits to be in effect", lambda: asked.items() <= paths(system).items(), 30)
+        system.until("HAProxy to have them", lambda: asked.items() <= routed(system).items(), 30)
         settled = time.monotonic() - ended
         report = client.finish()
     outcome.figures["label edits: number, seconds"] = [edits, round(took, 1)]
@@ -113,5 +114,5 @@ def paths(system: System) -> dict[str, str]:
 
 
 def all_served(system: System, number: int) -> bool:
-    served = system.served()
-    return len(served) == number and all(served.values())
+    servers = served(system)
+    return len(servers) == number and all(servers.values())

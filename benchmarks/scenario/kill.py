@@ -12,6 +12,7 @@ from benchmarks.scenario.clients import RATE, load
 from benchmarks.scenario.result import Case, Outcome, load_figures
 from benchmarks.scenario.stage import HOST, TAIL
 from testbed.load import Report
+from testbed.readback import served, wanted
 from testbed.swarm import Swarm
 from testbed.system import Options, System
 
@@ -58,11 +59,11 @@ def unnoticed(system: System, outcome: Outcome, what: str, act: Callable[[], Non
 def worker(system: System, outcome: Outcome) -> None:
     """The only kill that clients do notice: for how long, and whether everything is back."""
     victim = system.haproxy_processes()[-1]
-    servers = system.served()
+    servers = served(system)
     with load(system, HOST) as client:
         kill(victim)
         killed, began = time.time(), time.monotonic()
-        system.until("HAProxy to be back", lambda: system.served() == servers)
+        system.until("HAProxy to be back", lambda: served(system) == servers)
         back = time.monotonic() - began
         next_change(system, outcome, "worker")
         report = client.finish(TAIL)
@@ -84,8 +85,8 @@ def next_change(system: System, outcome: Outcome, what: str) -> None:
     for replicas in (REPLICAS + 1, REPLICAS):
         system.until(f"Swarm to take a change, {what} killed", partial(scaled, system, replicas))
         system.settled("app", replicas, timeout=90)
-        system.until("HAProxy to have what core wants", lambda: system.served() == system.wanted())
-    outcome.check(f"{what} killed: servers that differ", len(system.served()["app"] ^ system.wanted()["app"]), 0)
+        system.until("HAProxy to have what core wants", lambda: served(system) == wanted(system))
+    outcome.check(f"{what} killed: servers that differ", len(served(system)["app"] ^ wanted(system)["app"]), 0)
 
 
 def scaled(system: System, replicas: int) -> bool:
