@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -120,8 +121,20 @@ def find_processes(directory: Path, known: set[str]) -> list[int]:
     return [
         pid
         for pid in pids
-        if pid in marked or known & _namespaces(pid) or cgroup in _read(Path(f"/proc/{pid}/cgroup"))
+        if pid in marked
+        or cgroup in _read(Path(f"/proc/{pid}/cgroup"))
+        or (known & _namespaces(pid) and not _is_anothers(pid, directory))
     ]
+
+
+def _is_anothers(pid: int, directory: Path) -> bool:
+    """Whether a process is of another installation. The kernel gives the number of a namespace that has ended to
+    the next new one at once: one that we know may be a neighbour's by now."""
+    environment = _read(Path(f"/proc/{pid}/environ")).split(b"\0")
+    marks = [each for each in environment if each.startswith(f"{MARK}=".encode())]
+    groups = re.findall(f"/{PREFIX}[^/\n]*".encode(), _read(Path(f"/proc/{pid}/cgroup")))
+    own = {f"{MARK}={directory}".encode(), f"/{directory.name}".encode()}
+    return not own.issuperset(marks + groups)
 
 
 def _kill_all(directory: Path, timeout: float) -> list[int]:
