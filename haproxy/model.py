@@ -1,4 +1,4 @@
-"""What core wants (Desired, top) and what the running HAProxy answered (Observed, bottom), as values.
+"""What core wants (Desired, top) and what the running HAProxy answers of a server (bottom), as values.
 
 Commands that lead from one to the other are in `haproxy.ops`; `haproxy.plan` chooses them.
 """
@@ -114,16 +114,3 @@ class ServerRow:
     def usable(self) -> bool:
         """Takes new requests now."""
         return self.enabled and self.up
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What HAProxy itself answered.
-
-    `servers`: physical backend -> server name -> row; a physical backend without servers maps to {}.
-    `backends`: rows of backends.map, logical -> physical. `routes`: rows of routes.map, "host/path/" -> value.
-    """
-
-    servers: Mapping[str, Mapping[str, ServerRow]] = field(default_factory=dict)
-    backends: Mapping[str, str] = field(default_factory=dict)
-    routes: Mapping[str, str] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from haproxy.model import Route, RouteKey
-from haproxy.observe import Observation
+from haproxy.observation import Observation
 from haproxy.ops import Op
 from haproxy.plan import plan_routes
 from haproxy.routes import rows_for_host

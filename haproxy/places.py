@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from haproxy.model import HOLD
-from haproxy.observe import Observation
+from haproxy.observation import Observation
 from haproxy.plan import Place
 
 

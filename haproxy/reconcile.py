@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import Protocol
 
-from haproxy import observe
+from haproxy import observation, observe
 from haproxy.accepting import Accepting
 from haproxy.apply import RuntimeThread
 from haproxy.capabilities import Capabilities
@@ -23,7 +23,7 @@ from haproxy.clocks import Clocks
 from haproxy.mirror import Mirror, Touched
 from haproxy.model import HOLD, Server, ServerState
 from haproxy.moves import Routes, plan_hosts
-from haproxy.observe import Observation
+from haproxy.observation import Observation
 from haproxy.ops import AddMapRow, DeleteBackend, DeleteMapRow, DeleteServer, DisableServer, Op, SetMapRow
 from haproxy.places import Places, PoolExhausted
 from haproxy.plan import BackendPlan, Place, join, plan_backend
@@ -365,7 +365,7 @@ class Reconciler:
             servers = await thread.call(observe.read_servers, thread.runtime)
             self.seen = Observation(servers, before.placement, before.routes)
         self.audit_seconds = time.monotonic() - since
-        count, backends, hosts = observe.drift(before, self.seen)
+        count, backends, hosts = observation.drift(before, self.seen)
         if count:
             log.warning("drift", differences=count, backends=sorted(backends), hosts=sorted(hosts))
             self._listener.drifted(count)

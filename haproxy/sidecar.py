@@ -19,7 +19,7 @@ from haproxy.apply import RuntimeThread
 from haproxy.attach import require_static
 from haproxy.capabilities import Capabilities, capabilities, dotted
 from haproxy.mirror import Mirror, Touched
-from haproxy.observe import Observation
+from haproxy.observation import Observation
 from haproxy.places import PoolExhausted
 from haproxy.process import POLL, START_TIMEOUT, Process, version_of
 from haproxy.reconcile import AuditKind, Reconciler

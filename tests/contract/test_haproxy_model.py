@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from haproxy import ops, policy
 from haproxy.capabilities import Capabilities
-from haproxy.model import HOLD, Desired, Observed
+from haproxy.model import HOLD, Desired
 from haproxy.observe import read_servers
 from haproxy.ops import Op
 from haproxy.runtime import replies
@@ -24,7 +24,7 @@ from haproxy.runtime.client import Runtime
 from haproxy.runtime.dumps import StatKind
 from haproxy.runtime.replies import Reason, Refusal
 from haproxy.settings import BACKENDS_MAP, ROUTES_MAP
-from tests.fakes.haproxy import ModelHAProxy
+from tests.fakes.haproxy import ModelHAProxy, Observed
 from tests.integration.live_haproxy import (
     PATIENCE,
     LiveHAProxy,

@@ -12,9 +12,23 @@ from dataclasses import dataclass, field, replace
 from haproxy import ops, policy
 from haproxy.capabilities import Capabilities
 from haproxy.frontend import BASE, NOWHERE
-from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Admin, Observed, ServerRow
+from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Admin, ServerRow
 from haproxy.ops import Op
 from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What HAProxy itself answered.
+
+    `servers`: physical backend -> server name -> row; a physical backend without servers maps to {}.
+    `backends`: rows of backends.map, logical -> physical. `routes`: rows of routes.map, "host/path/" -> value.
+    """
+
+    servers: Mapping[str, Mapping[str, ServerRow]] = field(default_factory=dict)
+    backends: Mapping[str, str] = field(default_factory=dict)
+    routes: Mapping[str, str] = field(default_factory=dict)
+
 
 UNKNOWN_COMMAND = "Unknown command, but maybe one of the following ones is a better match:\n  help\n"
 NO_BACKEND = "No such backend.\n"

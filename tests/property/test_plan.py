@@ -13,7 +13,7 @@ from haproxy import ops, policy
 from haproxy.capabilities import Capabilities, capabilities
 from haproxy.model import HOLD, Backend, Desired, Route, RouteKey, Server, ServerRow, ServerState
 from haproxy.moves import plan_hosts
-from haproxy.observe import Observation
+from haproxy.observation import Observation
 from haproxy.ops import Op
 from haproxy.places import Places
 from haproxy.plan import BackendPlan, Situation, join, plan_backend

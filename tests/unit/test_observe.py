@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from haproxy.model import Admin, ServerRow
-from haproxy.observe import Observation, drift
+from haproxy.observation import Observation, drift
 
 ROW = ServerRow("be", "t1.aa", 1, "10.0.0.1", 80, 64, Admin(0), True, True)
 SEEN = Observation({"be": {"t1.aa": ROW}, "other": {}}, {"a": "be"}, {"h": {"h/": "a|"}})

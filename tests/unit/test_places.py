@@ -6,7 +6,7 @@ import pytest
 
 from haproxy import policy
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Admin, ServerRow
-from haproxy.observe import Observation
+from haproxy.observation import Observation
 from haproxy.places import Places, PoolExhausted
 from haproxy.plan import Place
 

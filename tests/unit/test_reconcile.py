@@ -13,7 +13,7 @@ from haproxy import reconcile
 from haproxy.capabilities import Capabilities, capabilities
 from haproxy.mirror import Mirror
 from haproxy.model import ServerRow
-from haproxy.observe import Observation
+from haproxy.observation import Observation
 from haproxy.ops import AddBackend, AddServer, Op
 from haproxy.places import PoolExhausted
 from haproxy.probe import Target
