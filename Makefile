@@ -11,7 +11,7 @@ PROTOC = $(PYTHON) -m grpc_tools.protoc -I proto
 PROTO = $(sort $(shell find proto -name '*.proto'))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock lint test test-unit demo soak bench acceptance image clean
+.PHONY: help setup proto lock lint test test-unit demo soak bench figures acceptance image clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ soak: setup ## The long tests, at the durations they state
 
 bench: setup ## The scenarios: prints their figures, writes benchmarks/results/
 	$(PYTHON) -m benchmarks.scenario $(ARGS)
+
+figures: ## Write what benchmarks/results/ says into README.md
+	$(PYTHON) -m benchmarks.figures
 
 acceptance: setup ## The acceptance list, item by item, with the tests that show it and their results
 	$(PYTHON) -m tests.acceptance $(ARGS)

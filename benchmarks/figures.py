@@ -1,0 +1,203 @@
+"""Writes the figures of benchmarks/results/ into README.md, between its two marks.
+
+    python -m benchmarks.figures [--check]
+
+`--check` writes nothing and ends with status 1 when the README does not say what the results say.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+HARSH = "app that exits at once"
+"""Loads on an application that does not finish what it has; reported beside the others."""
+
+BY_WATCH = "All scenarios, following Swarm by SwarmKit's Watch, 320 requests/s:"
+BY_POLLS = "The same by Docker's API alone, tasks polled every 0.5 s:"
+
+Result = dict[str, Any]
+Case = tuple[str, str]
+
+
+def results() -> dict[str, dict[Case, Result]]:
+    """Scenario -> (HAProxy series, source) -> result."""
+    found: dict[str, dict[Case, Result]] = {}
+    for file in sorted(RESULTS.glob("*.json")):
+        result = orjson.loads(file.read_bytes())
+        if not result["case"]["short"]:
+            case = (result["case"]["haproxy"], result["case"]["watch"])
+            found.setdefault(result["scenario"], {})[case] = result
+    return found
+
+
+# ---------------------------------------------------------------- one cell per scenario
+
+
+def loads(result: Result, harsh: bool = False) -> list[Result]:
+    """The figures of the loads, without or of the application that exits at once."""
+    named = ((name, value) for name, value in result["figures"].items() if isinstance(value, dict))
+    return [value for name, value in named if "sent" in value and name.startswith(HARSH) == harsh]
+
+
+def failed(result: Result) -> str:
+    """`0 of 12,345 failed`, and what the harsh application lost."""
+    said = _failed(loads(result))
+    harsh = loads(result, harsh=True)
+    return f"{said} ({_failed(harsh)} where the application exits at once)" if harsh else said
+
+
+def _failed(reports: Iterable[Result]) -> str:
+    reports = list(reports)
+    lost = sum(report["failed"] + report["stale_keepalive"] for report in reports)
+    return f"{lost} of {sum(report['sent'] for report in reports):,} failed"
+
+
+def found(result: Result, *words: str) -> list[float]:
+    """What the checks found whose text has all these words."""
+    return [check["found"] for check in result["checks"] if all(word in check["what"] for word in words)]
+
+
+def single(result: Result) -> str:
+    pairs = [(c["found"], c["limit"]) for c in result["checks"] if "stop-first: longest wait" in c["what"]]
+    waits = ", ".join(f"{wait / 1000:.1f} s for {(limit - 1500) / 1000:.1f} s" for wait, limit in pairs)
+    return f"{failed(result)}; longest wait for a gap without a task: {waits}"
+
+
+def first_answer(result: Result) -> str:
+    kinds = ((kind, result["figures"][f"{kind}: ms"]) for kind in ("new service", "scale-up"))
+    return "; ".join(f"{kind}: median {ms['p50']:.1f} ms, p99 {ms['p99']:.1f} ms" for kind, ms in kinds)
+
+
+def last_request(result: Result) -> str:
+    latest = max(found(result, "last new request"))
+    return f"{latest:.0f} ms at the latest; {failed(result)}"
+
+
+def untouched(result: Result) -> str:
+    sessions = result["figures"]["sessions"]["opened"]
+    return f"{found(result, 'sessions cut')[0]} of {sessions} cut, in {result['figures']['changes']} changes"
+
+
+def edits(result: Result) -> str:
+    edited, created = found(result, "label edits: seconds")[0], found(result, "services created: seconds")[0]
+    number = result["figures"]["services created: number"]
+    return f"edits settled after {edited:.2f} s; {number} services after {created:.2f} s"
+
+
+def kill(result: Result) -> str:
+    figures = result["figures"].items()
+    reports = [value for name, value in figures if name.endswith("killed") and name != "worker killed"]
+    back = found(result, "full state")[0]
+    return f"core, sidecar, dockerd: {_failed(reports)}; HAProxy killed: back after {back:.2f} s"
+
+
+ROWS: dict[str, tuple[str, Callable[[Result], str]]] = {
+    "scale": ("scale 3→30→3, three times", failed),
+    "rolling": ("rolling updates of 4 replicas, forced update, drained node", failed),
+    "single": ("update of a single replica", single),
+    "first_answer": ("task running → first answer", first_answer),
+    "last_request": ("decision that a task goes → last new request to it", last_request),
+    "untouched": ("WebSockets and a slow download, while others change", untouched),
+    "edits": ("200 label edits in 10 s, 200 services created in a row", edits),
+    "kill": ("SIGKILL", kill),
+}
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    header = list(header)
+    lines = [header, ["---"] * len(header), *map(list, rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def scenarios(known: dict[str, dict[Case, Result]], source: str) -> str:
+    """A row per scenario, a column per HAProxy series, for one source of Swarm's changes."""
+    series = sorted({haproxy for by_case in known.values() for haproxy, watch in by_case if watch == source})
+
+    def cell(name: str, haproxy: str) -> str:
+        result = known.get(name, {}).get((haproxy, source))
+        if result is None:
+            return "not run"
+        if result["error"]:
+            return "**broke off**"
+        return ROWS[name][1](result) + ("" if result["met"] else " (**a limit was missed**)")
+
+    rows = ([ROWS[name][0], *(cell(name, each) for each in series)] for name in ROWS)
+    kept = [row for row in rows if any(text != "not run" for text in row[1:])]
+    return table(["scenario", *(f"HAProxy {each}" for each in series)], kept)
+
+
+def latency(report: Result) -> str:
+    return " / ".join(f"{report[key]:.1f}" for key in ("p50_ms", "p99_ms", "max_ms"))
+
+
+SIDE_BY_SIDE: tuple[tuple[str, Callable[[Result], str]], ...] = (
+    ("requests", lambda side: _failed([side["load"]])),
+    ("reloads", lambda side: str(side["reloads"])),
+    ("median / p99 / slowest (ms)", lambda side: latency(side["load"])),
+    ("HAProxy's CPU per request (ms)", lambda side: f"{side['haproxy cpu ms per request']:.2f}"),
+    ("HAProxy processes, at most", lambda side: str(side["haproxy processes, at most"])),
+    ("HAProxy's memory, at most (MB)", lambda side: f"{side['haproxy memory MB, at most']:.0f}"),
+)
+
+
+def reloading(by_case: dict[Case, Result]) -> str:
+    """Live and by reloading, side by side, for each HAProxy series."""
+    cases = [case for case in sorted(by_case) if not by_case[case]["error"]]
+    header = ["4→30→4 and a rolling update"]
+    header += [f"{haproxy}: {how}" for haproxy, _ in cases for how in ("l7", "reloading")]
+    sides = [by_case[case]["figures"][key] for case in cases for key in ("live (l7)", "by reloading")]
+    return table(header, ([name, *(text(side) for side in sides)] for name, text in SIDE_BY_SIDE))
+
+
+def machine(known: dict[str, dict[Case, Result]]) -> str:
+    some = next(iter(next(iter(known.values())).values()))
+    facts, docker = some["machine"], some["versions"]["docker"]
+    return (
+        f"Measured on {facts['cpus']} cores ({facts['cpu']}), Linux {facts['kernel']}, {docker}; client, "
+        "proxies, Swarm and applications share them, and containers start on them meanwhile."
+    )
+
+
+def figures() -> str:
+    """The text between the marks."""
+    known = results()
+    if not known:
+        return "No results yet: `make bench` makes them.\n"
+    parts = [machine(known)]
+    if "reload_baseline" in known:
+        parts.append(reloading(known["reload_baseline"]))
+    parts.append(f"{BY_WATCH}\n\n{scenarios(known, 'swarmkit')}")
+    if any(watch == "docker" for by_case in known.values() for _, watch in by_case):
+        parts.append(f"{BY_POLLS}\n\n{scenarios(known, 'docker')}")
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def inserted(text: str, content: str) -> str:
+    """`text` with `content` between the marks. Raises IndexError when they are not there."""
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    return f"{before}{BEGIN}\n{content}{END}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    text = README.read_text()
+    wanted = inserted(text, figures())
+    if "--check" in arguments:
+        return int(wanted != text)
+    README.write_text(wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
