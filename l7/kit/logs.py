@@ -45,7 +45,8 @@ def configure(level: str = "info", format: str = "json", stream: TextIO | None =
     structlog.configure(
         processors=[*shared, _renderer(format)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        # One write per line: HAProxy and its sidecar share a standard output, and lines must not mix.
+        logger_factory=structlog.WriteLoggerFactory(out),
         # Loggers are made at import time, before this runs: caching would pin the defaults.
         cache_logger_on_first_use=False,
     )
