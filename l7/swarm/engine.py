@@ -92,10 +92,7 @@ class Engine:
 
     async def networks(self) -> tuple[Network, ...]:
         """The networks of the Swarm; those that are a node's own are left out."""
-        filters = {"scope": ["swarm"]}
-        return await self._call(
-            lambda client: tuple(map(from_json.parse_network, client.networks(filters=filters)))
-        )
+        return await self._call(lambda client: tuple(map(from_json.parse_network, _swarm_networks(client))))
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[Events]:
@@ -158,6 +155,7 @@ class Events:
         self._opened = asyncio.Event()
         self._news = asyncio.Event()
         self._end: L7Error | None = None
+        self._closed = False
         self._reader = threading.Thread(target=self._read, name="docker-events", daemon=True)
         self._reader.start()
 
@@ -187,11 +185,12 @@ class Events:
         return hints
 
     async def close(self) -> None:
+        self._closed = True
         if self._response is not None and self._end is None:
             # It may have ended meanwhile, and has no socket any more then.
             with suppress(OSError, ValueError, RuntimeError):
                 self._response.raw.shutdown()
-        await asyncio.to_thread(self._reader.join, 3.0)
+        await asyncio.to_thread(self._reader.join, float(self._timeout))
         self._client.close()
 
     # ------------------------------------------------------------ in the thread
@@ -200,7 +199,12 @@ class Events:
         end: L7Error = Unavailable("Docker ended the event stream")
         try:
             with self._open() as response:
-                self._post(self._set_response, response)
+                # Before the look at `_closed`, which `close` sets before it looks for the response: whoever
+                # comes second ends the stream, also when the daemon answered only after all patience.
+                self._response = response
+                if self._closed:
+                    return
+                self._post(self._set_opened, None)
                 for line in response.iter_lines():
                     raw = orjson.loads(line)
                     self._post(self._add, Hint(Kind(raw["Type"]), raw["Actor"]["ID"]))
@@ -226,8 +230,7 @@ class Events:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, value)
 
-    def _set_response(self, response: requests.Response) -> None:
-        self._response = response
+    def _set_opened(self, _: None) -> None:
         self._opened.set()
 
     def _add(self, hint: Hint) -> None:
@@ -262,6 +265,15 @@ def _client(address: Address, timeout: int, version: str) -> docker.APIClient:
 
 def _listed(call: Callable[..., Any], filters: dict[str, list[str]] | None) -> list[Any]:
     listed: list[Any] = call(filters=filters)  # untyped in the SDK's stubs
+    return listed
+
+
+def _swarm_networks(client: docker.APIClient) -> list[Any]:
+    """GET /networks hides that the Swarm could not be asked (no leader): it answers 200 with those that this
+    node happens to hold. So the Swarm has to answer before it and after it."""
+    client.inspect_swarm()
+    listed = _listed(client.networks, {"scope": ["swarm"]})
+    client.inspect_swarm()
     return listed
 
 

@@ -6,8 +6,9 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
+import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,14 @@ class Daemon:
     address: Address
     status: int = 200
     hang: asyncio.Event | None = None
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def hangs(self) -> bool:
+        """Whether it did, once it does no more."""
+        hang = self.hang
+        if hang is not None:
+            await hang.wait()
+        return hang is not None
 
 
 @pytest.fixture
@@ -46,6 +55,7 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
     host, port = runner.addresses[0][:2]
     daemon.address = Address(f"tcp://{host}:{port}", tls_ca=certificate)
     yield daemon
+    daemon.over.set()
     if daemon.hang:
         daemon.hang.set()
     await runner.cleanup()
@@ -106,6 +116,13 @@ async def test_an_answer_that_is_no_json_is_unavailable_and_not_empty(engine: En
         await engine.tasks()
 
 
+async def test_without_a_leader_no_networks_are_believed(engine: Engine, daemon: Daemon) -> None:
+    assert [network.name for network in await engine.networks()] == ["front"]
+    daemon.status = 503  # as GET /swarm says; GET /networks says 200 even then, with this node's own networks
+    with pytest.raises(Unavailable):
+        await engine.networks()
+
+
 async def test_events_are_hints_and_their_end_is_an_error(engine: Engine) -> None:
     async with engine.events() as events:
         assert await events.wait(5) == {Hint(Kind.SERVICE, "s1")}
@@ -115,10 +132,23 @@ async def test_events_are_hints_and_their_end_is_an_error(engine: Engine) -> Non
             await events.wait(5)
 
 
+async def test_a_stream_that_opens_after_it_was_given_up_is_not_read(engine: Engine, daemon: Daemon) -> None:
+    daemon.hang = asyncio.Event()
+    before = set(threading.enumerate())
+    with pytest.raises(Unavailable, match="no event stream"):
+        async with engine.events():
+            pass
+    readers = [each for each in set(threading.enumerate()) - before if each.name == "docker-events"]
+    daemon.hang.set()
+    for reader in readers:
+        await asyncio.to_thread(reader.join, 10)
+    assert len(readers) == 1
+    assert not readers[0].is_alive()
+
+
 def _application(daemon: Daemon) -> web.Application:
     async def tasks(request: web.Request) -> web.Response:
-        if daemon.hang:
-            await daemon.hang.wait()
+        await daemon.hangs()
         if daemon.status == 299:
             return web.Response(text="<html>")
         if daemon.status != 200:
@@ -126,12 +156,21 @@ def _application(daemon: Daemon) -> web.Application:
         return web.json_response([TASK])
 
     async def events(request: web.Request) -> web.StreamResponse:
+        late = await daemon.hangs()
         response = web.StreamResponse()
         response.force_close()
         await response.prepare(request)
+        if late:
+            await daemon.over.wait()
         await response.write(b'{"Type": "service", "Action": "update", ')
         await response.write(b'"Actor": {"ID": "s1"}}\n')
         return response
+
+    async def networks(request: web.Request) -> web.Response:
+        return web.json_response([{"Id": "n1", "Name": "front"}])
+
+    async def swarm(request: web.Request) -> web.Response:
+        return web.json_response({"message": "no leader"}, status=daemon.status)
 
     async def version(request: web.Request) -> web.Response:
         return web.json_response({"ApiVersion": "1.41"})
@@ -139,6 +178,8 @@ def _application(daemon: Daemon) -> web.Application:
     application = web.Application()
     application.router.add_get("/version", version)
     application.router.add_get("/v1.41/tasks", tasks)
+    application.router.add_get("/v1.41/networks", networks)
+    application.router.add_get("/v1.41/swarm", swarm)
     application.router.add_get("/v1.41/events", events)
     return application
 
