@@ -279,6 +279,8 @@ def _swarm_networks(client: docker.APIClient) -> list[Any]:
 
 def _tls(address: Address) -> docker.tls.TLSConfig | bool:
     if not address.tls_ca:
+        if address.tls_cert or address.tls_key:
+            raise ConfigError("TLSCACert", "is missing: TLSCert and TLSKey are for TLS, which needs it")
         return False
     pair = (address.tls_cert, address.tls_key) if address.tls_cert else None
     try:

@@ -35,9 +35,10 @@ _NOT_RESUMABLE = ("compaction", "out of order")
 
 
 class SwarmkitSource:
-    """A `Source`. `socket` is the control socket; `trust_root` fetches the Swarm's root certificate (PEM).
+    """A `Source`. `socket` is the control socket, or the directory in which `control.sock` comes and goes.
 
-    `timeout` (seconds) is for each call, and for the stream to stand.
+    `trust_root` fetches the Swarm's root certificate (PEM). `timeout` (seconds) is for each call, and for the
+    stream to stand.
     """
 
     name = "swarmkit"
@@ -51,7 +52,7 @@ class SwarmkitSource:
 
     def available(self) -> bool:
         try:
-            return stat.S_ISSOCK(self._socket.stat().st_mode)
+            return stat.S_ISSOCK(self._address().stat().st_mode)
         except OSError:
             return False
 
@@ -75,6 +76,10 @@ class SwarmkitSource:
         """Nothing is held between calls."""
 
     # ------------------------------------------------------------ inside
+
+    def _address(self) -> Path:
+        """Looked up each time: the directory, too, may be made after we started."""
+        return self._socket / "control.sock" if self._socket.is_dir() else self._socket
 
     async def _open(self, channel: Any, resume: int) -> tuple[Any, bool]:
         """A stream that stands, and whether it resumes."""
@@ -128,7 +133,7 @@ class SwarmkitSource:
         root = await self._root()
         credentials = grpc.ssl_channel_credentials(root)
         try:
-            async with grpc.aio.secure_channel(f"unix:{self._socket}", credentials, _OPTIONS) as channel:
+            async with grpc.aio.secure_channel(f"unix:{self._address()}", credentials, _OPTIONS) as channel:
                 yield channel
         except grpc.aio.AioRpcError as error:
             # The root may be another one by now: the node may have joined another Swarm.

@@ -23,7 +23,7 @@ from typing import Literal, TypeAlias
 
 from l7.kit import logs
 from l7.kit.backoff import Backoff
-from l7.kit.errors import L7Error
+from l7.kit.errors import ConfigError, L7Error
 from l7.swarm.cache import NOTHING, Cache, Listing, Touched
 from l7.swarm.engine import Address, Engine
 from l7.swarm.polling import DockerSource
@@ -138,10 +138,7 @@ class Watch:
     def _make_sources(self) -> list[Source]:
         settings = self._settings
         self._engine = Engine(settings.docker)
-        socket = settings.control_socket
-        if socket.is_dir():
-            socket = socket / "control.sock"
-        swarmkit = SwarmkitSource(socket, self._engine.trust_root)
+        swarmkit = SwarmkitSource(settings.control_socket, self._engine.trust_root)
         docker = DockerSource(self._engine, settings.poll_interval)
         chosen: dict[WatchSource, list[Source]] = {
             "auto": [swarmkit, docker], "swarmkit": [swarmkit], "docker": [docker],
@@ -167,6 +164,8 @@ class Watch:
         try:
             await self._follow(source)
         except L7Error as error:
+            if isinstance(error, ConfigError) and self._synced_by is None:
+                raise  # no retry helps; later, a file may just be being replaced
             self._note(source, "source failed", error)
         worked = self.status.connects > connects
         if not worked:

@@ -89,6 +89,13 @@ async def test_a_certificate_that_is_not_there_is_a_matter_of_settings(daemon: D
     await engine.close()
 
 
+async def test_a_certificate_without_its_ca_is_a_matter_of_settings_and_not_left_out(daemon: Daemon) -> None:
+    engine = Engine(replace(daemon.address, tls_ca="", tls_cert="c.pem", tls_key="k.pem"), timeout=1)
+    with pytest.raises(ConfigError, match="TLSCACert"):
+        await engine.tasks()
+    await engine.close()
+
+
 @pytest.mark.parametrize("status", [500, 503])
 async def test_no_leader_and_no_manager_are_unavailable(engine: Engine, daemon: Daemon, status: int) -> None:
     daemon.status = status

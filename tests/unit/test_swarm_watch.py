@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from l7.kit.errors import Unavailable
+from l7.kit.errors import ConfigError, Unavailable
 from l7.model import TaskState
 from l7.swarm.cache import Listing
+from l7.swarm.swarmkit import SwarmkitSource
 from l7.swarm.watch import Watch
 from tests.contract.watch_labs import SETTINGS, agrees, observed
 from tests.fakes.swarm import FakeSource, FakeSwarm
@@ -119,6 +122,43 @@ async def test_a_bug_in_a_source_ends_the_changes_with_its_error(swarm: FakeSwar
     async with Watch(SETTINGS, [Buggy(swarm), swarm.source("docker")]) as watch:
         with pytest.raises(ZeroDivisionError):
             await anext(watch.changes())
+
+
+class Misconfigured(FakeSource):
+    """While it is not `up`, it is the settings' fault."""
+
+    def _check(self) -> None:
+        if not self.up:
+            raise ConfigError("TLSCACert", "is not there")
+
+
+async def test_wrong_settings_end_the_changes_before_they_begin(swarm: FakeSwarm) -> None:
+    async with Watch(SETTINGS, [Misconfigured(swarm, up=False)]) as watch:
+        with pytest.raises(ConfigError):
+            await anext(watch.changes())
+
+
+async def test_settings_that_go_wrong_later_are_one_more_failure(swarm: FakeSwarm) -> None:
+    source = Misconfigured(swarm)
+    async with observed(source) as seen:
+        source.stop()
+        await seen.until(lambda: "TLSCACert" in seen.watch.status.last_error)
+        source.up = True
+        await seen.until(lambda: seen.watch.status.connected)
+
+
+def test_a_control_socket_may_be_a_directory_that_comes_later(tmp_path: Path) -> None:
+    async def root() -> bytes:
+        return b""
+
+    directory = tmp_path / "swarm"
+    source = SwarmkitSource(directory, root)
+    assert not source.available()
+    directory.mkdir()
+    with socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(directory / "control.sock"))
+        assert source.available()
+        assert SwarmkitSource(directory / "control.sock", root).available()
 
 
 async def test_a_hundred_thousand_tasks(swarm: FakeSwarm) -> None:
