@@ -195,7 +195,7 @@ def _read(path: str) -> str:
 
 def _duration(text: str) -> int:
     milliseconds = parse_duration(text)
-    if milliseconds is None:
+    if not milliseconds:
         raise ConfigError("--poll-interval", f"{text!r} is no duration such as 500ms, 3s or 1m30s")
     return milliseconds
 
@@ -229,7 +229,7 @@ def status(output: str, admin_socket: str, docker_url: str) -> None:
         sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
         return
     # A pipe has no width: wide enough that names and digests stay whole for grep.
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
     for part in report(document):
         console.print(part)
 

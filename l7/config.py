@@ -105,6 +105,8 @@ _UNITS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3,
 _PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 """What the service_cluster label can name."""
+_DEFAULT = "default"
+"""What certificates call the cluster "": proxies of one that is really named so could prove nothing."""
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
@@ -175,6 +177,10 @@ class _File:
         name = values.get("ServiceCluster", "")
         if name and not _CLUSTER.fullmatch(name):
             raise self._error(("Extensions", extension), "ServiceCluster", "letters, digits and _.- only")
+        if name == _DEFAULT:
+            raise self._error(
+                ("Extensions", extension), "ServiceCluster", 'is "" for the default one: leave it out'
+            )
         return Cluster(name, extension, networks)
 
     def _values(

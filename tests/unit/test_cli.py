@@ -108,6 +108,7 @@ def test_a_port_alone_is_every_address_of_both_families_and_needs_tls(tmp_path: 
     [
         ("--listen", "127.0.0.1:1", "--tls-ca", "ca"),
         ("--listen", "127.0.0.1:1", "--poll-interval", "soon"),
+        ("--listen", "127.0.0.1:1", "--poll-interval", "0s"),
         ("--listen", "127.0.0.1:1", "--config", "/no/such/file"),
     ],
 )
@@ -203,7 +204,7 @@ DOCUMENT: dict[str, Any] = {
         {
             "service": "bad",
             "label": "com.docker.lb.port",
-            "value": "[red]x",
+            "value": "[red]x:on:",
             "message": "no number",
             "remedy": "1-65535",
         }
@@ -229,7 +230,7 @@ async def test_status_as_json_is_cores_document(socket: str) -> None:
 async def test_status_as_table_names_routes_and_problems(socket: str) -> None:
     result = await asyncio.to_thread(run, "status", "--admin-socket", socket)
     assert result.exit_code == 0, result.output
-    for text in ("a.example.org", "requests wait", "0123456789ab", "swarmkit", "no number", "[red]x"):
+    for text in ("a.example.org", "requests wait", "0123456789ab", "swarmkit", "no number", "[red]x:on:"):
         assert text in result.output
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from l7.config import Cluster, Settings, parse_duration, parse_settings
 from l7.kit.errors import ConfigError
+from l7.kit.tls import DEFAULT_CLUSTER
 
 FULL = """\
 ListenAddr = ":9090"
@@ -88,6 +89,7 @@ User = "x"
         ("[Extensions.a]\nNetworks = [1]", "c.toml:2: Extensions.a.Networks"),
         ("[Extensions.a]\nProxyReplicas = true", "c.toml:2: Extensions.a.ProxyReplicas"),
         ('[Extensions.a]\nServiceCluster = "a b"', "c.toml:2: Extensions.a.ServiceCluster"),
+        (f'[Extensions.a]\nServiceCluster = "{DEFAULT_CLUSTER}"', "c.toml:2: Extensions.a.ServiceCluster"),
         (
             '[Extensions.a]\nServiceCluster="x"\n[Extensions.b]\nServiceCluster="x"',
             "c.toml:4: Extensions.b.ServiceCluster",
