@@ -17,6 +17,7 @@ from pathlib import Path
 from haproxy.capabilities import Version, parse_version
 from haproxy.settings import Settings
 from l7.kit import logs
+from l7.kit.backoff import Backoff
 from l7.kit.errors import ConfigError, Rejected, Unavailable
 
 log = logs.get("process")
@@ -26,6 +27,7 @@ START_TIMEOUT = 30.0
 """Seconds: HAProxy 2.6 takes 0.5 s for 10,000 servers, and 20 s for 50,000."""
 
 KILL_AFTER = 2.0
+AGAIN = Backoff(first=0.25, limit=5.0)
 POLL = 0.005
 
 
@@ -125,12 +127,18 @@ class Process:
             if not self.alive():
                 return
             log.info("stopping haproxy", pid=self.master, signal=number.name, patience=patience)
-            _signal(self.master, number)
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
-                    await self.ended()
-            except TimeoutError:
-                continue
+                    await self._insist(number)
+
+    async def _insist(self, number: signal.Signals) -> None:
+        """Until the master ends. A master that has just started or reloads executes itself anew, and that of 2.6
+        then loses the signal for its worker, which would serve on (seen on 2.6.12). One too many does no harm."""
+        for pause in AGAIN.delays():
+            _signal(self.master, number)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    return await self.ended()
 
     async def buried(self, worker: int) -> None:
         """After the master's end: no worker may live on beside the next one, they would share the port."""

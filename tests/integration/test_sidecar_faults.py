@@ -204,12 +204,7 @@ async def test_requests_under_way_finish_after_the_stop(core: Core, running: Pro
     await asyncio.wait_for(running.task, 10)
 
 
-async def test_an_idle_proxy_ends_at_once(
-    haproxy_binary: Path, tmp_path: Path, core: Core, app: App, request: pytest.FixtureRequest
-) -> None:
-    if capabilities_of(haproxy_binary).version < (3, 0, 0):
-        reason = "a worker of 2.6 now and then keeps one connection to a task and ends with the grace only"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
+async def test_an_idle_proxy_ends_at_once(haproxy_binary: Path, tmp_path: Path, core: Core, app: App) -> None:
     async with proxy(haproxy_binary, proxy_settings(tmp_path), core.port, stop_grace=300.0) as running:
         await serve(core, running, "a", app)
         running.stop.set()

@@ -28,9 +28,13 @@ def process(tmp_path: Path, binary: str = "haproxy") -> Process:
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose command line has these arguments; it ends on SIGUSR1."""
-    code = "import signal; signal.signal(signal.SIGUSR1, lambda *_: exit(0)); print(flush=True); signal.pause()"
+def running(*arguments: str, deaf: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose command line has these arguments; it ends on SIGUSR1, after those it is deaf to."""
+    code = (
+        "import signal; heard = [signal.SIGUSR1]; signal.pthread_sigmask(signal.SIG_BLOCK, heard)\n"
+        "print(flush=True)\n"
+        f"for _ in range({deaf} + 1): signal.sigwait(heard)"
+    )
     child = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
@@ -74,6 +78,15 @@ async def test_adopts_what_runs_with_our_configuration_and_ends_it_softly(tmp_pa
         assert not found.alive()
         await found.ended()
         await found.stop(10)
+
+
+async def test_a_soft_stop_that_went_unheard_is_asked_for_again(tmp_path: Path) -> None:
+    with running("-f", str(tmp_path / CONFIG), deaf=2) as child:
+        (tmp_path / "haproxy.pid").write_text(f"{child.pid}\n")
+        found = process(tmp_path)
+        assert found.adopt()
+        await found.stop(10)
+        assert child.wait(10) == 0  # negative when it had to be ended by SIGTERM
 
 
 async def test_a_worker_left_is_ended_and_a_stranger_with_its_number_is_not(tmp_path: Path) -> None:
