@@ -158,7 +158,7 @@ class _Stream:
         self.api.metrics.convergence.labels("push").observe(seconds)
         _log.info(
             "update sent",
-            revision=self.session.held,
+            revision=chunks[0].results_in,
             kind="complete" if isinstance(update, Snapshot) else "incremental",
             chunks=len(chunks),
             bytes=sum(chunk.ByteSize() for chunk in chunks),
