@@ -71,11 +71,6 @@ def proxy_identity(authority: Authority, cluster: str, now: datetime | None = No
     return _identity(authority, f"proxy {cluster or DEFAULT_CLUSTER}", proxy_uri(cluster), (), now)
 
 
-def expires(identity: bytes) -> datetime:
-    """When the certificate in a PEM ends, UTC. Raises ConfigError when there is none."""
-    return _certificate(identity).not_valid_after_utc
-
-
 def issued_by(identity: bytes, authority: bytes) -> bool:
     """Whether the certificate in `identity` was signed by the CA certificate `authority`, PEM both."""
     try:

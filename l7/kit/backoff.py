@@ -1,9 +1,8 @@
-"""Backoff: how long to wait before the next try. The numbers are pure, the waiting is one function."""
+"""Backoff: how long to wait before the next try. Pure: the waiting is the caller's."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -32,22 +31,3 @@ class Backoff:
         """The delays, each shortened by a random part of up to `jitter` of it."""
         for delay in self.delays():
             yield delay * (1 - self.jitter * random.random())
-
-
-async def retry(backoff: Backoff, random: Random) -> AsyncIterator[int]:
-    """Numbers of tries, 0, 1, 2 … without end: the first at once, each later one after its delay.
-
-        async for attempt in retry(Backoff(), Random()):
-            try:
-                return await connect()
-            except Unavailable as error:
-                log.warning("connect failed", attempt=attempt, error=str(error))
-
-    To begin anew with short delays (the peer was fine for a while), start a new iterator.
-    """
-    attempt = 0
-    yield attempt
-    for delay in backoff.jittered(random):
-        await asyncio.sleep(delay)
-        attempt += 1
-        yield attempt

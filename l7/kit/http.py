@@ -94,7 +94,10 @@ def parse_address(address: str) -> tuple[str, int]:
 
 
 async def _listen_unix(runner: web.AppRunner, path: str) -> None:
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"admin server cannot listen on {path}: {error}") from error
     await _start(web.UnixSite(runner, path))
     # Who may read the status of the whole installation is the file's owner alone.
     os.chmod(path, 0o600)

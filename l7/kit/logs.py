@@ -63,11 +63,6 @@ def bound(**context: Any) -> AbstractContextManager[None]:
     return cast(AbstractContextManager[None], structlog.contextvars.bound_contextvars(**context))
 
 
-def bind(**context: Any) -> None:
-    """Adds keys to every line that the current task logs from now on."""
-    structlog.contextvars.bind_contextvars(**context)
-
-
 def _shared_processors(format: str) -> list[Processor]:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l7.kit import http, logs, tasks, tls
-from l7.kit.backoff import Backoff, retry
+from l7.kit.backoff import Backoff
 from l7.kit.errors import ConfigError, Unavailable
 from l7.kit.metrics import Metrics
 
@@ -111,15 +111,6 @@ def test_jitter_only_shortens_and_by_no_more_than_its_share(seed: int, jitter: f
     pairs = zip(backoff.delays(), backoff.jittered(Random(seed)), strict=False)
     for plain, jittered in itertools.islice(pairs, 20):
         assert plain * (1 - jitter) <= jittered <= plain
-
-
-async def test_retry_tries_at_once_and_counts() -> None:
-    seen = []
-    async for attempt in retry(Backoff(first=0, limit=0), Random(1)):
-        seen.append(attempt)
-        if attempt == 3:
-            break
-    assert seen == [0, 1, 2, 3]
 
 
 # ------------------------------------------------------------------------------------------ tasks
@@ -309,6 +300,15 @@ async def test_an_address_that_is_taken_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="cannot listen"):
         async with http.listening(admin, "192.0.2.1:9", ""):
             pytest.fail("bound a foreign address")
+
+
+async def test_a_socket_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="cannot listen"):
+        async with http.listening(
+            http.Admin(Metrics("core", "1"), lambda: "", dict), "", str(tmp_path / "file" / "s")
+        ):
+            pytest.fail("made a socket in a file")
 
 
 @pytest.mark.parametrize("address", ["4000", "host:http", "host:70000", "host:"])
