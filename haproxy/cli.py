@@ -81,7 +81,7 @@ def sidecar_options(command: F) -> F:
     """Everything that `sidecar` and `run` are told."""
     for decorator in reversed(
         (
-            option("--core", "Address of core's gRPC API.", default="core:8443"),
+            option("--core", "Address of core's gRPC API.", default="core:8080"),
             option("--cluster", 'Service cluster, "" is the default one.', default=""),
             option("--instance", "Name of this proxy.", default="", show_default="the host name"),
             option("--binary", "HAProxy, 2.6 or newer.", default="haproxy"),
@@ -105,7 +105,7 @@ def haproxy() -> None:
     """The HAProxy extension: the sidecar beside each proxy.
 
     \b
-    In a proxy task:            l7 haproxy run --core tasks.l7_core:8443 --tls-ca … --tls-identity …
+    In a proxy task:            l7 haproxy run --core tasks.l7_core:8080 --tls-ca … --tls-identity …
     Beside your own HAProxy:    l7 haproxy render --static > l7.cfg      (include it, start HAProxy)
                                 l7 haproxy sidecar --attach haproxy+unix://%2Frun%2Fl7%2Fcli.sock/ …
     """
