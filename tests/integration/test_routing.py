@@ -283,6 +283,22 @@ def test_length_and_chunked_together_are_one_request(proxy: LiveHAProxy) -> None
     assert answer.body.count(b'"app"') <= 1
 
 
+def test_no_tunnel_of_http2_leads_past_the_routes(proxy: LiveHAProxy) -> None:
+    """An application that took the upgrade would answer any number of requests that were never looked at."""
+    upgrade = ("connection: Upgrade, HTTP2-Settings", "upgrade: H2C", "http2-settings: AAMAAABkAARAAAAAAAIAAAAA")
+    headers = request(proxy.address, "/", "host: a.test", *upgrade).seen["headers"]
+    assert isinstance(headers, dict)
+    assert {"upgrade", "http2-settings"}.isdisjoint(headers)
+
+
+def test_a_websocket_upgrade_is_passed_on(proxy: LiveHAProxy) -> None:
+    key = ("sec-websocket-version: 13", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==")
+    upgrade = ("connection: Upgrade", "upgrade: websocket", *key)
+    headers = request(proxy.address, "/", "host: a.test", *upgrade).seen["headers"]
+    assert isinstance(headers, dict)
+    assert headers["upgrade"] == "websocket"
+
+
 def test_the_application_is_told_who_asked(proxy: LiveHAProxy) -> None:
     forged = ("x-forwarded-for: 6.6.6.6", "x-real-ip: 6.6.6.6", "x-request-id: mine", "forwarded: for=6.6.6.6")
     answer = request(proxy.address, "/app/x", "host: A.test:99", "x-forwarded-proto: https", *forged)
