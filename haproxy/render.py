@@ -107,12 +107,17 @@ def _fixed(settings: Settings) -> tuple[str, ...]:
 
 
 def _base(settings: Settings) -> str:
-    """The frontend's defaults. Its own family: one with rules can't serve frontends too (2.6)."""
+    """The frontend's defaults. Its own family: one with rules can't serve frontends too (2.6).
+
+    `abortonclose`, here and in the backends' defaults (2.6 needs both, 3.4 has it by itself): a request whose
+    client has left does not go on waiting for a server, and leaves its place to another.
+    """
     return f"""\
 defaults {BASE}
   mode http
   log global
   option dontlognull
+  option abortonclose
   timeout client {settings.client_timeout}
   timeout http-request 10s
   timeout http-keep-alive {settings.keep_alive_timeout}
@@ -138,6 +143,7 @@ defaults {policy.HTTP}
   balance roundrobin
   retries {settings.retries}
   option redispatch 1
+  option abortonclose
   retry-on conn-failure
   timeout connect {settings.connect_timeout}
   timeout queue {settings.hold_timeout}

@@ -116,6 +116,18 @@ def test_requests_wait_for_a_successor_up_to_the_bound(bench: Bench) -> None:
         assert [outcome(receive(connection)) for connection in waiting] == [(200, None)] * BOUND
 
 
+def test_whoever_gives_up_waiting_makes_room(bench: Bench) -> None:
+    with ExitStack() as impatient, ExitStack() as stack:
+        bench.begin(impatient, BOUND)
+        bench.await_under_way(BOUND)
+        impatient.close()
+        bench.await_under_way(0)
+        waiting = bench.begin(stack, BOUND)
+        bench.await_under_way(BOUND)
+        bench.add_server()
+        assert [outcome(receive(connection)) for connection in waiting] == [(200, None)] * BOUND
+
+
 def test_the_bound_is_for_waiting_requests_only(bench: Bench) -> None:
     bench.add_server()
     with ExitStack() as stack:
