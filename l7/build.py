@@ -141,6 +141,9 @@ def _no_network(own: list[Network], reach: Reach) -> Problem:
         kind = "=".join(PROXY_TYPE)
         remedy = f"deploy the proxy service with the labels {kind} and {PROXY_CLUSTER}, or set Networks"
         return _network_problem("", "there is no proxy service, and no Networks in the settings", remedy)
+    if not reach.names:
+        remedy = "attach all of them to one network; when changing it, add the new one before the old one goes"
+        return _network_problem("", "there is no network that all proxies of the service cluster are on", remedy)
     message = f"service ({_names(own)}) and proxies ({_listed(reach.names)}) share no network"
     return _network_problem("", message, "attach the service to a network that the proxies are on")
 

@@ -299,6 +299,14 @@ def test_only_what_all_proxy_services_of_a_cluster_are_on_counts() -> None:
     assert world.routes() == {}
 
 
+def test_proxies_without_a_network_in_common_are_not_the_services_fault() -> None:
+    world = World()
+    world.put(service("web", spec(WEB, ("front",))), proxy(("back",), name="second"))
+    [problem] = world.problems("web")
+    assert problem.message == "there is no network that all proxies of the service cluster are on"
+    assert "before the old one goes" in problem.remedy
+
+
 def test_networks_of_the_settings() -> None:
     world = World(Settings(clusters={"": Cluster(networks=("back",))}))
     world.put(service("web", spec(WEB, ("front", "back"))), task("t", "web", addresses=BOTH))
