@@ -28,7 +28,7 @@ class _Servers:
 
 @dataclass(slots=True)
 class Clocks:
-    """`unusable`: since when a backend has no usable server."""
+    """`unusable`: since when a backend that is expected to have a usable server has none."""
 
     unusable: dict[str, float] = field(default_factory=dict)
     _servers: dict[str, _Servers] = field(default_factory=dict)
@@ -60,9 +60,11 @@ class Clocks:
         since = clocks.draining.pop(server, None)
         return None if since is None else now - since
 
-    def usable(self, backend: str, rows: Mapping[str, ServerRow], now: float) -> bool:
-        """Note whether a backend has a usable server. True: it has just lost its last one."""
-        if any(row.usable for name, row in rows.items() if name != HOLD):
+    def usable(self, backend: str, want: Backend | None, rows: Mapping[str, ServerRow], now: float) -> bool:
+        """Note whether a backend has a usable server. True: it has just lost its last one, or has none and is
+        expected to have one from now on. Without that nobody waits: how long it was so is no matter."""
+        expected = want is not None and want.expected
+        if not expected or any(row.usable for name, row in rows.items() if name != HOLD):
             self.unusable.pop(backend, None)
             return False
         return self.unusable.setdefault(backend, now) == now

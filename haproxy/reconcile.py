@@ -317,7 +317,7 @@ class Reconciler:
             return BackendPlan()
         now = time.monotonic()
         self._probe(name, place)
-        if self._clocks.usable(name, place.rows, now):
+        if self._clocks.usable(name, want, place.rows, now):
             self._at(now + self.settings.hold_deadline / 1000 + 0.01, name)
         accepting = self.accepting.of(name)
         situation = self._clocks.situation(name, want, place.rows, accepting, self.settings, now)

@@ -48,14 +48,22 @@ def test_a_task_that_no_longer_leaves_is_forgotten() -> None:
 
 def test_holds_from_the_loss_of_the_last_server_until_the_deadline() -> None:
     clocks = Clocks()
-    assert clocks.usable("a", {"t1.aa": row("t1.aa")}, 100.0) is False
-    assert clocks.usable("a", {"t1.aa": row("t1.aa", up=False), HOLD: row(HOLD)}, 101.0) is True
-    assert clocks.usable("a", {}, 102.0) is False
+    assert clocks.usable("a", WANT, {"t1.aa": row("t1.aa")}, 100.0) is False
+    assert clocks.usable("a", WANT, {"t1.aa": row("t1.aa", up=False), HOLD: row(HOLD)}, 101.0) is True
+    assert clocks.usable("a", WANT, {}, 102.0) is False
     assert situation(clocks, 160.9).hold
     assert not situation(clocks, 161.0).hold
-    clocks.usable("a", {"t1.aa": row("t1.aa")}, 162.0)
+    clocks.usable("a", WANT, {"t1.aa": row("t1.aa")}, 162.0)
     assert situation(clocks, 162.0).hold
     assert not situation(clocks, 162.0, None).hold
+
+
+def test_a_service_that_is_scaled_up_from_zero_holds_however_long_it_had_none() -> None:
+    clocks, zero = Clocks(), Backend("a", expected=False)
+    assert clocks.usable("a", zero, {}, 100.0) is False
+    assert clocks.usable("a", WANT, {}, 500.0) is True
+    assert situation(clocks, 559.9).hold
+    assert not situation(clocks, 560.0).hold
 
 
 def test_a_refused_deletion_is_tried_again_ever_more_patiently_and_cut_past_the_deadline() -> None:
@@ -96,6 +104,6 @@ def test_memory_follows_what_there_is() -> None:
         situation(clocks, 101.0, WANT, row(name, enabled=False))
     (of_backend,) = clocks._servers.values()
     assert [len(each) for each in (of_backend.closing, of_backend.leaving, of_backend.draining)] == [1, 1, 1]
-    clocks.usable("a", {}, 101.0)
+    clocks.usable("a", WANT, {}, 101.0)
     clocks.forget("a")
     assert clocks == Clocks()
