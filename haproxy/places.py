@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from haproxy.model import HOLD
 from haproxy.observation import Observation
 from haproxy.plan import Place
+from haproxy.policy import is_spare
 
 
 class PoolExhausted(Exception):
@@ -33,7 +34,10 @@ class Places:
         self._spares = None if spares is None else dict.fromkeys(spares)
 
     def adopt(self, seen: Observation) -> None:
-        """Believe the rows of an HAProxy that was just started or found."""
+        """Believe the rows of an HAProxy that was just started or found. Its pool may have grown, before a restart
+        of ours."""
+        if self._spares is not None:
+            self._spares |= dict.fromkeys(sorted(filter(is_spare, seen.servers)))
         self._homes.clear()
         self._tenants.clear()
         for logical, physical in sorted(seen.placement.items()):

@@ -6,6 +6,7 @@ A policy is a named `defaults` section of the configuration, which a backend is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from hashlib import blake2b
 
@@ -77,6 +78,14 @@ def spare_names(settings: Settings, policy: str = HTTP) -> Iterator[str]:
     """Names of the spare backends of a policy, before 3.4: `spare-http-0001` and on."""
     kind = policy.removeprefix("l7.p-")
     return (f"spare-{kind}-{number:04}" for number in range(1, settings.spare_backends + 1))
+
+
+def is_spare(physical: str) -> bool:
+    """Whether it is called as `spare_names` calls them, however many there are."""
+    return _SPARE.fullmatch(physical) is not None
+
+
+_SPARE = re.compile(r"spare-[a-z]+-[0-9]{4,}")
 
 
 def place(

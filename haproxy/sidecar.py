@@ -200,13 +200,20 @@ class Sidecar:
     def _widen(self, needed: int) -> None:
         """More spare backends, by half again what is needed."""
         wanted = max(needed + needed // 2, self.settings.spare_backends * 2)
-        self.settings = replace(self.settings, spare_backends=wanted)
-        self.process.settings = self.reconciler.settings = self.settings
+        self._use(replace(self.settings, spare_backends=wanted))
+
+    def _use(self, settings: Settings) -> None:
+        self.settings = self.process.settings = self.reconciler.settings = settings
 
     async def _grow(self) -> None:
         """No spare backend is left (before 3.4): the one case in which a new service costs a reload."""
+        before = self.settings
         self._widen(len(self.mirror.backends))
-        await self.reload("spare-pool")
+        try:
+            await self.reload("spare-pool")
+        except (L7Error, TimeoutError):
+            self._use(before)  # else each further try would double it
+            raise
 
     async def reload(self, reason: str) -> None:
         """Write everything anew and let the master replace its worker."""

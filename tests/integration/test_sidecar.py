@@ -246,3 +246,24 @@ async def test_the_pool_of_spares_grows_by_one_reload(haproxy_binary: Path, tmp_
         assert running.sidecar.reloads == reloads
         value = running.sidecar.metrics.registry.get_sample_value("l7_reloads_total", {"reason": "spare-pool"})
         assert (value or 0) == reloads
+
+
+async def test_a_reload_that_fails_does_not_make_the_pool_grow_further(
+    haproxy_binary: Path, tmp_path: Path, core: Core
+) -> None:
+    settings = proxy_settings(tmp_path, spare_backends=1)
+    async with proxy(haproxy_binary, settings, core.port) as running, apps("one", "two") as (one, two):
+        await serve(core, running, "a", one)
+        if running.sidecar.capabilities.dynamic_backends:
+            pytest.skip("this HAProxy has no pool")
+        tries = tmp_path / "tries"
+        refusing = tmp_path / "refusing"
+        refusing.write_text(f"#!/bin/sh\necho again >> {tries}; exit 1\n")
+        refusing.chmod(0o755)
+        running.sidecar.process.binary = str(refusing)
+        core.service("b", two)
+        core.push()
+        await until(lambda: tries.exists() and tries.read_text().count("again") == 3)
+        running.sidecar.process.binary = str(haproxy_binary)
+        await eventually(lambda: running.servers("b"), {"two": True})
+        assert (running.sidecar.reloads, running.sidecar.settings.spare_backends) == (1, 3)

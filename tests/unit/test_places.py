@@ -9,6 +9,7 @@ from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Admin, ServerRow
 from haproxy.observation import Observation
 from haproxy.places import Places, PoolExhausted
 from haproxy.plan import Place
+from haproxy.settings import Settings
 
 SPARES = ("s1", "s2", "s3")
 
@@ -84,3 +85,15 @@ def test_ours_stays_ours_without_its_placeholder() -> None:
     places.adopt(Observation({"a": rows("a", "t1.aa")}, {"a": "a"}))
     seen = Observation({"a": rows("a", "t1.aa")}, {"a": "b"})
     assert places.place("a", True, seen) == Place("a", False, True, rows("a", "t1.aa"), misplaced=True)
+
+
+def test_a_pool_that_has_grown_is_adopted_whole() -> None:
+    names = list(policy.spare_names(Settings(spare_backends=4)))
+    seen = Observation({name: rows(name, HOLD) for name in (*names, "spare-of-somebody")}, {"a": names[2]})
+    places = Places(names[:1])
+    places.adopt(seen)
+    assert places.place("a", True, seen) == Place(names[2], True, True, rows(names[2], HOLD))
+    given = {places.place(name, True, seen).physical for name in "bcd"}  # type: ignore[union-attr]
+    assert given == {names[0], names[1], names[3]}
+    with pytest.raises(PoolExhausted):
+        places.place("e", True, seen)
