@@ -35,9 +35,9 @@ def init(store: PkiStore, clusters: Sequence[str] = (), names: Sequence[str] = (
         return []
     authority = _authority(store, wanted, missing)
     texts = {CA: authority.certificate, CA_KEY: authority.key}
+    # All are made before the first is kept: a CA in Swarm without a core that has it can't be read back.
+    texts |= {name: _identity(authority, proxies.get(name), names) for name in missing if name not in texts}
     for name in missing:
-        if name not in texts:
-            texts[name] = _identity(authority, proxies.get(name), names)
         store.create(name, texts[name])
     return missing
 

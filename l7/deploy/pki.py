@@ -85,7 +85,7 @@ def _identity(authority: Authority, name: str, uri: str, dns_names: Sequence[str
     ca_key = _private_key(authority.key)
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)]
-    alternatives += map(x509.DNSName, dict.fromkeys(dns_names))
+    alternatives += map(_dns_name, dict.fromkeys(dns_names))
     # Core is server to extensions; both usages, because an extension service will be both as well.
     usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     certificate = (
@@ -115,6 +115,13 @@ def _builder(
         .not_valid_before(begin)
         .not_valid_after(begin + timedelta(days=days))
     )
+
+
+def _dns_name(name: str) -> x509.DNSName:
+    try:
+        return x509.DNSName(name)
+    except ValueError as error:
+        raise ConfigError("--name", f"{name!r}: {error}") from error
 
 
 def _name(common: str) -> x509.Name:

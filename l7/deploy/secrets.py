@@ -98,7 +98,8 @@ class Swarm:
         if core is None:
             raise ConfigError(
                 CA_KEY,
-                "the CA exists as a Docker secret, which only core can read: run this on the node where core runs",
+                "the CA exists as a Docker secret, which only core can read: run this on the node where core runs; "
+                "if core never ran, remove the secrets l7-* and begin anew",
             )
         return Authority(self._mounted(core, CA), self._mounted(core, CA_KEY))
 

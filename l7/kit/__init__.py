@@ -1,1 +1,1 @@
-"""Small leaf modules that every part may use: errors, logs, tasks, backoff, TLS, metrics, settings."""
+"""Small leaf modules that every part may use: errors, logs, tasks, backoff, TLS, metrics, HTTP, gRPC channels."""

@@ -140,6 +140,14 @@ def test_pki_makes_what_is_missing_and_only_that(tmp_path: Path) -> None:
     assert {name: second[name] for name in first} == first
 
 
+def test_a_name_that_no_certificate_can_have_leaves_nothing_half_made(tmp_path: Path) -> None:
+    directory = tmp_path / "pki"
+    result = run("pki", "init", "--directory", str(directory), "--name", "bücher.example")
+    assert result.exit_code == 1
+    assert "Error: --name" in result.output
+    assert not directory.exists()
+
+
 def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     init(Directory(tmp_path))
     for file in tmp_path.iterdir():
