@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from haproxy import policy
 from haproxy.capabilities import Capabilities
 from haproxy.frontend import BASE, NOWHERE, frontend, refusal
-from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Desired, Server
+from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Desired, Server, ServerState
 from haproxy.routes import rows
 from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
 
@@ -179,9 +179,11 @@ def _hold(enabled: bool) -> str:
 
 
 def _servers(backend: Backend, keywords: tuple[str, ...], ready: frozenset[str]) -> Iterator[str]:
-    for _, server in sorted(backend.servers.items()):
-        name = policy.server_name(server, keywords)
-        off = () if name in ready else ("disabled",)
+    """A task that leaves takes requests only where no other does: it may be stopped at any moment."""
+    named = [(policy.server_name(server, keywords), server) for _, server in sorted(backend.servers.items())]
+    stay = {name for name, server in named if server.state is not ServerState.LEAVING} & ready
+    for name, server in named:
+        off = () if name in (stay or ready) else ("disabled",)
         words = (name, _address(server), "id", str(server.id), "weight", str(server.weight), *keywords, *off)
         yield "  server " + " ".join(words)
 

@@ -8,7 +8,7 @@ import pytest
 
 from haproxy import policy
 from haproxy.capabilities import Capabilities, capabilities
-from haproxy.model import Backend, Desired, Route, Server
+from haproxy.model import Backend, Desired, Route, Server, ServerState
 from haproxy.render import render_config, render_files, render_maps, render_static
 from haproxy.settings import Settings
 
@@ -41,6 +41,20 @@ def test_a_backend_has_the_placeholder_and_its_servers(able: Capabilities, physi
     assert hold == "server hold 127.0.0.1:1 id 1048576 weight 1 backup maxconn 1000000"
     assert first == f"server {ready} 10.0.0.1:80 id 8 weight 32 {' '.join(keywords)}"
     assert second == f"server {other} [fd00::2]:80 id 9 weight 64 {' '.join(keywords)} disabled"
+
+
+def test_a_task_that_leaves_takes_requests_only_where_no_other_does() -> None:
+    keywords = policy.server_keywords(SETTINGS, NEW, WEB)
+    leaving = replace(WEB.servers["t1"], state=ServerState.LEAVING)
+    web = replace(WEB, servers={"t1": leaving, "t2": WEB.servers["t2"]})
+    names = [policy.server_name(server, keywords) for server in web.servers.values()]
+
+    def enabled(*ready: str) -> list[bool]:
+        text = render_config(SETTINGS, NEW, Desired("r", {"web": web}), {"web": "web"}, ready)
+        return [not line.endswith(" disabled") for line in section(text, "backend web from")[2:]]
+
+    assert enabled(*names) == [False, True]
+    assert enabled(names[0]) == [True, False]
 
 
 def test_where_nothing_is_expected_requests_do_not_wait() -> None:
