@@ -47,6 +47,9 @@ SETTINGS_HELP = {
     "drain_timeout": "Milliseconds that connections of a task that left may last.",
 }
 
+MAY_BE_ZERO = {"threads", "spare_backends", "hold_deadline", "held_requests"}
+"""Where 0 has a meaning. For HAProxy a timeout of 0 is none at all."""
+
 
 def settings_options(command: F) -> F:
     """One option per number in Settings, with its default."""
@@ -57,7 +60,7 @@ def settings_options(command: F) -> F:
             continue
         flag = "--" + name.replace("_", "-")
         command = click.option(
-            flag, name, type=type(default), default=default, show_default=True, show_envvar=True,
+            flag, name, type=_type(name, default), default=default, show_default=True, show_envvar=True,
             help=SETTINGS_HELP[name], envvar=f"{PREFIX}_{name.upper()}",
         )(command)  # fmt: skip
     command = click.option(
@@ -68,6 +71,10 @@ def settings_options(command: F) -> F:
         "--bind", multiple=True, default=(":80",), show_default=True, envvar=f"{PREFIX}_BIND", show_envvar=True,
         help="Address of the HTTP listener; may be repeated.",
     )(command)  # fmt: skip
+
+
+def _type(name: str, default: object) -> click.ParamType:
+    return click.IntRange(min=0 if name in MAY_BE_ZERO else 1) if isinstance(default, int) else click.STRING
 
 
 def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
