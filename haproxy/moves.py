@@ -58,7 +58,8 @@ def plan_hosts(
                 want[key] = have[key]
                 routes.waiting.add(host)
                 routes.targets.add(new)
-                routes.protected |= {old} - set(backends)
+                if old not in backends:
+                    routes.protected.add(old)
         routes.ops += plan_routes(want, have, settings)
     return routes
 
