@@ -73,7 +73,7 @@ def settings_options(command: F) -> F:
     )(command)  # fmt: skip
 
 
-def _type(name: str, default: object) -> click.ParamType:
+def _type(name: str, default: object) -> click.IntRange | click.types.StringParamType:
     return click.IntRange(min=0 if name in MAY_BE_ZERO else 1) if isinstance(default, int) else click.STRING
 
 
