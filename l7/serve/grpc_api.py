@@ -281,9 +281,9 @@ async def _first_hello(requests: AsyncIterator[pb.SyncRequest]) -> Hello:
 
 
 def _authorise(cluster: str, context: Any) -> None:
-    """Raises _Forbidden unless the caller's certificate, if the connection has TLS, speaks for the cluster."""
+    """Raises _Forbidden unless the connection is plain or the caller's certificate speaks for the cluster."""
     auth = context.auth_context()
-    if auth.get("transport_security_type") != [b"ssl"]:
+    if auth.get("transport_security_type") == [b"insecure"]:
         return
     allowed = tls.peer_clusters(tls.peer_names(auth))
     if cluster not in allowed:
