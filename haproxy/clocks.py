@@ -69,6 +69,11 @@ class Clocks:
             return False
         return self.unusable.setdefault(backend, now) == now
 
+    def holds(self, backend: str, want: Backend | None, settings: Settings, now: float) -> bool:
+        """Whether requests to a backend may wait for a server, if it has none."""
+        expected = want is not None and want.expected
+        return drain.may_hold(expected, self.unusable.get(backend), now, settings.hold_deadline / 1000)
+
     def situation(
         self,
         backend: str,
@@ -81,12 +86,11 @@ class Clocks:
         """What the planner has to know, at `now`. Forgets servers that HAProxy no longer has."""
         clocks = self._servers.get(backend, _Servers())
         _prune(clocks, want, rows)
-        deadline, timeout = settings.hold_deadline / 1000, settings.drain_timeout / 1000
-        expected = want is not None and want.expected
+        timeout = settings.drain_timeout / 1000
         due = {task for task, when in clocks.leaving.items() if when <= now}
         return Situation(
             accepting=accepting,
-            hold=drain.may_hold(expected, self.unusable.get(backend), now, deadline),
+            hold=self.holds(backend, want, settings, now),
             due=frozenset(name for name in rows if name.partition(".")[0] in due),
             overdue=frozenset(name for name, clock in clocks.closing.items() if clock.overdue(now, timeout)),
             waiting=frozenset(name for name, clock in clocks.closing.items() if clock.waiting(now)),

@@ -22,9 +22,18 @@ from haproxy.capabilities import Capabilities
 from haproxy.clocks import Clocks
 from haproxy.mirror import Mirror, Touched
 from haproxy.model import HOLD, Server, ServerState
-from haproxy.moves import Routes, plan_hosts
+from haproxy.moves import Prospects, Routes, plan_hosts
 from haproxy.observation import Observation
-from haproxy.ops import AddMapRow, DeleteBackend, DeleteMapRow, DeleteServer, DisableServer, Op, SetMapRow
+from haproxy.ops import (
+    AddMapRow,
+    DeleteBackend,
+    DeleteMapRow,
+    DeleteServer,
+    DisableServer,
+    EnableServer,
+    Op,
+    SetMapRow,
+)
 from haproxy.places import Places, PoolExhausted
 from haproxy.plan import BackendPlan, Place, join, plan_backend
 from haproxy.policy import server_keywords, server_name, spare_names
@@ -107,6 +116,7 @@ class Reconciler:
         self._refused: dict[str, str] = {}
         self._refused_hosts: set[str] = set()
         self._withheld: set[str] = set()
+        self._late: dict[str, set[str]] = {}
         self._answered: tuple[str, str] | None = None
         self._pool_grows = pool_grows
         self._places = Places(self._spares())
@@ -122,6 +132,7 @@ class Reconciler:
             want = self.mirror.backends.get(name)
             for due in self._clocks.left(name, want.servers.values() if want else (), now):
                 self._at(due, name)
+            self._want_probes(name)  # the first connection is made while the rest is planned
         self.touch(touched.backends, touched.hosts)
 
     def touch(self, backends: Iterable[str] = (), hosts: Iterable[str] = ()) -> None:
@@ -219,6 +230,7 @@ class Reconciler:
         for _ in range(MAX_PASSES):
             if self._received is not received:
                 return None
+            work[1].update(host for host, late in self._late.items() if not late.isdisjoint(backends))
             broken = tries.keys() | self._refused.keys()
             routes = self._plan_hosts(() if "" in refused else work[1], broken)
             planned = (backends | routes.targets) - refused.keys() - routes.protected
@@ -329,11 +341,14 @@ class Reconciler:
         enabled = {s for s in wanted if s in place.rows and place.rows[s].enabled}
         self.accepting.add(name, enabled | {s for s in wanted if s in self.accepting})
         self.accepting.keep(name, wanted)
+        self._want_probes(name)
+
+    def _want_probes(self, name: str) -> None:
         self._prober.want(
             name,
             {
                 Target(name, s, server.address, server.port)
-                for s, server in wanted.items()
+                for s, server in self.wanted(name).items()
                 if server.state is ServerState.READY and s not in self.accepting
             },
         )
@@ -343,8 +358,17 @@ class Reconciler:
         self._clocks.forget(name)
         self._prober.want(name, set())
 
-    def _plan_hosts(self, hosts: Iterable[str], broken: Collection[str]) -> Routes:
-        return plan_hosts(hosts, self.mirror.hosts, self.mirror.backends, self.seen, broken, self.settings)
+    def _plan_hosts(self, hosts: Collection[str], broken: Collection[str]) -> Routes:
+        want, now = self.mirror.backends, time.monotonic()
+
+        def may_come(name: str) -> bool:
+            return self._clocks.holds(name, want.get(name), self.settings, now)
+
+        routes = plan_hosts(hosts, self.mirror.hosts, Prospects(want, broken, may_come), self.seen, self.settings)
+        for host in hosts:
+            self._late.pop(host, None)
+        self._late |= routes.late
+        return routes
 
     # -------------------------------------------------------------- verifying
 
@@ -393,7 +417,9 @@ class Reconciler:
         return reasons
 
     def _done(self, op: Op, now: float) -> None:
-        if isinstance(op, DisableServer):
+        if isinstance(op, EnableServer) and op.name != HOLD:
+            log.info("in rotation", backend=self._owner(op), server=op.name)
+        elif isinstance(op, DisableServer):
             self._clocks.disabled(self._owner(op), op.name, now)
         elif isinstance(op, DeleteServer):
             seconds = self._clocks.gone(self._owner(op), op.name, now)

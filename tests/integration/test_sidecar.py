@@ -73,6 +73,23 @@ async def test_a_task_gets_no_request_before_it_listens(core: Core, running: Pro
         await late.down()
 
 
+async def test_a_path_is_answered_as_before_until_its_new_service_can(core: Core, running: Proxy) -> None:
+    late = App("late", 2)
+    async with apps("one") as (one,):
+        await serve(core, running, "a", one)
+        core.backend("b", late)
+        core.route("a.test", "b", "/p")
+        await core.applied()
+        assert await running.servers("b") == {"late": False}
+        assert await running.get("a.test", "/p") == (200, "one")
+        await late.up()
+        try:
+            await eventually(lambda: running.get("a.test", "/p"), (200, "late"))
+            assert await running.get("a.test", "/q") == (200, "one")
+        finally:
+            await late.down()
+
+
 async def waiting(running: Proxy) -> bool:
     """Whether a request has tried the placeholder."""
     counters = await running.command("show stat -1 2 -1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from haproxy import ops, policy
 from haproxy.capabilities import Capabilities, capabilities
 from haproxy.model import HOLD, Backend, Desired, Route, RouteKey, Server, ServerRow, ServerState
-from haproxy.moves import plan_hosts
+from haproxy.moves import Prospects, plan_hosts
 from haproxy.observation import Observation
 from haproxy.ops import Op
 from haproxy.places import Places
@@ -81,13 +81,16 @@ steps = st.builds(
 
 @dataclass
 class Driver:
-    """The reconciler's decisions without its loop: `accepting`, `due` … are task ids here."""
+    """The reconciler's decisions without its loop: `accepting`, `due` … are task ids here. `patient`: new paths of
+    services without a server wait while another answers them."""
 
     able: Capabilities
+    patient: bool = False
     model: ModelHAProxy = field(init=False)
     places: Places = field(init=False)
     hold: dict[str, bool] = field(default_factory=dict)
     waiting: set[tuple[str, str]] = field(default_factory=set)
+    late: dict[str, set[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.model = ModelHAProxy(SETTINGS, self.able)
@@ -109,6 +112,10 @@ class Driver:
         keywords = policy.server_keywords(SETTINGS, self.able, want)
         return {policy.server_name(server, keywords): server for server in want.servers.values()}
 
+    def prospects(self, step: Step) -> Prospects:
+        wanted = step.desired.backends
+        return Prospects(wanted, (), lambda name: self.patient and step.hold and wanted[name].expected)
+
     def plan(self, step: Step) -> list[Op]:
         seen = self.seen()
         orphans = self.places.orphans(seen, seen.servers)
@@ -117,7 +124,8 @@ class Driver:
         for key, route in step.desired.routes.items():
             wanted.setdefault(key[0], {})[key] = route
         hosts = wanted.keys() | seen.routes.keys()
-        routes = plan_hosts(hosts, wanted, step.desired.backends, seen, (), SETTINGS)
+        routes = plan_hosts(hosts, wanted, self.prospects(step), seen, SETTINGS)
+        self.late = routes.late
         plans = [self._plan(name, step, seen) for name in sorted(names - routes.protected)]
         return join(plans, routes.ops)
 
@@ -196,11 +204,21 @@ def let_the_world_move(driver: Driver, step: Step) -> None:
             (driver.model.fail if task in step.fail else driver.model.recover)(name, row.name)
 
 
+def usable_server(driver: Driver, row: str) -> bool:
+    seen = driver.seen()
+    servers = seen.servers[seen.placement[row.partition("|")[0]]]
+    return any(server.usable for name, server in servers.items() if name != HOLD)
+
+
 def assert_converged(driver: Driver, step: Step) -> None:
     seen, desired = driver.seen(), step.desired
-    assert {key: value for of_host in seen.routes.values() for key, value in of_host.items()} == rows(
-        desired.routes
-    )
+    have = {key: value for of_host in seen.routes.values() for key, value in of_host.items()}
+    routes = rows(desired.routes)
+    late = {key for key, value in routes.items() if value.partition("|")[0] in driver.late.get(row_host(key), ())}
+    assert {**{key: routes[key] for key in late}, **have} == routes
+    for key in late - have.keys():
+        assert not usable_server(driver, routes[key])
+        assert usable_server(driver, have[max((k for k in have if key.startswith(k)), key=len)])
     assert leading(driver) == keys(driver)
     assert desired.backends.keys() <= seen.placement.keys()
     assert len(set(seen.placement.values())) == len(seen.placement)
@@ -252,7 +270,7 @@ def converge(driver: Driver, step: Step) -> None:
 @given(history=st.lists(steps, min_size=1, max_size=6), restarts=st.booleans())
 @settings(max_examples=100, deadline=None)
 def test_any_history_converges_and_cuts_do_no_harm(able: Capabilities, history: list[Step], restarts: bool) -> None:
-    driver = Driver(able)
+    driver = Driver(able, patient=True)
     for step in history:
         let_the_world_move(driver, step)
         apply_carefully(driver, step, driver.plan(step)[: step.cut])
@@ -279,3 +297,43 @@ def test_a_plan_cut_anywhere_ends_where_the_whole_one_does(
         seen = driver.seen()
         results.append(({n: seen.servers[p] for n, p in seen.placement.items()}, seen.routes))
     assert results[0] == results[1]
+
+
+def growth(first: Step, second: Step) -> tuple[Step, Step]:
+    """`first`, and then all that it has and what `second` has besides; all services are to run."""
+    hold = replace(first, hold=True, cut=0)
+    backends = {**second.desired.backends, **first.desired.backends}
+    running = {name: replace(want, expected=True) for name, want in backends.items()}
+    known = {name: want for name, want in running.items() if name in first.desired.backends}
+    routes = {**second.desired.routes, **first.desired.routes}
+    accepting = first.accepting | second.accepting
+    return (
+        replace(hold, desired=replace(first.desired, backends=known)),
+        replace(hold, desired=Desired("r", running, routes), accepting=accepting),
+    )
+
+
+def answered(driver: Driver) -> set[RouteKey]:
+    """Requests that a server answers at once."""
+    backends = driver.model.backends
+    found = {key: driver.model.backend_of(*key) for key in ROUTES}
+    return {
+        key
+        for key, home in found.items()
+        if home and any(row.usable for name, row in backends[home].servers.items() if name != HOLD)
+    }
+
+
+@by_flavour
+@given(first=steps, second=steps)
+@settings(max_examples=100, deadline=None)
+def test_what_comes_takes_no_path_from_what_answers_it(able: Capabilities, first: Step, second: Step) -> None:
+    driver = Driver(able, patient=True)
+    before, after = growth(first, second)
+    converge(driver, before)
+    while plan := driver.plan(after):
+        found = answered(driver)
+        for op in plan:
+            driver.apply(op)
+            assert answered(driver) >= found, op
+    assert_converged(driver, after)

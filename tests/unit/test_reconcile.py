@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -109,6 +109,7 @@ class Bench:
     reconciler: Reconciler
     content: dict[str, tuple[str, ...]] = field(default_factory=dict)
     routes: dict[str, str] = field(default_factory=dict)
+    """`host` or `host/path` -> backend."""
     number: int = 0
 
     def push(self) -> str:
@@ -124,7 +125,10 @@ class Bench:
             )
             for name, tasks in self.content.items()
         ]  # fmt: skip
-        routes = [pb.Route(host=host, path="/", backend=to) for host, to in self.routes.items()]
+        routes = [
+            pb.Route(host=host, path=f"/{path}", backend=to)
+            for (host, _, path), to in ((key.partition("/"), to) for key, to in self.routes.items())
+        ]
         touched = self.mirror.apply(
             pb.SyncResponse(
                 kind=pb.UPDATE_KIND_COMPLETE, results_in=f"r{self.number}", last=True,
@@ -147,8 +151,8 @@ class Bench:
                 self.reconciler._accepted(Target(name, server, of.address, of.port))
         await self.converge()
 
-    def backend_of(self, host: str) -> str | None:
-        return self.thread.model.backend_of(host, "/")
+    def backend_of(self, host: str, path: str = "/") -> str | None:
+        return self.thread.model.backend_of(host, path)
 
 
 @pytest.fixture(params=[V26, V34], ids=["2.6", "3.4"])
@@ -228,6 +232,47 @@ async def test_a_route_stays_where_it_is_when_its_new_backend_is_refused(bench: 
     assert bench.backend_of("h.test") == bench.backend_of("new.test") == "b"
     assert "a" not in bench.thread.model.backends
     assert bench.listener.said[-1] == ("ack", "r2")
+
+
+async def test_a_path_is_answered_as_before_until_its_new_service_can(bench: Bench) -> None:
+    bench.content, bench.routes = {"a": ("t1",)}, {"h.test": "a"}
+    bench.push()
+    await bench.settle()
+    bench.content["b"], bench.routes["h.test/p"], bench.routes["h.test/p/q"] = ("t2",), "b", "a"
+    bench.push()
+    await bench.settle(accept=False)
+    assert bench.listener.said[-1] == ("ack", "r2")
+    homes = bench.reconciler.seen.placement
+    assert {bench.backend_of("h.test", path) for path in ("/", "/p", "/p/q")} == {homes["a"]}
+    await bench.settle()
+    assert [bench.backend_of("h.test", path) for path in ("/p", "/p/q")] == [homes["b"], homes["a"]]
+    assert bench.reconciler._late == {}
+
+
+async def test_a_path_is_its_new_services_once_that_had_its_time(bench: Bench) -> None:
+    bench.content, bench.routes = {"a": ("t1",)}, {"h.test": "a"}
+    bench.push()
+    await bench.settle()
+    bench.content["b"], bench.routes["h.test/p"] = ("t2",), "b"
+    bench.push()
+    await bench.settle(accept=False)
+    bench.reconciler._settings = replace(SETTINGS, hold_deadline=0)
+    bench.reconciler.touch(["b"])  # as the clock does
+    await bench.settle(accept=False)
+    assert bench.backend_of("h.test", "/p") == bench.reconciler.seen.placement["b"]
+
+
+async def test_a_path_that_nobody_answers_is_its_new_services_at_once(bench: Bench) -> None:
+    bench.content, bench.routes = {"a": ("t1",)}, {"h.test": "a"}
+    bench.push()
+    await bench.settle(accept=False)
+    bench.content["b"], bench.routes["h.test/p"] = ("t2",), "b"
+    bench.content["c"], bench.routes["c.test/p"] = ("t3",), "c"
+    bench.push()
+    await bench.settle(accept=False)
+    homes = bench.reconciler.seen.placement
+    assert bench.backend_of("h.test", "/p") == homes["b"]
+    assert bench.backend_of("c.test", "/p") == homes["c"]
 
 
 @pytest.mark.parametrize("able", [V26], ids=["2.6"])
