@@ -99,12 +99,14 @@ def _look_up(settings: Settings) -> str:
 """
 
 
-# Nobody in front is trusted: what a client says about itself is replaced. An upgrade to clear-text HTTP/2 would be
-# a tunnel to the application, with requests that no rule here sees; before 3.4, HAProxy passes it on.
+# Nobody in front is trusted: what a client says about itself is replaced, also where an application would take `_`
+# for `-`. An upgrade to clear-text HTTP/2 would be a tunnel to the application, with requests that no rule here
+# sees; before 3.4, HAProxy passes it on.
 _REQUEST_HEADERS = """\
   http-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2 }
   http-request del-header http2-settings
   http-request del-header forwarded
+  http-request del-header ^x[-_](forwarded|real[-_]ip|request[-_]id) -m reg
   http-request set-header x-forwarded-for %[src]
   http-request set-header x-real-ip %[src]
   http-request set-header x-forwarded-proto %[ssl_fc,iif(https,http)]

@@ -316,6 +316,17 @@ def test_the_application_is_told_who_asked(proxy: LiveHAProxy) -> None:
     assert headers["x-request-id"] == answer.headers["x-request-id"] != "mine"
 
 
+@pytest.mark.parametrize(
+    "name", ["x_forwarded_for", "X-Forwarded_For", "x_real_ip", "x_request_id", "x-forwarded-prefix", "x-forwarded-ssl"]
+)
+def test_no_spelling_of_a_header_is_believed(proxy: LiveHAProxy, name: str) -> None:
+    """Many applications take `_` for `-` (CGI's names of headers have no other)."""
+    headers = request(proxy.address, "/", "host: a.test", f"{name}: forged", "x_own: kept").seen["headers"]
+    assert isinstance(headers, dict)
+    assert "forged" not in headers.values()
+    assert headers["x_own"] == "kept"
+
+
 def test_information_headers(proxy: LiveHAProxy) -> None:
     answered = request(proxy.address, "/", "host: a.test").headers
     assert answered["x-upstream-addr"].startswith("127.0.0.1:")
