@@ -317,7 +317,7 @@ def test_the_application_is_told_who_asked(proxy: LiveHAProxy) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["x_forwarded_for", "X-Forwarded_For", "x_real_ip", "x_request_id", "x-forwarded-prefix", "x-forwarded-ssl"]
+    "name", ["x_forwarded_for", "X-Forwarded_For", "x_real_ip", "x_request_id", "x-forwarded-prefix"]
 )
 def test_no_spelling_of_a_header_is_believed(proxy: LiveHAProxy, name: str) -> None:
     """Many applications take `_` for `-` (CGI's names of headers have no other)."""
