@@ -76,6 +76,7 @@ class Sidecar:
         self._synced = asyncio.Event()
         self._verdicts: health.Verdicts = {}
         self._reported = pb.Counters()
+        self._held = 0
         self._observed_at = 0
         self._saving: asyncio.TimerHandle | None = None
         url = options.attach or unix_url(settings.socket)
@@ -326,7 +327,7 @@ class Sidecar:
         now = health.verdicts(seen.placement, seen.servers)
         changed = health.changed(self._verdicts, now) if self.stream.connected else []
         counters = pb.Counters(
-            reloads=self.reloads, drift=self.drift, held_requests=self._reported.held_requests,
+            reloads=self.reloads, drift=self.drift, held_requests=self._held,
             worker_pid=self._thread.runtime.pid or 0,
         )  # fmt: skip
         self._count_servers(now)
@@ -352,7 +353,7 @@ class Sidecar:
             whole = sum(row.sessions for row in rows if row.kind is StatKind.BACKENDS)
             held += max(0, whole - sum(row.sessions for row in rows if row.kind is StatKind.SERVERS))
         self.metrics.held.set(held)
-        self._reported.held_requests = held
+        self._held = held
 
     def _count(self, verb: str, result: str, seconds: float) -> None:
         del seconds

@@ -90,6 +90,20 @@ async def test_a_path_is_answered_as_before_until_its_new_service_can(core: Core
             await late.down()
 
 
+async def test_core_hears_of_requests_that_wait(core: Core, running: Proxy) -> None:
+    late = App("late", 1)
+    core.service("a", late)
+    await core.applied()
+    await until(lambda: any(request.HasField("health") for request in core.said))
+    asking = asyncio.create_task(running.get("a.test"))
+    await until(lambda: any(request.health.counters.held_requests == 1 for request in core.said))
+    await late.up()
+    try:
+        assert await asking == (200, "late")
+    finally:
+        await late.down()
+
+
 async def waiting(running: Proxy) -> bool:
     """Whether a request has tried the placeholder."""
     counters = await running.command("show stat -1 2 -1")
