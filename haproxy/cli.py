@@ -186,8 +186,14 @@ def options_from(given: dict[str, Any]) -> Options:
     )
 
 
+THREAD_SWITCH = 0.0005
+"""Seconds. Python lets a thread wait 5 ms for another that computes; between a task that runs and its first answer
+there are four such hand-overs, between the event loop and the Runtime API's thread."""
+
+
 async def serve(given: dict[str, Any]) -> None:
     """The sidecar with its admin server."""
+    sys.setswitchinterval(THREAD_SWITCH)
     metrics = Metrics("sidecar", __version__)
     sidecar = Sidecar(options_from(given), settings_from(given), metrics, __version__)
     stop = asyncio.Event()

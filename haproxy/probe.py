@@ -7,6 +7,7 @@ whole interval later, and a server that was enabled unchecked would take request
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -70,12 +71,14 @@ class Prober:
 async def connects(address: str, port: int) -> bool:
     """Whether a TCP connection to `address` succeeds within CONNECT_TIMEOUT; it is closed at once.
 
-    What is no address at all never does; that it is none is said where HAProxy is to be told of it.
+    What is no address at all never does; that it is none is said where HAProxy is to be told of it. A bare socket:
+    this stands between "the task runs" and its first answer, and streams would take half a millisecond more.
     """
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            _, writer = await asyncio.open_connection(address, port)
-    except (OSError, ValueError, OverflowError):
-        return False
-    writer.close()
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await asyncio.get_running_loop().sock_connect(probe, (address, port))
+        except (OSError, ValueError, OverflowError):
+            return False
     return True
