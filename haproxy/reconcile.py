@@ -16,12 +16,12 @@ from enum import Enum
 from typing import Protocol
 
 from haproxy import observation, observe
-from haproxy.accepting import Accepting
+from haproxy.admission import Admission
 from haproxy.apply import RuntimeThread
 from haproxy.capabilities import Capabilities
 from haproxy.clocks import Clocks
 from haproxy.mirror import Mirror, Touched
-from haproxy.model import HOLD, Server, ServerState
+from haproxy.model import HOLD, Server
 from haproxy.moves import Prospects, Routes, plan_hosts
 from haproxy.observation import Observation
 from haproxy.ops import (
@@ -35,9 +35,9 @@ from haproxy.ops import (
     SetMapRow,
 )
 from haproxy.places import Places, PoolExhausted
-from haproxy.plan import BackendPlan, Place, join, plan_backend
+from haproxy.plan import BackendPlan, join, plan_backend
 from haproxy.policy import server_keywords, server_name, spare_names
-from haproxy.probe import Prober, Target
+from haproxy.refusals import ROUTES, Refusals, Work
 from haproxy.runtime import codec
 from haproxy.runtime.client import Result, Runtime
 from haproxy.runtime.replies import Reason
@@ -57,9 +57,6 @@ REFUSED_PAUSE = 5.0
 
 
 NO_SPARE = "no spare backend is left: raise `spare_backends`"
-
-Work = tuple[set[str], set[str]]
-"""Backends and hosts to look at."""
 
 Received = tuple[str, float] | None
 """The newest revision that is not acknowledged yet, and when it came. Each update makes a new one."""
@@ -101,11 +98,10 @@ class Reconciler:
         self.capabilities = capabilities
         self.mirror = mirror
         self.seen = Observation()
-        self.accepting = Accepting()
+        self.admission = Admission(self.wanted, lambda backend: self.touch([backend]))
         self.converged = asyncio.Event()
         self._listener = listener
         self._clocks = Clocks()
-        self._prober = Prober(self._accepted)
         self._backends: set[str] = set()
         self._hosts: set[str] = set()
         self._wake = asyncio.Event()
@@ -113,11 +109,8 @@ class Reconciler:
         self.audit_seconds = 0.0
         self._audit: AuditKind | None = None
         self._retry: asyncio.TimerHandle | None = None
-        self._refused: dict[str, str] = {}
-        self._refused_hosts: set[str] = set()
-        self._withheld: set[str] = set()
+        self._refusals = Refusals()
         self._late: dict[str, set[str]] = {}
-        self._answered: tuple[str, str] | None = None
         self._pool_grows = pool_grows
         self._places = Places(self._spares())
 
@@ -132,7 +125,7 @@ class Reconciler:
             want = self.mirror.backends.get(name)
             for due in self._clocks.left(name, want.servers.values() if want else (), now):
                 self._at(due, name)
-            self._want_probes(name)  # the first connection is made while the rest is planned
+            self.admission.ask(name)  # the first connection is made while the rest is planned
         self.touch(touched.backends, touched.hosts)
 
     def touch(self, backends: Iterable[str] = (), hosts: Iterable[str] = ()) -> None:
@@ -171,10 +164,6 @@ class Reconciler:
     def _spares(self) -> Iterable[str] | None:
         return None if self.capabilities.dynamic_backends else spare_names(self._settings)
 
-    def _accepted(self, target: Target) -> None:
-        self.accepting.add(target.backend, [target.name])
-        self.touch([target.backend])
-
     def _at(self, when: float, backend: str) -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(max(0.0, when - time.monotonic()), self.touch, [backend])
@@ -188,7 +177,7 @@ class Reconciler:
             await self.converge(thread)
 
     def close(self) -> None:
-        self._prober.close()
+        self.admission.close()
         if self._retry is not None:
             self._retry.cancel()
 
@@ -212,8 +201,8 @@ class Reconciler:
 
     def _take(self) -> Work:
         """What was touched so far. Routes that were refused are looked at with any others."""
-        if self._hosts and "" in self._refused:
-            self._hosts |= self._refused_hosts
+        if self._hosts and ROUTES in self._refusals.reasons:
+            self._hosts |= self._refusals.hosts
         backends, self._backends = self._backends, set()
         hosts, self._hosts = self._hosts, set()
         return backends, hosts
@@ -225,22 +214,20 @@ class Reconciler:
         from before it, and lead requests to a backend that is not there yet.
         """
         backends, tries, refused = set(work[0]), Counter[str](), dict[str, str]()
-        for name in backends:  # looked at now, so it is no longer known to fail
-            self._refused.pop(name, None)
+        self._refusals.looked_at(backends)
         for _ in range(MAX_PASSES):
             if self._received is not received:
                 return None
             work[1].update(host for host, late in self._late.items() if not late.isdisjoint(backends))
-            broken = tries.keys() | self._refused.keys()
-            routes = self._plan_hosts(() if "" in refused else work[1], broken)
+            broken = tries.keys() | self._refusals.reasons.keys()
+            routes = self._plan_hosts(() if ROUTES in refused else work[1], broken)
             planned = (backends | routes.targets) - refused.keys() - routes.protected
             # What is wanted comes first: it learns from a backend that goes which tasks accept connections.
             order = sorted(planned, key=lambda name: (name not in self.mirror.backends, name))
             plans = {name: self._plan_or_refuse(name, refused) for name in order}
             ops = join(plans.values(), routes.ops)
             if not ops:
-                self._withheld |= routes.protected | routes.targets
-                self._refused_hosts |= routes.waiting
+                self._refusals.withhold(routes.protected | routes.targets, routes.waiting)
                 return self._without_pool(refused | _problems(routes))
             results = await thread.apply(ops)
             backends = {name for name, plan in plans.items() if plan}
@@ -249,7 +236,7 @@ class Reconciler:
             reasons = self._note(results)
             tries = Counter({name: tries[name] + 1 for name in reasons})
             refused |= {name: reason for name, reason in reasons.items() if tries[name] >= MAX_REFUSALS}
-        return refused | dict.fromkeys(backends or {""}, f"not converged after {MAX_PASSES} passes")
+        return refused | dict.fromkeys(backends or {ROUTES}, f"not converged after {MAX_PASSES} passes")
 
     def _plan_or_refuse(self, name: str, refused: dict[str, str]) -> BackendPlan:
         """Nobody pays for a neighbour: what can't be planned or said keeps its state, all others go on."""
@@ -274,19 +261,14 @@ class Reconciler:
     # -------------------------------------------------------------- how it went
 
     def _settle(self, work: Work, refused: dict[str, str]) -> None:
-        """What HAProxy refused stays refused until it is looked at again and goes well."""
-        if work[1]:
-            self._refused.pop("", None)
-        self._refused |= refused
-        if "" in refused:
-            self._refused_hosts |= work[1]
-        if self._refused:
+        self._refusals.settle(work, refused)
+        if self._refusals:
             self._refuse()
         else:
             self._acknowledge()
 
     def _acknowledge(self) -> None:
-        self._answered = None
+        self._refusals.forget_said()
         if self._backends or self._hosts:
             return
         self.converged.set()
@@ -297,9 +279,8 @@ class Reconciler:
 
     def _refuse(self) -> None:
         """Say so once per revision and reason, and try again after a while."""
-        reasons = "; ".join(f"{name or 'routes'}: {reason}" for name, reason in sorted(self._refused.items()))
-        if (self.mirror.revision, reasons) != self._answered:
-            self._answered = (self.mirror.revision, reasons)
+        reasons = self._refusals.news(self.mirror.revision)
+        if reasons is not None:
             log.error("refused by haproxy", revision=self.mirror.revision, reasons=reasons)
             self._listener.refused(self.mirror.revision, reasons)
         if self._retry is None:
@@ -307,9 +288,7 @@ class Reconciler:
 
     def _try_again(self) -> None:
         self._retry = None
-        again = (self._refused.keys() - {""}) | self._withheld
-        hosts, self._refused_hosts, self._withheld = self._refused_hosts, set(), set()
-        self.touch(again, hosts)
+        self.touch(*self._refusals.again())
 
     # -------------------------------------------------------------- planning
 
@@ -328,35 +307,16 @@ class Reconciler:
             self._forget(name)
             return BackendPlan()
         now = time.monotonic()
-        self._probe(name, place)
+        self.admission.learn(name, place.rows)
         if self._clocks.usable(name, want, place.rows, now):
             self._at(now + self.settings.hold_deadline / 1000 + 0.01, name)
-        accepting = self.accepting.of(name)
+        accepting = self.admission.accepting.of(name)
         situation = self._clocks.situation(name, want, place.rows, accepting, self.settings, now)
         return plan_backend(name, want, place, situation, self.settings, self.capabilities)
 
-    def _probe(self, name: str, place: Place) -> None:
-        """Probe what runs and is not in rotation; forget what is no longer wanted."""
-        wanted = self.wanted(name)
-        enabled = {s for s in wanted if s in place.rows and place.rows[s].enabled}
-        self.accepting.add(name, enabled | {s for s in wanted if s in self.accepting})
-        self.accepting.keep(name, wanted)
-        self._want_probes(name)
-
-    def _want_probes(self, name: str) -> None:
-        self._prober.want(
-            name,
-            {
-                Target(name, s, server.address, server.port)
-                for s, server in self.wanted(name).items()
-                if server.state is ServerState.READY and s not in self.accepting
-            },
-        )
-
     def _forget(self, name: str) -> None:
-        self.accepting.keep(name, ())
+        self.admission.forget(name)
         self._clocks.forget(name)
-        self._prober.want(name, set())
 
     def _plan_hosts(self, hosts: Collection[str], broken: Collection[str]) -> Routes:
         want, now = self.mirror.backends, time.monotonic()
@@ -434,11 +394,11 @@ class Reconciler:
     def _owner(self, op: Op) -> str:
         """The logical backend that an op is about; "" for a route."""
         if isinstance(op, AddMapRow | SetMapRow | DeleteMapRow):
-            return "" if op.map == self.settings.file(ROUTES_MAP) else op.key
+            return ROUTES if op.map == self.settings.file(ROUTES_MAP) else op.key
         owner = self._places.logical(op.backend)
         return op.backend if owner is None else owner
 
 
 def _problems(routes: Routes) -> dict[str, str]:
     """As a reason of what was refused."""
-    return {"": "; ".join(f"{host}: {why}" for host, why in routes.problems.items())} if routes.problems else {}
+    return {ROUTES: "; ".join(f"{host}: {why}" for host, why in routes.problems.items())} if routes.problems else {}

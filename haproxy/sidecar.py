@@ -193,7 +193,7 @@ class Sidecar:
         if len(placement) < len(desired.backends):
             self._widen(len(desired.backends))
             placement = policy.place(self.settings, self.capabilities, desired.backends, placement)
-        ready = self.reconciler.accepting.all()
+        ready = self.reconciler.admission.accepting.all()
         files = render.render_files(self.settings, self.capabilities, desired, placement, ready)
         for name, content in files.items():
             state.write(Path(self.settings.file(name)), content.encode())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from haproxy import reconcile
+from haproxy import admission, reconcile
 from haproxy.capabilities import Capabilities, capabilities
 from haproxy.mirror import Mirror
 from haproxy.model import ServerRow
@@ -148,7 +148,7 @@ class Bench:
         await self.converge()
         for name in list(self.mirror.backends) if accept else ():
             for server, of in self.reconciler.wanted(name).items():
-                self.reconciler._accepted(Target(name, server, of.address, of.port))
+                self.reconciler.admission._accepted(Target(name, server, of.address, of.port))
         await self.converge()
 
     def backend_of(self, host: str, path: str = "/") -> str | None:
@@ -162,7 +162,7 @@ def able(request: pytest.FixtureRequest) -> Capabilities:
 
 @pytest.fixture
 async def bench(able: Capabilities, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(reconcile.Prober, "want", lambda self, backend, targets: None)
+    monkeypatch.setattr(admission.Prober, "want", lambda self, backend, targets: None)
     thread, mirror, listener = Thread(ModelHAProxy(SETTINGS, able)), Mirror(), Listener()
     reconciler = Reconciler(SETTINGS, able, mirror, listener)
     await reconciler.start(thread)  # type: ignore[arg-type]
@@ -353,6 +353,6 @@ async def test_churn_leaves_no_memory(bench: Bench) -> None:
     reconciler = bench.reconciler
     assert reconciler._places._homes == reconciler._places._tenants == {}
     assert reconciler._clocks == reconcile.Clocks()
-    assert reconciler.accepting.all() == frozenset()
+    assert reconciler.admission.accepting.all() == frozenset()
     assert bench.listener.said[-1] == ("ack", "r30")
     assert not reconciler.seen.routes
