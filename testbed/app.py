@@ -17,20 +17,25 @@ PORT = 8080
 
 def executable() -> Path:
     """The application as a static program, for tests that run it without a container."""
-    name = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
-    program = cache_directory() / "app" / name / "app"
+    return compiled(SOURCE)
+
+
+def compiled(source: Path) -> Path:
+    """A static program made from one C file, kept in the cache."""
+    name = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    program = cache_directory() / source.stem / name / source.stem
     if not program.exists():
         with locked(program.parent):
-            _compile(program)
+            _compile(source, program)
     return program
 
 
-def _compile(program: Path) -> None:
+def _compile(source: Path, program: Path) -> None:
     new = program.with_suffix(".new")
-    command = ["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", "-o", str(new), str(SOURCE)]
+    command = ["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", "-o", str(new), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise TestbedError(f"cannot compile {SOURCE.name}: {done.stderr}")
+        raise TestbedError(f"cannot compile {source.name}: {done.stderr}")
     new.rename(program)
 
 

@@ -7,22 +7,24 @@ tries every 2 ms. Nothing is removed meanwhile: to end a task costs the machine 
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from benchmarks.scenario.clock import Clock, Moments
 from benchmarks.scenario.result import Case, Outcome, spread
 from benchmarks.scenario.stage import same_worker, stage
+from testbed.app import compiled
 from testbed.namespace import TestbedError
 from testbed.system import System
 
+CLIENT = Path(__file__).with_name("first_client.c")
 MEDIAN_MS = 10.0
 P99_MS = 30.0
 
 
 class Asker:
-    """The client, in a process of its own (see `first_client`)."""
+    """The client, in a process of its own (see `first_client.c`)."""
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self._process = process
@@ -51,9 +53,9 @@ class Asker:
 
 @contextmanager
 def asker(system: System) -> Iterator[Asker]:
-    command = [sys.executable, "-m", "benchmarks.scenario.first_client"]
+    command = [str(compiled(CLIENT))]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = system.swarm.run(None, command, cwd=system.repository, **pipes)
+    process = system.swarm.run(None, command, **pipes)
     try:
         yield Asker(process, system.url())
     finally:
