@@ -57,8 +57,9 @@ def failed(result: Result) -> str:
 
 def _failed(reports: Iterable[Result]) -> str:
     reports = list(reports)
-    lost = sum(report["failed"] + report["stale_keepalive"] for report in reports)
-    return f"{lost} of {sum(report['sent'] for report in reports):,} failed"
+    sent, lost, stale = (sum(report[key] for report in reports) for key in ("sent", "failed", "stale_keepalive"))
+    closed = f", {stale} kept-alive connections closed before an answer" if stale else ""
+    return f"{lost} of {sent:,} failed{closed}"
 
 
 def found(result: Result, *words: str) -> list[float]:
