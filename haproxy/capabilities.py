@@ -46,8 +46,6 @@ class Capabilities:
     """`wait ... srv-removable`; without it `del server` is tried until it succeeds."""
     init_state: bool
     """`init-state` on a server: it can start as down until a check has passed."""
-    cookie_keyword: bool
-    """`cookie VALUE` on `add server`, and a right dynamic cookie at once; before, the key must be set again."""
     deletes_all_copies: bool
     """`del map` removes all rows with the key; from 3.4 on one of them: again until it is not found."""
     echoes_payload: bool
@@ -74,7 +72,6 @@ def capabilities(version: Version) -> Capabilities:
         cheap_map_update=version >= (3, 0, 0),
         wait_removable=version >= (3, 0, 0),
         init_state=version >= (3, 2, 0),
-        cookie_keyword=version >= (3, 0, 0),
         deletes_all_copies=version < (3, 4, 0),
         echoes_payload=version < (3, 2, 0),
         reload_result=version >= (3, 0, 0),

@@ -99,7 +99,6 @@ class Reconciler:
         self.mirror = mirror
         self.seen = Observation()
         self.admission = Admission(self.wanted, lambda backend: self.touch([backend]))
-        self.converged = asyncio.Event()
         self._listener = listener
         self._clocks = Clocks()
         self._backends: set[str] = set()
@@ -120,7 +119,6 @@ class Reconciler:
         """The mirror has changed."""
         now = time.monotonic()
         self._received = (self.mirror.revision, now)
-        self.converged.clear()
         for name in touched.backends:
             want = self.mirror.backends.get(name)
             for due in self._clocks.left(name, want.servers.values() if want else (), now):
@@ -271,7 +269,6 @@ class Reconciler:
         self._refusals.forget_said()
         if self._backends or self._hosts:
             return
-        self.converged.set()
         if self._received is not None:
             revision, since = self._received
             self._received = None
