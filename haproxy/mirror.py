@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from haproxy.model import Backend, Desired, Route, RouteKey, Server
-from haproxy.wire import route_from, server_from
+from haproxy.wire import route_from, server_from, with_settings
 from l7.kit.errors import ProtocolError
 from l7.v1 import sync_pb2 as pb
 
@@ -144,8 +144,7 @@ def _merge(old: Backend | None, message: pb.Backend) -> Backend:
     for server in map(server_from, message.servers):
         servers[server.task] = server
     if message.HasField("settings"):
-        settings = message.settings
-        backend = replace(backend, services=tuple(settings.services), expected=settings.expected)
+        backend = with_settings(backend, message.settings)
     return replace(backend, servers=servers)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
+from l7.v1 import sync_pb2 as pb
+
 HOLD = "hold"
 """Name of the placeholder server of each backend: refuses connections, so that requests wait (design: hold)."""
 
@@ -38,26 +40,116 @@ class Server:
     weight: int = 64
     state: ServerState = ServerState.READY
     stop_in: int = 0
+    service: int = 0
+
+
+class Balance(IntEnum):
+    """How a server is chosen. Values are those of l7.v1, as in the enumerations below."""
+
+    ROUND_ROBIN = 0
+    LEAST_CONNECTIONS = 1
+    RANDOM = 2
+    FIRST = 3
+    HASH = 4
+
+
+class RetryOn(IntEnum):
+    """Which requests may be sent a second time: those that reached no task; harmless ones; all."""
+
+    CONNECT = 0
+    SAFE = 1
+    ALL = 2
+
+
+class Protocol(IntEnum):
+    """How HAProxy speaks to a task."""
+
+    HTTP = 0
+    H2C = 1
+    HTTPS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """An HTTP check. `statuses` sorted; empty: 200 to 399. `host` "": a name of our choice."""
+
+    path: str
+    host: str = ""
+    statuses: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Settings of one service's servers; fields as in l7.v1.ServerSettings, times in milliseconds, 0: default."""
+
+    protocol: Protocol = Protocol.HTTP
+    check_port: int = 0
+    check_interval: int = 0
+    check_rise: int = 0
+    check_fall: int = 0
+    slow_start: int = 0
+    max_connections: int = 0
+    max_fails: int = 0
+    fail_timeout: int = 0
+    drain_timeout: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A logical backend: servers keyed by task id. `expected`: one without a server will have one again."""
+    """A logical backend: servers keyed by task id. `expected`: one without a server will have one again.
+
+    `settings` is parallel to `services`, or empty when all are default. `check` None: TCP.
+    """
 
     name: str
     services: tuple[str, ...] = ()
     expected: bool = True
     servers: Mapping[str, Server] = field(default_factory=dict)
+    balance: Balance = Balance.ROUND_ROBIN
+    retry_on: RetryOn = RetryOn.CONNECT
+    check: HealthCheck | None = None
+    settings: tuple[ServerSettings, ...] = ()
+    tcp: bool = False
+
+    def settings_of(self, server: Server) -> ServerSettings:
+        """Settings of one of its servers."""
+        return self.settings[server.service] if server.service < len(self.settings) else ServerSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """302 to `location` + path and query. `scheme` "http" or "https": only requests of that; "": all."""
+
+    scheme: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Requests with a header or cookie (`source` "header" or "cookie") go to a backend of their own.
+
+    `value` "": any. All canaries of a route agree on the name of the header, and on that of the cookie.
+    """
+
+    backend: str
+    source: str
+    name: str
+    value: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Host ("*.example.org": one label) and path ("/" or no trailing slash) lead to a logical backend."""
+    """Host ("*.example.org": one label; "*": any that no route names) and path ("/" or no trailing slash) lead to
+    a logical backend, "" for none. (":5432", "/") is a TCP port. `rules`: name of those that apply, "" for none.
+    """
 
     host: str
     path: str
     backend: str
     strip_path: bool = False
+    rules: str = ""
+    redirect: Redirect | None = None
+    canaries: tuple[Canary, ...] = ()
 
 
 RouteKey = tuple[str, str]
@@ -65,11 +157,16 @@ RouteKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The complete desired state of a cluster at a revision."""
+    """The complete desired state of a cluster at a revision.
+
+    `rules` by name: messages as core sent them, which nobody changes. `config`: the operator's settings, JSON.
+    """
 
     revision: str = ""
     backends: Mapping[str, Backend] = field(default_factory=dict)
     routes: Mapping[RouteKey, Route] = field(default_factory=dict)
+    rules: Mapping[str, pb.Rules] = field(default_factory=dict)
+    config: bytes = b"{}"
 
 
 # ---------------------------------------------------------------- what HAProxy answered

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from haproxy.model import Backend, Desired, Route, Server, ServerState
+from haproxy.model import (
+    Backend,
+    Balance,
+    Canary,
+    Desired,
+    HealthCheck,
+    Protocol,
+    Redirect,
+    RetryOn,
+    Route,
+    Server,
+    ServerSettings,
+    ServerState,
+)
 from l7.kit.errors import ProtocolError
 from l7.v1 import sync_pb2 as pb
 
@@ -23,11 +37,42 @@ def server_from(message: pb.Server) -> Server:
         weight=message.weight,
         state=state,
         stop_in=message.stop_in_milliseconds,
+        service=message.service,
     )
 
 
+def with_settings(backend: Backend, message: pb.BackendSettings) -> Backend:
+    """`backend` with other settings and the same servers. Raises ProtocolError for a value that is unknown."""
+    check = message.health_check
+    try:
+        return replace(
+            backend,
+            services=tuple(message.services),
+            expected=message.expected,
+            balance=Balance(message.balance),
+            retry_on=RetryOn(message.retry_on),
+            check=HealthCheck(check.path, check.host, tuple(check.statuses))
+            if message.HasField("health_check")
+            else None,
+            settings=tuple(map(_server_settings_from, message.server_settings)),
+            tcp=message.tcp,
+        )
+    except ValueError as error:
+        raise ProtocolError(f"settings of backend {backend.name}: {error}") from error
+
+
 def route_from(message: pb.Route) -> Route:
-    return Route(message.host, message.path, message.backend, message.strip_path)
+    """One route. Raises ProtocolError for a canary that names neither header nor cookie."""
+    redirect = message.redirect
+    return Route(
+        message.host,
+        message.path,
+        message.backend,
+        message.strip_path,
+        message.rules,
+        Redirect(redirect.scheme, redirect.location) if message.HasField("redirect") else None,
+        tuple(map(_canary_from, message.canaries)),
+    )
 
 
 def changes_from(desired: Desired) -> pb.Changes:
@@ -35,15 +80,74 @@ def changes_from(desired: Desired) -> pb.Changes:
     return pb.Changes(
         backends=[_backend_to(desired.backends[name]) for name in sorted(desired.backends)],
         routes=[_route_to(desired.routes[key]) for key in sorted(desired.routes)],
+        rules=[desired.rules[name] for name in sorted(desired.rules)],
+        config=pb.Config(json=desired.config),
     )
 
 
 def _backend_to(backend: Backend) -> pb.Backend:
     return pb.Backend(
         name=backend.name,
-        settings=pb.BackendSettings(services=backend.services, expected=backend.expected),
+        settings=_settings_to(backend),
         servers=_servers_to(backend.servers[task] for task in sorted(backend.servers)),
     )
+
+
+def _settings_to(backend: Backend) -> pb.BackendSettings:
+    message = pb.BackendSettings(
+        services=backend.services,
+        expected=backend.expected,
+        balance=pb.Balance.Name(backend.balance),
+        retry_on=pb.RetryOn.Name(backend.retry_on),
+        server_settings=map(_server_settings_to, backend.settings),
+        tcp=backend.tcp,
+    )
+    if (check := backend.check) is not None:
+        message.health_check.CopyFrom(pb.HealthCheck(path=check.path, host=check.host, statuses=check.statuses))
+    return message
+
+
+def _server_settings_to(settings: ServerSettings) -> pb.ServerSettings:
+    return pb.ServerSettings(
+        protocol=pb.Protocol.Name(settings.protocol),
+        check_port=settings.check_port,
+        check_interval_milliseconds=settings.check_interval,
+        check_rise=settings.check_rise,
+        check_fall=settings.check_fall,
+        slow_start_milliseconds=settings.slow_start,
+        max_connections=settings.max_connections,
+        max_fails=settings.max_fails,
+        fail_timeout_milliseconds=settings.fail_timeout,
+        drain_timeout_milliseconds=settings.drain_timeout,
+    )
+
+
+def _server_settings_from(message: pb.ServerSettings) -> ServerSettings:
+    return ServerSettings(
+        Protocol(message.protocol),
+        message.check_port,
+        message.check_interval_milliseconds,
+        message.check_rise,
+        message.check_fall,
+        message.slow_start_milliseconds,
+        message.max_connections,
+        message.max_fails,
+        message.fail_timeout_milliseconds,
+        message.drain_timeout_milliseconds,
+    )
+
+
+def _canary_from(message: pb.Canary) -> Canary:
+    source = message.WhichOneof("by")
+    if source is None:
+        raise ProtocolError(f"a canary of {message.backend} without header and cookie")
+    return Canary(message.backend, source, getattr(message, source), message.value)
+
+
+def _canary_to(canary: Canary) -> pb.Canary:
+    message = pb.Canary(backend=canary.backend, value=canary.value)
+    setattr(message, canary.source, canary.name)
+    return message
 
 
 def _servers_to(servers: Iterable[Server]) -> list[pb.Server]:
@@ -56,10 +160,21 @@ def _servers_to(servers: Iterable[Server]) -> list[pb.Server]:
             weight=server.weight,
             state=pb.ServerState.Name(server.state),
             stop_in_milliseconds=server.stop_in,
+            service=server.service,
         )
         for server in servers
     ]
 
 
 def _route_to(route: Route) -> pb.Route:
-    return pb.Route(host=route.host, path=route.path, backend=route.backend, strip_path=route.strip_path)
+    message = pb.Route(
+        host=route.host,
+        path=route.path,
+        backend=route.backend,
+        strip_path=route.strip_path,
+        rules=route.rules,
+        canaries=map(_canary_to, route.canaries),
+    )
+    if route.redirect is not None:
+        message.redirect.CopyFrom(pb.Redirect(scheme=route.redirect.scheme, location=route.redirect.location))
+    return message

@@ -11,15 +11,34 @@ from dataclasses import replace
 from itertools import pairwise
 
 from l7.kit.errors import ProtocolError
-from l7.model import Backend, BackendChange, Changes, Delta, Route, RouteKey, Server, Snapshot
+from l7.model import Backend, BackendChange, Changes, Delta, Route, RouteKey, Rules, Server, Snapshot
 
 
 def apply(snapshot: Snapshot, delta: Delta) -> Snapshot:
     """The snapshot that `delta` leads to. Raises ProtocolError when the delta does not start from it."""
     if delta.applies_to != snapshot.revision:
         raise ProtocolError(f"delta from {delta.applies_to}, snapshot at {snapshot.revision}")
-    backends, routes = apply_changes(snapshot.backends, snapshot.routes, delta.changes)
-    return replace(snapshot, revision=delta.results_in, backends=backends, routes=routes)
+    changes = delta.changes
+    backends, routes = apply_changes(snapshot.backends, snapshot.routes, changes)
+    return replace(
+        snapshot,
+        revision=delta.results_in,
+        backends=backends,
+        routes=routes,
+        rules=_apply_rules(snapshot.rules, changes),
+        config=snapshot.config if changes.config is None else changes.config,
+    )
+
+
+def snapshot_of(cluster: str, revision: str, changes: Changes) -> Snapshot:
+    """The state that these changes to nothing make. Raises ProtocolError for a backend without settings."""
+    return apply(Snapshot(cluster, "", {}, {}), Delta("", revision, changes))
+
+
+def _apply_rules(rules: Mapping[str, Rules], changes: Changes) -> dict[str, Rules]:
+    gone = set(changes.removed_rules)
+    kept = {name: each for name, each in rules.items() if name not in gone}
+    return kept | {each.name: each for each in changes.rules}
 
 
 def apply_changes(
@@ -58,6 +77,8 @@ def join_changes(sequence: Iterable[Changes]) -> Changes:
     backends: dict[str, BackendChange] = {}
     removed_backends: set[str] = set()
     routes: dict[RouteKey, Route | None] = {}
+    rules: dict[str, Rules | None] = {}
+    config: bytes | None = None
     for changes in sequence:
         removed_backends.update(changes.removed_backends)
         for name in changes.removed_backends:
@@ -67,11 +88,17 @@ def join_changes(sequence: Iterable[Changes]) -> Changes:
             backends[change.name] = _join_backend(earlier, change) if earlier else change
         routes.update(dict.fromkeys(changes.removed_routes))
         routes.update({route.key: route for route in changes.routes})
+        rules.update(dict.fromkeys(changes.removed_rules))
+        rules.update({each.name: each for each in changes.rules})
+        config = config if changes.config is None else changes.config
     return Changes(
         backends=tuple(backends[name] for name in sorted(backends)),
         removed_backends=tuple(sorted(removed_backends)),
         routes=tuple(route for _, route in sorted(routes.items()) if route is not None),
         removed_routes=tuple(key for key, route in sorted(routes.items()) if route is None),
+        rules=tuple(each for _, each in sorted(rules.items()) if each is not None),
+        removed_rules=tuple(name for name, each in sorted(rules.items()) if each is None),
+        config=config,
     )
 
 
@@ -84,6 +111,8 @@ def everything(snapshot: Snapshot) -> Changes:
             for each in backends
         ),
         routes=tuple(snapshot.routes[key] for key in sorted(snapshot.routes)),
+        rules=tuple(snapshot.rules[name] for name in sorted(snapshot.rules)),
+        config=snapshot.config,
     )
 
 

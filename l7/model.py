@@ -137,6 +137,7 @@ class ServerState(IntEnum):
 class Server:
     """A task as a target. `id` is 1..2^20-1, unique in its backend, the same on every proxy.
 
+    `weight` is 0..256. `service` is the index of its service in the backend's `services`.
     `stop_in` (milliseconds, LEAVING only): SIGTERM comes this long after Swarm's decision, at the earliest.
     """
 
@@ -147,14 +148,74 @@ class Server:
     weight: int = 64
     state: ServerState = ServerState.READY
     stop_in: int = 0
+    service: int = 0
+
+
+class Balance(IntEnum):
+    """How a server is chosen. Values are those of the wire, as in all enumerations below."""
+
+    ROUND_ROBIN = 0
+    LEAST_CONNECTIONS = 1
+    RANDOM = 2
+    FIRST = 3
+    HASH = 4
+
+
+class RetryOn(IntEnum):
+    """Which requests may be sent a second time: those that reached no task; harmless ones; all."""
+
+    CONNECT = 0
+    SAFE = 1
+    ALL = 2
+
+
+class Protocol(IntEnum):
+    """How to speak to a task."""
+
+    HTTP = 0
+    H2C = 1
+    HTTPS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """An HTTP check. `statuses` sorted; empty: 200 to 399. `host` "": a name of the proxy's choice."""
+
+    path: str
+    host: str = ""
+    statuses: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Settings of one service's servers; fields as in l7.v1.ServerSettings, times in milliseconds."""
+
+    protocol: Protocol = Protocol.HTTP
+    check_port: int = 0
+    check_interval: int = 0
+    check_rise: int = 0
+    check_fall: int = 0
+    slow_start: int = 0
+    max_connections: int = 0
+    max_fails: int = 0
+    fail_timeout: int = 0
+    drain_timeout: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class BackendSettings:
-    """Everything about a backend but its servers. `expected`: replicas wanted > 0."""
+    """Everything about a backend but its servers. `expected`: replicas wanted > 0.
+
+    `servers` is parallel to `services`, or empty when all are default. `check` None: TCP.
+    """
 
     services: tuple[str, ...] = ()
     expected: bool = True
+    balance: Balance = Balance.ROUND_ROBIN
+    retry_on: RetryOn = RetryOn.CONNECT
+    check: HealthCheck | None = None
+    servers: tuple[ServerSettings, ...] = ()
+    tcp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,21 +228,130 @@ class Backend:
 
 
 RouteKey = tuple[str, str]
-"""(host, path): host lower case, "*.example.org" for one label; path "/" or without trailing slash."""
+"""(host, path): host lower case, "*.example.org" for one label, "*" for any that no route names; path "/" or
+without trailing slash. (":5432", "/") is a port of the proxies for raw TCP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """302 to `location` + path and query. `scheme` "http" or "https": only requests of that; "": all."""
+
+    scheme: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Requests with a header or cookie (`source` "header" or "cookie") go to a backend of their own.
+
+    `value` "": any. Header names are lower case.
+    """
+
+    backend: str
+    source: str
+    name: str
+    value: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Host and path prefix lead to a backend; `strip_path` removes the prefix before forwarding."""
+    """Host and path prefix lead to a backend; `strip_path` removes the prefix before forwarding.
+
+    `backend` "": only a redirect or a canary answers. `rules`: name of the Rules that apply, "" for none.
+    """
 
     host: str
     path: str
     backend: str
     strip_path: bool = False
+    rules: str = ""
+    redirect: Redirect | None = None
+    canaries: tuple[Canary, ...] = ()
 
     @property
     def key(self) -> RouteKey:
         return (self.host, self.path)
+
+
+class HeaderAction(IntEnum):
+    """What to do to a header."""
+
+    SET = 1
+    ADD = 2
+    REMOVE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderChange:
+    """`value` is printable ASCII, "" for REMOVE."""
+
+    action: HeaderAction
+    name: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """Requests per client address in a period of 1000, 10000, 60000 or 3600000 milliseconds."""
+
+    requests: int
+    period: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """Fields as in l7.v1.Cors; `max_age` in seconds."""
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    credentials: bool = False
+    max_age: int = 0
+
+
+class HashSource(IntEnum):
+    """The part of a request that decides its server."""
+
+    ADDRESS = 1
+    URI = 2
+    HEADER = 3
+    COOKIE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class HashKey:
+    """`name` of the header (lower case) or cookie."""
+
+    source: HashSource
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What applies to the requests of a route on their way; fields as in l7.v1.Rules, times in milliseconds.
+
+    `name` is that of the service which set them.
+    """
+
+    name: str = ""
+    https_redirect: bool = False
+    hsts: str = ""
+    allow: tuple[str, ...] = ()
+    rate_limit: RateLimit | None = None
+    max_body: int = 0
+    compression: bool = False
+    cors: Cors | None = None
+    request_headers: tuple[HeaderChange, ...] = ()
+    response_headers: tuple[HeaderChange, ...] = ()
+    hash_key: HashKey | None = None
+    timeout_server: int = 0
+    timeout_tunnel: int = 0
+    timeout_connect: int = 0
+    queue_timeout: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything but the name is set."""
+        return self != Rules(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +366,22 @@ class BackendChange:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Upserts and removals; sorted by key, so that the same change is the same value."""
+    """Upserts and removals; sorted by key, so that the same change is the same value. `config` None: unchanged."""
 
     backends: tuple[BackendChange, ...] = ()
     removed_backends: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     removed_routes: tuple[RouteKey, ...] = ()
+    rules: tuple[Rules, ...] = ()
+    removed_rules: tuple[str, ...] = ()
+    config: bytes | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.backends or self.removed_backends or self.routes or self.removed_routes)
+        """Whether anything changes."""
+        return self != _NO_CHANGES
+
+
+_NO_CHANGES = Changes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +399,17 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The complete desired state of a cluster. `revision` is a digest of the content."""
+    """The complete desired state of a cluster. `revision` is a digest of the content.
+
+    `rules` by name. `config`: the operator's settings of the proxies, a JSON object.
+    """
 
     cluster: str
     revision: str
     backends: Mapping[str, Backend]
     routes: Mapping[RouteKey, Route]
+    rules: Mapping[str, Rules] = field(default_factory=dict)
+    config: bytes = b"{}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,11 +9,25 @@ from functools import lru_cache
 
 from l7.labels.grammar import Bad, printable
 from l7.labels.table import PREFIX, STACK, SUPPORTED, TABLE, Value
-from l7.model import Problem, PublishedPort
+from l7.model import Balance, HealthCheck, Problem, PublishedPort, RetryOn, Rules, ServerSettings
 
 HOSTS = PREFIX + "hosts"
 PORT = PREFIX + "port"
 REWRITE = PREFIX + "context_root_rewrite"
+
+
+DEFAULT_SERVER = ServerSettings()
+NO_RULES = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectSpec:
+    """One pair of `redirects`: requests of `scheme` ("" for any) to `host` and below `path` go to `location`."""
+
+    scheme: str
+    host: str
+    path: str
+    location: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +36,9 @@ class RouteSpec:
 
     `hosts` sorted; `path` as in Route; `network` None when the service leaves the choice to us, else as
     written; `stack` is the stack that the service was deployed with, "" for none.
+    `vip`: one server, the service's virtual address. `weight` None: by task. `canary_header` and
+    `canary_cookie` are (name, value), value "" for any. `tcp_port` 0: none. `rules` has no name yet.
+    `written`: the labels that the service carries, by full name, as it wrote them (for messages).
     """
 
     hosts: tuple[str, ...]
@@ -31,6 +48,19 @@ class RouteSpec:
     network: str | None = None
     cluster: str = ""
     stack: str = ""
+    default_backend: bool = False
+    redirects: tuple[RedirectSpec, ...] = ()
+    vip: bool = False
+    weight: int | None = None
+    canary_header: tuple[str, str] | None = None
+    canary_cookie: tuple[str, str] | None = None
+    tcp_port: int = 0
+    balance: Balance = Balance.ROUND_ROBIN
+    retry_on: RetryOn = RetryOn.CONNECT
+    check: HealthCheck | None = None
+    server: ServerSettings = DEFAULT_SERVER
+    rules: Rules = NO_RULES
+    written: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

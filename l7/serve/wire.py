@@ -11,7 +11,8 @@ from itertools import pairwise
 
 from l7 import delta as deltas
 from l7.kit.errors import ProtocolError
-from l7.model import BackendChange, BackendSettings, Changes, Delta, Route, Server, ServerState, Snapshot
+from l7.model import BackendChange, Changes, Delta, Server, ServerState, Snapshot
+from l7.serve import wire_parts
 from l7.serve.session import Ack, Counters, Health, Hello, Message, Nack, Verdict
 from l7.v1 import sync_pb2 as pb
 
@@ -63,8 +64,7 @@ def update_from(chunks: Sequence[pb.SyncResponse], cluster: str = "") -> Snapsho
     head = chunks[0]
     if head.kind == pb.UPDATE_KIND_INCREMENTAL:
         return Delta(head.applies_to, head.results_in, changes, head.observed_unix_nano)
-    backends, routes = deltas.apply_changes({}, {}, changes)
-    return Snapshot(cluster, head.results_in, backends, routes)
+    return deltas.snapshot_of(cluster, head.results_in, changes)
 
 
 def changes_to(changes: Changes) -> pb.Changes:
@@ -80,8 +80,11 @@ def changes_from(message: pb.Changes) -> Changes:
     return Changes(
         backends=tuple(map(_backend_from, message.backends)),
         removed_backends=tuple(message.removed_backends),
-        routes=tuple(Route(row.host, row.path, row.backend, row.strip_path) for row in message.routes),
+        routes=tuple(map(wire_parts.route_from, message.routes)),
         removed_routes=tuple((key.host, key.path) for key in message.removed_routes),
+        rules=tuple(map(wire_parts.rules_from, message.rules)),
+        removed_rules=tuple(message.removed_rules),
+        config=message.config.json if message.HasField("config") else None,
     )
 
 
@@ -138,27 +141,29 @@ def _pieces(changes: Changes) -> Iterator[pb.Changes]:
         yield pb.Changes(removed_backends=[name])
     for host, path in changes.removed_routes:
         yield pb.Changes(removed_routes=[pb.RouteKey(host=host, path=path)])
+    for name in changes.removed_rules:
+        yield pb.Changes(removed_rules=[name])
+    if changes.config is not None:
+        yield pb.Changes(config=pb.Config(json=changes.config))
     for change in changes.backends:
         for part in _backend_parts(change):
             yield pb.Changes(backends=[part])
+    for rules in changes.rules:
+        yield pb.Changes(rules=[wire_parts.rules_to(rules)])
     for route in changes.routes:
-        yield pb.Changes(routes=[_route_to(route)])
+        yield pb.Changes(routes=[wire_parts.route_to(route)])
 
 
 def _backend_parts(change: BackendChange) -> Iterator[pb.Backend]:
     """A backend, cut where it has many servers; settings and removals go with the first part."""
     first = pb.Backend(name=change.name, removed_servers=change.removed_servers)
     if change.settings is not None:
-        first.settings.CopyFrom(_settings_to(change.settings))
+        first.settings.CopyFrom(wire_parts.settings_to(change.settings))
     first.servers.extend(map(_server_to, change.servers[:_SERVERS]))
     yield first
     cuts = [*range(_SERVERS, len(change.servers), _SERVERS), len(change.servers)]
     for start, end in pairwise(cuts):
         yield pb.Backend(name=change.name, servers=map(_server_to, change.servers[start:end]))
-
-
-def _settings_to(settings: BackendSettings) -> pb.BackendSettings:
-    return pb.BackendSettings(services=settings.services, expected=settings.expected)
 
 
 def _server_to(server: Server) -> pb.Server:
@@ -170,20 +175,14 @@ def _server_to(server: Server) -> pb.Server:
         weight=server.weight,
         state=pb.ServerState.Name(server.state),
         stop_in_milliseconds=server.stop_in,
+        service=server.service,
     )
 
 
-def _route_to(route: Route) -> pb.Route:
-    return pb.Route(host=route.host, path=route.path, backend=route.backend, strip_path=route.strip_path)
-
-
 def _backend_from(message: pb.Backend) -> BackendChange:
-    settings = message.settings
     return BackendChange(
         name=message.name,
-        settings=BackendSettings(tuple(settings.services), settings.expected)
-        if message.HasField("settings")
-        else None,
+        settings=wire_parts.settings_from(message.settings) if message.HasField("settings") else None,
         servers=tuple(_servers_from(message.servers)),
         removed_servers=tuple(message.removed_servers),
     )
@@ -195,7 +194,8 @@ def _servers_from(rows: Iterable[pb.Server]) -> Iterator[Server]:
             state = ServerState(row.state)
         except ValueError as error:
             raise ProtocolError(f"server {row.task} in unknown state {row.state}") from error
-        yield Server(row.task, row.id, row.address, row.port, row.weight, state, row.stop_in_milliseconds)
+        stop_in = row.stop_in_milliseconds
+        yield Server(row.task, row.id, row.address, row.port, row.weight, state, stop_in, row.service)
 
 
 def _check_whole(chunks: Sequence[pb.SyncResponse]) -> None:

@@ -30,7 +30,7 @@ def test_a_cluster_says_what_is_routed_where() -> None:
     assert backend["states"] == {"ready": 1, "pending": 1, "leaving": 1}
     assert backend["servers"][0] == {
         "task": "t1", "id": wanted_id("t1"), "address": "10.0.0.9", "port": 80, "weight": 64,
-        "state": "ready", "stop_in": 0,
+        "state": "ready", "stop_in": 0, "service": 0,
     }  # fmt: skip
 
 
