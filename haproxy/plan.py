@@ -132,7 +132,7 @@ def _claim(want: Backend | None, place: Place) -> Iterator[Op]:
     """HAProxy refuses what is somebody else's, and says why. What an interrupted plan of ours left behind has no
     server yet and is not published: that it deletes, and the next plan starts anew."""
     if want is not None and place.rows:
-        yield AddBackend(place.physical, policy_of(want))
+        yield AddBackend(place.physical, policy_of(want).name)
     elif want is not None:
         yield DeleteBackend(place.physical)
 
@@ -140,7 +140,7 @@ def _claim(want: Backend | None, place: Place) -> Iterator[Op]:
 def _open_backend(want: Backend, place: Place, hold: bool, capabilities: Capabilities) -> Iterator[Op]:
     """The placeholder comes before publishing: it marks the backend as ours, and as not half done."""
     if capabilities.dynamic_backends and not place.exists:
-        yield AddBackend(place.physical, policy_of(want))
+        yield AddBackend(place.physical, policy_of(want).name)
     row = place.rows.get(HOLD)
     if row is None:
         yield hold_server(place.physical)

@@ -8,15 +8,57 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import product
 
 from haproxy.capabilities import Capabilities
-from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Server
+from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Balance, RetryOn, Server
 from haproxy.ops import AddServer
 from haproxy.settings import Settings
 
-HTTP = "l7.p-http"
+BALANCES = {
+    Balance.ROUND_ROBIN: "",
+    Balance.LEAST_CONNECTIONS: "leastconn",
+    Balance.RANDOM: "random",
+    Balance.FIRST: "first",
+    Balance.HASH: "hash",
+}
+RETRIES = {RetryOn.CONNECT: "", RetryOn.SAFE: "safe", RetryOn.ALL: "all"}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What no rule and no server keyword can change about a backend. The set of policies is finite: POLICIES."""
+
+    balance: Balance = Balance.ROUND_ROBIN
+    checked: bool = False
+    """Servers are checked by HTTP requests; else by TCP connections."""
+    retry_on: RetryOn = RetryOn.CONNECT
+    tcp: bool = False
+
+    @property
+    def kind(self) -> str:
+        """`http`, `http-leastconn-checked-safe`, `tcp-hash` ..."""
+        mode = "tcp" if self.tcp else "http"
+        parts = (mode, BALANCES[self.balance], "checked" if self.checked else "", RETRIES[self.retry_on])
+        return "-".join(part for part in parts if part)
+
+    @property
+    def name(self) -> str:
+        """Of its `defaults` section."""
+        return f"l7.p-{self.kind}"
+
+
+DEFAULT = Policy()
 """Round robin, TCP checks, requests wait for a successor."""
+HTTP = DEFAULT.name
+
+POLICIES = (
+    *(Policy(*each) for each in product(Balance, (False, True), RetryOn)),
+    *(Policy(each, tcp=True) for each in (Balance.ROUND_ROBIN, Balance.LEAST_CONNECTIONS, Balance.HASH)),
+)
+"""All there are, the default one first."""
 
 RING_BITS = 20
 """Of a server's `id`, only the low 20 bits place it on the ring of a consistent hash: HAProxy multiplies the
@@ -29,19 +71,23 @@ HOLD_CONNECTIONS = 1_000_000
 """Bounds nothing. It makes `be_conn_free` tell the placeholder (limited) from real servers (unlimited)."""
 
 
-def policy_of(backend: Backend) -> str:
-    """Name of the `defaults` section that `backend` is made from. There is one so far."""
-    del backend
-    return HTTP
+def policy_of(backend: Backend) -> Policy:
+    """What `backend` is made from."""
+    if backend.tcp:
+        known = backend.balance in (Balance.LEAST_CONNECTIONS, Balance.HASH)
+        return Policy(backend.balance if known else Balance.ROUND_ROBIN, tcp=True)
+    return Policy(backend.balance, backend.check is not None, backend.retry_on)
 
 
-def server_keywords(settings: Settings, capabilities: Capabilities, backend: Backend) -> tuple[str, ...]:
-    """Keywords of `add server` for the servers of `backend`, apart from id and weight.
+def server_keywords(
+    settings: Settings, capabilities: Capabilities, backend: Backend, service: int = 0
+) -> tuple[str, ...]:
+    """Keywords of `add server` for the servers of one service of `backend` (its index), apart from id and weight.
 
     HAProxy applies `default-server` to none of the servers added at run time (management guide, "add
     server"), so everything is written out.
     """
-    del backend
+    del backend, service
     checks = f"check inter {settings.check_interval} fall {settings.check_fall} rise 1"
     return (*checks.split(), *capabilities.server_keywords)
 
@@ -74,10 +120,9 @@ def hold_server(physical: str) -> AddServer:
     return AddServer(physical, HOLD, HOLD_ADDRESS, HOLD_PORT, HOLD_ID, 1, hold_keywords())
 
 
-def spare_names(settings: Settings, policy: str = HTTP) -> Iterator[str]:
+def spare_names(settings: Settings, policy: Policy = DEFAULT) -> Iterator[str]:
     """Names of the spare backends of a policy, before 3.4: `spare-http-0001` and on."""
-    kind = policy.removeprefix("l7.p-")
-    return (f"spare-{kind}-{number:04}" for number in range(1, settings.spare_backends + 1))
+    return (f"spare-{policy.kind}-{number:04}" for number in range(1, settings.spare_backends + 1))
 
 
 def is_spare(physical: str) -> bool:
@@ -85,7 +130,7 @@ def is_spare(physical: str) -> bool:
     return _SPARE.fullmatch(physical) is not None
 
 
-_SPARE = re.compile(r"spare-[a-z]+-[0-9]{4,}")
+_SPARE = re.compile(r"spare-[a-z-]+-[0-9]{4,}")
 
 
 def place(

@@ -165,7 +165,7 @@ def _backend(
     ready: frozenset[str],
 ) -> str:
     """A backend with its servers, or a spare one when `backend` is None."""
-    name = policy.HTTP if backend is None else policy.policy_of(backend)
+    name = policy.HTTP if backend is None else policy.policy_of(backend).name
     lines = [f"backend {physical} from {name}", _hold(backend is not None and backend.expected)]
     if backend is not None:
         lines.extend(_servers(backend, policy.server_keywords(settings, capabilities, backend), ready))
