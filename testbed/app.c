@@ -2,16 +2,23 @@
  *
  *   /                       instance=<id> version=<v>            (also every path not named here)
  *   /echo                   JSON: instance, version, request line and headers as they arrived
- *   /healthz                ok
  *   /log                    JSON: requests so far, time of the last one and of SIGTERM (unix ns)
+ *   /healthz                ok, or 503 while this instance is sick
+ *   /sick, /well            make this instance sick, and well again
+ *   /fail?n=N&status=S      the next N requests get S (500), except those to /log and the paths below it up to here
  *   /slow?ms=N              answers after N ms
  *   /download?bytes=N&ms=M  N bytes, spread over M ms
+ *   /text?bytes=N           N bytes of text/plain that compress well
+ *   /sse?n=N&ms=M           N server-sent events ("data: 1 <id>"), M ms apart
+ *   /session?name=C         sets the cookie C (session) to a value of this instance's, unless the request has it
+ *   /redirect?to=URL        302 to what is after "to=", as it is written
  *   /status/NNN             that status
- *   Upgrade: websocket      echoes text, binary and ping frames
+ *   Upgrade: websocket      echoes text, binary and ping frames; its answer has the request's Origin as X-Origin
  *
  * Only the last part of the path counts (/status/NNN: the last two), so /any/root/echo works as well.
  * Environment: PORT (8080), INSTANCE (host name), VERSION (1), START_DELAY_MS (listens that much later),
- * STOP_GRACE_MS (9000), EXIT_AT_ONCE=1, LOG_REQUESTS=1 (prints "<unix ns> <path>" per request).
+ * STOP_GRACE_MS (9000), EXIT_AT_ONCE=1, SICK=1 (is sick from the start), LOG_REQUESTS=1 (prints
+ * "<unix ns> <path>" per request).
  * On SIGTERM it prints "SIGTERM <unix ns>", stops listening, closes idle connections, answers what is under way
  * with "Connection: close" and exits once nothing is left. With EXIT_AT_ONCE=1 it just exits.
  *
@@ -51,14 +58,15 @@ struct request {
     const char *headers;      /* first header line */
     size_t length;            /* Content-Length */
     int chunked, keep_alive, expect_continue, upgrade;
-    char websocket_key[64];
+    char websocket_key[64], origin[256];
+    const char *cookie;       /* value of the Cookie header, up to the end of its line */
 };
 
 static const char *instance, *app_version;
 static char host_name[256];
 static int log_requests, listener = -1;
-static atomic_int stopping;
-static atomic_ullong requests, last_request_ns, sigterm_ns;
+static atomic_int stopping, sick, failures_left, failure_status;
+static atomic_ullong sessions, requests, last_request_ns, sigterm_ns;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct connection *connections;
@@ -103,14 +111,20 @@ static int send_all(int fd, const void *data, size_t n) {
 /* Whether the connection lives on after this answer. Asked once per answer, just before its head is written. */
 static int keeps(const struct request *r) { return r->keep_alive && !stopping; }
 
-static int send_head(int fd, int status, const char *type, size_t length, int keep) {
-    char head[512], body[80] = "";
-    if (status != 204)                              /* RFC 9110, section 8.6: no length with 204 */
-        snprintf(body, sizeof body, "Content-Type: %s\r\nContent-Length: %zu\r\n", type, length);
+/* `more`: further header lines, each with its end. */
+static int send_head_with(int fd, int status, const char *more, int keep) {
+    char head[3072];
     int n = snprintf(head, sizeof head,
                      "HTTP/1.1 %d %s\r\n%sX-Instance: %s\r\nX-Version: %s\r\nConnection: %s\r\n\r\n", status,
-                     status < 400 ? "OK" : "Failed", body, instance, app_version, keep ? "keep-alive" : "close");
+                     status < 400 ? "OK" : "Failed", more, instance, app_version, keep ? "keep-alive" : "close");
     return send_all(fd, head, (size_t)n);
+}
+
+static int send_head(int fd, int status, const char *type, size_t length, int keep) {
+    char body[80] = "";
+    if (status != 204)                              /* RFC 9110, section 8.6: no length with 204 */
+        snprintf(body, sizeof body, "Content-Type: %s\r\nContent-Length: %zu\r\n", type, length);
+    return send_head_with(fd, status, body, keep);
 }
 
 /* Sends an answer; whether the connection lives on. */
@@ -176,6 +190,9 @@ static void read_header(struct request *r, const char *line, const char *end) {
         if (length >= 5 && !strncasecmp(value, "close", 5)) r->keep_alive = 0;
         if (length >= 10 && !strncasecmp(value, "keep-alive", 10)) r->keep_alive = 1;
     }
+    if (n == 6 && !strncasecmp(line, "cookie", n)) r->cookie = value;
+    if (n == 6 && !strncasecmp(line, "origin", n) && length < sizeof r->origin)
+        memcpy(r->origin, value, length), r->origin[length] = 0;
     if (n == 17 && !strncasecmp(line, "sec-websocket-key", n) && length < sizeof r->websocket_key)
         memcpy(r->websocket_key, value, length), r->websocket_key[length] = 0;
 }
@@ -271,6 +288,105 @@ static int answer_download(struct connection *c, const struct request *r) {
     return keep;
 }
 
+static int answer_text(struct connection *c, const struct request *r) {
+    static const char words[] = "the same words again and again, ";
+    long bytes = argument(r, "bytes", 10000);
+    char *out = malloc((size_t)bytes + 1);
+    if (!out) return 0;
+    for (long i = 0; i < bytes; i++) out[i] = words[(size_t)i % (sizeof words - 1)];
+    out[bytes] = 0;
+    int keep = answer(c, r, 200, "text/plain", out);
+    free(out);
+    return keep;
+}
+
+static int send_chunk(int fd, const char *text) {
+    char chunk[400];
+    int n = snprintf(chunk, sizeof chunk, "%zx\r\n%s\r\n", strlen(text), text);
+    return send_all(fd, chunk, (size_t)n);
+}
+
+static int answer_events(struct connection *c, const struct request *r) {
+    const char *head = "Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n";
+    long count = argument(r, "n", 10), ms = argument(r, "ms", 100);
+    int keep = keeps(r);
+    char event[300];
+    if (send_head_with(c->fd, 200, head, keep)) return 0;
+    for (long i = 1; i <= count; i++) {
+        snprintf(event, sizeof event, "data: %ld %s\n\n", i, instance);
+        if (send_chunk(c->fd, event)) return 0;
+        if (i < count) sleep_ms(ms);
+    }
+    return !send_chunk(c->fd, "") && keep;
+}
+
+/* The text after `name`= in the query, to its end or (`one`) to the next &; empty if it is not there. */
+static void text_argument(const struct request *r, const char *name, int one, char *out, size_t room) {
+    const char *query = strchr(r->target, '?');
+    size_t n = strlen(name);
+    *out = 0;
+    while (query) {
+        query++;
+        if (!strncmp(query, name, n) && query[n] == '=') {
+            snprintf(out, room, "%s", query + n + 1);
+            if (one) out[strcspn(out, "&")] = 0;
+            return;
+        }
+        query = strchr(query, '&');
+    }
+}
+
+static int has_cookie(const struct request *r, const char *name) {
+    size_t n = strlen(name);
+    for (const char *p = r->cookie; p && *p != '\r'; p++) {
+        while (*p == ' ') p++;
+        if (!strncmp(p, name, n) && p[n] == '=') return 1;
+        p += strcspn(p, ";\r");
+        if (*p != ';') break;
+    }
+    return 0;
+}
+
+static int answer_session(struct connection *c, const struct request *r) {
+    char name[64], more[900] = "", body[600];
+    text_argument(r, "name", 1, name, sizeof name);
+    if (!*name) strcpy(name, "session");
+    int length = snprintf(body, sizeof body, "instance=%s version=%s\n", instance, app_version), n = 0;
+    if (!has_cookie(r, name))
+        n = snprintf(more, sizeof more, "Set-Cookie: %s=%s.%llu; Path=/\r\n", name, instance,
+                     (unsigned long long)++sessions);
+    snprintf(more + n, sizeof more - (size_t)n, "Content-Type: text/plain\r\nContent-Length: %d\r\n", length);
+    int keep = keeps(r);
+    return !send_head_with(c->fd, 200, more, keep) && !send_all(c->fd, body, (size_t)length) && keep;
+}
+
+static int answer_redirect(struct connection *c, const struct request *r) {
+    char to[2048], more[2200];
+    text_argument(r, "to", 0, to, sizeof to);
+    snprintf(more, sizeof more, "Location: %s\r\nContent-Length: 0\r\n", to);
+    int keep = keeps(r);
+    return !send_head_with(c->fd, 302, more, keep) && keep;
+}
+
+/* Health and failing, by the last part of the path; -1: another path. */
+static int answer_control(struct connection *c, const struct request *r, const char *last) {
+    if (!strcmp(last, "healthz"))
+        return sick ? answer(c, r, 503, "text/plain", "sick\n") : answer(c, r, 200, "text/plain", "ok\n");
+    if (!strcmp(last, "sick")) sick = 1;
+    else if (!strcmp(last, "well")) sick = 0;
+    else if (!strcmp(last, "fail")) {
+        failure_status = (int)argument(r, "status", 500);
+        failures_left = (int)argument(r, "n", 1);
+    } else return -1;
+    return answer(c, r, 200, "text/plain", "done\n");
+}
+
+static int is_to_fail(void) {
+    int left = failures_left;
+    while (left > 0 && !atomic_compare_exchange_weak(&failures_left, &left, left - 1)) {}
+    return left > 0;
+}
+
 static int answer_log(struct connection *c, const struct request *r) {
     char body[200];
     snprintf(body, sizeof body, "{\"instance\":\"%s\",\"requests\":%llu,\"last_ns\":%llu,\"sigterm_ns\":%llu}\n",
@@ -286,12 +402,18 @@ static int dispatch(struct connection *c, const struct request *r) {
     path[strcspn(path, "?")] = 0;
     slash = strrchr(path, '/');
     const char *last = slash ? slash + 1 : path;
+    int controlled = answer_control(c, r, last);
+    if (controlled >= 0) return controlled;
+    if (!strcmp(last, "log")) return answer_log(c, r);
+    snprintf(body, sizeof body, "instance=%s version=%s\n", instance, app_version);
+    if (is_to_fail()) return answer(c, r, failure_status, "text/plain", body);
     if (!strcmp(last, "echo")) return answer_echo(c, r);
     if (!strcmp(last, "download")) return answer_download(c, r);
-    if (!strcmp(last, "log")) return answer_log(c, r);
-    if (!strcmp(last, "healthz")) return answer(c, r, 200, "text/plain", "ok\n");
+    if (!strcmp(last, "text")) return answer_text(c, r);
+    if (!strcmp(last, "sse")) return answer_events(c, r);
+    if (!strcmp(last, "session")) return answer_session(c, r);
+    if (!strcmp(last, "redirect")) return answer_redirect(c, r);
     if (!strcmp(last, "slow")) sleep_ms(argument(r, "ms", 1000));
-    snprintf(body, sizeof body, "instance=%s version=%s\n", instance, app_version);
     int status = atoi(last);
     if (slash) *slash = 0;
     const char *before = strrchr(path, '/');
@@ -362,13 +484,14 @@ static int receive_frame(struct connection *c, char **data, size_t *n, size_t *w
 }
 
 static void websocket(struct connection *c, const struct request *r) {
-    char accept_key[32], head[256], *data;
+    char accept_key[32], head[700], *data;
     size_t n, whole;
     int opcode;
     websocket_accept(r->websocket_key, accept_key);
     int length = snprintf(head, sizeof head,
                           "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                          "Sec-WebSocket-Accept: %s\r\nX-Instance: %s\r\n\r\n", accept_key, instance);
+                          "Sec-WebSocket-Accept: %s\r\nX-Instance: %s\r\nX-Origin: %s\r\n\r\n", accept_key, instance,
+                          r->origin);
     if (send_all(c->fd, head, (size_t)length)) return;
     while ((opcode = receive_frame(c, &data, &n, &whole)) >= 0) {
         if (opcode == 8) break;
@@ -538,6 +661,7 @@ int main(int count, char **arguments) {
     instance = getenv("INSTANCE") ? getenv("INSTANCE") : host_name;
     app_version = getenv("VERSION") ? getenv("VERSION") : "1";
     log_requests = environment("LOG_REQUESTS", 0) != 0;
+    sick = environment("SICK", 0) != 0;
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGTERM);
     sigaddset(&blocked, SIGINT);

@@ -49,6 +49,12 @@ class Running:
             writer.close()
         return answer[0], answer[1].decode(), answer[2]
 
+    async def exchange(self, path: str, more: str = "") -> str:
+        """All of the answer, as it came."""
+        reader, writer = await self.connect()
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n{more}\r\n".encode())
+        return (await asyncio.wait_for(reader.read(), 10)).decode()
+
     async def until_accepted(self, count: int) -> None:
         """Returns when that many requests have reached it."""
         while json.loads((await self.ask("/log"))[1])["requests"] < count:
@@ -131,6 +137,67 @@ async def test_websockets_echo() -> None:
         client = await WebSocket.open(Target("127.0.0.1", one.port, "app"))
         assert [await client.echo(text) for text in ("one", "", "x" * 125)] == ["one", "", "x" * 125]
         await client.close()
+
+
+async def test_a_websockets_origin_is_told() -> None:
+    async with running() as one:
+        reader, writer = await one.connect()
+        key = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: eA==\r\nOrigin: http://here"
+        writer.write(f"GET /ws HTTP/1.1\r\nHost: app\r\n{key}\r\n\r\n".encode())
+        assert b"X-Origin: http://here\r\n" in await reader.readuntil(b"\r\n\r\n")
+
+
+async def test_it_can_be_made_sick_and_well() -> None:
+    async with running(SICK="1") as one:
+        assert (await one.ask("/healthz"))[0] == 503
+        assert (await one.ask("/"))[0] == 200, "only /healthz says so"
+        await one.ask("/well")
+        assert (await one.ask("/healthz"))[0] == 200
+        await one.ask("/sick")
+        assert (await one.ask("/healthz"))[0] == 503
+
+
+async def test_it_fails_as_often_as_it_is_told_to() -> None:
+    async with running() as one:
+        await one.ask("/fail?n=2")
+        assert (await one.ask("/healthz"))[0] == 200
+        assert [(await one.ask(path))[0] for path in ("/", "/echo", "/")] == [500, 500, 200]
+        await one.ask("/fail?n=5&status=503")
+        assert (await one.ask("/"))[0] == 503
+        await one.ask("/fail?n=0")
+        assert (await one.ask("/"))[0] == 200
+
+
+async def test_it_sets_a_cookie_once() -> None:
+    async def cookie(sent: str, path: str = "/session") -> str:
+        answer = await one.exchange(path, f"Cookie: {sent}\r\n")
+        return found[1] if (found := re.search(r"Set-Cookie: (\S+);", answer)) else ""
+
+    async with running() as one:
+        assert await cookie("other=1; xsession=2") == "session=one.1"
+        assert await cookie("session2=1") == "session=one.2"
+        assert await cookie("other=1; session=one.1; more=2") == ""
+        assert await cookie("session=one.1", "/session?name=JSESSIONID&x=1") == "JSESSIONID=one.3"
+
+
+async def test_it_redirects_where_it_is_told_to() -> None:
+    async with running() as one:
+        answer = await one.exchange("/redirect?to=http://there/x?a=1&b=2")
+        assert answer.startswith("HTTP/1.1 302 ")
+        assert "\r\nLocation: http://there/x?a=1&b=2\r\n" in answer
+
+
+async def test_it_sends_events() -> None:
+    async with running() as one:
+        status, body, keep = await one.ask("/sse?n=3&ms=1")
+        assert (status, keep) == (200, True)
+        assert re.findall(r"data: (\d) one\n\n", body) == ["1", "2", "3"]
+
+
+async def test_text_has_its_length() -> None:
+    async with running() as one:
+        _, body, _ = await one.ask("/text?bytes=1000")
+        assert (len(body), body[:9]) == (1000, "the same ")
 
 
 async def test_requests_are_logged_with_their_time() -> None:
