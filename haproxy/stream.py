@@ -28,6 +28,12 @@ BACKOFF = Backoff(first=0.1, limit=5.0)
 HEALTHY = 5.0
 """Seconds after which a stream counts as good: its end is then retried quickly again."""
 
+FIRST_ANSWER = 3.0
+LONGEST_FIRST_ANSWER = 24.0
+"""Seconds that core may take for its first answer, before the stream is opened anew; twice as long after each time
+that it took longer. A server that is stopping accepts a connection and answers nothing on it, and keepalive
+notices only when its process is gone."""
+
 
 class Stream:
     """`hello` says who we are and what we hold; `update` takes a chunk and may raise BrokenChain, upon which we
@@ -46,6 +52,7 @@ class Stream:
         self._hello = hello
         self._update = update
         self._outgoing: Outgoing = asyncio.Queue()
+        self._patience = FIRST_ANSWER
 
     def send(self, request: pb.SyncRequest) -> None:
         """Queue a message; dropped while there is no stream (Hello says what we hold when there is one again)."""
@@ -62,6 +69,9 @@ class Stream:
                 log.info("stream ended by core")
             except grpc.aio.AioRpcError as error:
                 log.warning("stream lost", core=self._address, code=error.code().name, details=error.details())
+            except TimeoutError:
+                log.warning("no answer from core", core=self._address, seconds=self._patience)
+                self._patience = min(LONGEST_FIRST_ANSWER, 2 * self._patience)
             finally:
                 self.connected = False
             if asyncio.get_running_loop().time() - since > HEALTHY:
@@ -80,11 +90,17 @@ class Stream:
             stub = sync_pb2_grpc.SyncServiceStub(channel)  # type: ignore[no-untyped-call]
             self._outgoing.put_nowait(pb.SyncRequest(hello=self._hello()))
             call = stub.Sync(self._requests(self._outgoing))
-            async for response in call:
-                if not self.connected:
-                    self.connected = True
-                    log.info("stream open", core=self._address)
-                self._take(response)
+            async with asyncio.timeout(self._patience) as first:
+                async for response in call:
+                    if not self.connected:
+                        first.reschedule(None)
+                        self._opened()
+                    self._take(response)
+
+    def _opened(self) -> None:
+        self.connected = True
+        self._patience = FIRST_ANSWER
+        log.info("stream open", core=self._address)
 
     def _take(self, response: pb.SyncResponse) -> None:
         try:

@@ -87,6 +87,30 @@ async def test_says_hello_takes_updates_and_comes_back_after_the_end() -> None:
         assert (await asyncio.wait_for(second.get(), 10)).hello.instance == "me"
 
 
+async def test_a_core_that_accepts_and_never_answers_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_ANSWER", 0.05)
+    taken = asyncio.Queue[pb.SyncResponse]()
+    core = Core()
+    async with streaming(core, taken.put_nowait) as stream:
+        await core.heard()
+        core.answers = (pb.SyncResponse(results_in="r2"),)
+        second = await core.heard()
+        assert (await asyncio.wait_for(second.get(), 10)).hello.instance == "me"
+        assert (await asyncio.wait_for(taken.get(), 10)).results_in == "r2"
+        await asyncio.sleep(0.3)  # only the first answer is bounded
+        assert stream.connected
+        assert core.opened.empty()
+
+
+async def test_a_core_that_is_slow_gets_more_time_from_one_try_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_ANSWER", 0.02)
+    core = Core()
+    async with streaming(core, lambda chunk: None) as stream:
+        for _ in range(3):
+            await core.heard()
+        assert stream._patience >= 0.08
+
+
 async def test_asks_for_the_whole_when_the_chain_is_broken() -> None:
     def broken(chunk: pb.SyncResponse) -> None:
         raise BrokenChain("not from r1")
