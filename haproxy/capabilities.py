@@ -53,6 +53,9 @@ class Capabilities:
     reload_result: bool
     """The master's `reload` answers with success or failure; before, it just closes."""
 
+    own_connect_timeout: bool
+    """`set-timeout connect` and `set-timeout queue`; without them a service has the proxy's own."""
+
     @property
     def deletes_absent_map_row(self) -> bool:
         """`del map` of a row that is not there answers as if it were: no version that was seen does."""
@@ -75,6 +78,7 @@ def capabilities(version: Version) -> Capabilities:
         deletes_all_copies=version < (3, 4, 0),
         echoes_payload=version < (3, 2, 0),
         reload_result=version >= (3, 0, 0),
+        own_connect_timeout=version >= (3, 4, 0),
     )
 
 

@@ -11,9 +11,20 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import product
+from math import ceil
 
 from haproxy.capabilities import Capabilities
-from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Balance, RetryOn, Server
+from haproxy.model import (
+    HOLD,
+    HOLD_ADDRESS,
+    HOLD_PORT,
+    Backend,
+    Balance,
+    Protocol,
+    RetryOn,
+    Server,
+    ServerSettings,
+)
 from haproxy.ops import AddServer
 from haproxy.settings import Settings
 
@@ -60,6 +71,9 @@ POLICIES = (
 )
 """All there are, the default one first."""
 
+FAIL_TIMEOUT = 10_000
+"""Milliseconds that `max_fails` failures take a server out for, if the service does not say: NGINX's default."""
+
 RING_BITS = 20
 """Of a server's `id`, only the low 20 bits place it on the ring of a consistent hash: HAProxy multiplies the
 id by 4096 in 32 bits (measured on 2.6 and 3.4; configuration manual, section 5.2, "id")."""
@@ -67,8 +81,13 @@ id by 4096 in 32 bits (measured on 2.6 and 3.4; configuration manual, section 5.
 HOLD_ID = 1 << RING_BITS
 """Low bits zero, which no task's id has, so it can't clash with one of any generation."""
 
-HOLD_CONNECTIONS = 1_000_000
-"""Bounds nothing. It makes `be_conn_free` tell the placeholder (limited) from real servers (unlimited)."""
+HOLD_CONNECTIONS = 1_000_000_000
+HOLD_THRESHOLD = HOLD_CONNECTIONS // 2
+"""Bound nothing. They make `be_conn_free` tell the placeholder, when it is all there is, from real servers: without
+a limit (negative) or with `max_connections` (their sum, which stays far below)."""
+
+LONGEST_CONNECTIONS = 1_000_000
+"""Of one server, so that no sum gets near the threshold."""
 
 
 def policy_of(backend: Backend) -> Policy:
@@ -87,9 +106,50 @@ def server_keywords(
     HAProxy applies `default-server` to none of the servers added at run time (management guide, "add
     server"), so everything is written out.
     """
-    del backend, service
-    checks = f"check inter {settings.check_interval} fall {settings.check_fall} rise 1"
-    return (*checks.split(), *capabilities.server_keywords)
+    own = backend.settings[service] if service < len(backend.settings) else ServerSettings()
+    words = (*_check(settings, own), *_observe(own, backend.tcp))
+    if own.slow_start:
+        words = (*words, "slowstart", f"{own.slow_start}ms")
+    if own.max_connections:
+        words = (*words, "maxconn", str(min(own.max_connections, LONGEST_CONNECTIONS)))
+    if not backend.tcp:
+        words = (*words, *PROTOCOLS[own.protocol])
+    return (*words, *capabilities.server_keywords)
+
+
+PROTOCOLS = {
+    Protocol.HTTP: (),
+    Protocol.H2C: ("proto", "h2", "check-proto", "h2"),
+    Protocol.HTTPS: (
+        *("ssl", "verify", "none", "alpn", "h2,http/1.1"),
+        # Said for the checks, too: with a port of their own they inherit nothing from `ssl` (section 5.2).
+        *("check-ssl", "check-alpn", "http/1.1"),
+    ),
+}
+
+
+def _check(settings: Settings, own: ServerSettings) -> tuple[str, ...]:
+    """How often it is asked, and how many answers in a row take it out and back.
+
+    A server that failed `max_fails` requests has to pass checks for `fail_timeout` before it is back. HAProxy has
+    no word for that: `downinter` counts after a check that failed, and these pass. So it is a number of checks:
+    the first comes within an interval, and the last not before `fail_timeout`, nor an interval after it.
+    """
+    interval = own.check_interval or settings.check_interval
+    rise = own.check_rise or 1
+    if own.max_fails:
+        rise = max(rise, 1 + ceil((own.fail_timeout or FAIL_TIMEOUT) / interval))
+    port = ("port", str(own.check_port)) if own.check_port else ()
+    numbers = f"inter {interval} fall {own.check_fall or settings.check_fall} rise {rise}"
+    return ("check", *port, *numbers.split())
+
+
+def _observe(own: ServerSettings, tcp: bool) -> tuple[str, ...]:
+    """Consecutive failures: no connection, no answer, or a status from 500 on but 501 and 505."""
+    if not own.max_fails:
+        return ()
+    layer = "layer4" if tcp else "layer7"
+    return ("observe", layer, "error-limit", str(own.max_fails), "on-error", "mark-down")
 
 
 def server_name(server: Server, keywords: tuple[str, ...]) -> str:
@@ -122,15 +182,28 @@ def hold_server(physical: str) -> AddServer:
 
 def spare_names(settings: Settings, policy: Policy = DEFAULT) -> Iterator[str]:
     """Names of the spare backends of a policy, before 3.4: `spare-http-0001` and on."""
-    return (f"spare-{policy.kind}-{number:04}" for number in range(1, settings.spare_backends + 1))
+    number = settings.spare_backends if policy == DEFAULT else settings.spare_backends_other
+    return (f"spare-{policy.kind}-{index:04}" for index in range(1, number + 1))
+
+
+def spares(settings: Settings) -> dict[str, Policy]:
+    """All spare backends by name, with what they are made from."""
+    return {name: policy for policy in POLICIES for name in spare_names(settings, policy)}
+
+
+def policy_of_spare(physical: str) -> Policy | None:
+    """What a spare backend is made from, by its name, however many there are; None: it is no spare."""
+    found = _SPARE.fullmatch(physical)
+    return _BY_KIND.get(found[1]) if found else None
 
 
 def is_spare(physical: str) -> bool:
     """Whether it is called as `spare_names` calls them, however many there are."""
-    return _SPARE.fullmatch(physical) is not None
+    return policy_of_spare(physical) is not None
 
 
-_SPARE = re.compile(r"spare-[a-z-]+-[0-9]{4,}")
+_SPARE = re.compile(r"spare-([a-z-]+)-[0-9]{4,}")
+_BY_KIND = {policy.kind: policy for policy in POLICIES}
 
 
 def place(
@@ -139,15 +212,20 @@ def place(
     backends: Mapping[str, Backend],
     placed: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Logical -> physical backend for all of `backends`, keeping what `placed` says already.
+    """Logical -> physical backend for all of `backends`, keeping what `placed` says already and is of its policy.
 
-    A backend made at run time has its own name. Otherwise the first free spares are taken, in the order of
-    names; a backend for which there is none left is missing in the result.
+    A backend made at run time has its own name. Otherwise the first free spares of its policy are taken, in the
+    order of names; a backend for which there is none left is missing in the result.
     """
     if capabilities.dynamic_backends:
         return {name: name for name in sorted(backends)}
-    kept = {name: spare for name, spare in (placed or {}).items() if name in backends}
+    policies = {name: policy_of(backends[name]) for name in sorted(backends)}
+    known = {name: spare for name, spare in (placed or {}).items() if name in policies}
+    kept = {name: spare for name, spare in known.items() if policy_of_spare(spare) == policies[name]}
     taken = set(kept.values())
-    free = (spare for spare in spare_names(settings) if spare not in taken)
-    fresh = zip(sorted(backends.keys() - kept.keys()), free, strict=False)
-    return dict(sorted({**kept, **dict(fresh)}.items()))
+    free = {
+        policy: (spare for spare in spare_names(settings, policy) if spare not in taken)
+        for policy in set(policies.values())
+    }
+    fresh = {name: next(free[policy], "") for name, policy in policies.items() if name not in kept}
+    return dict(sorted({**kept, **{name: spare for name, spare in fresh.items() if spare}}.items()))

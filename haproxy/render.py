@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from haproxy import policy
+from haproxy import checks, policies, policy
 from haproxy.capabilities import Capabilities
 from haproxy.frontend import BASE, NOWHERE, frontend, refusal
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Desired, Server, ServerState
+from haproxy.policy import Policy
 from haproxy.routes import rows
 from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
 
@@ -42,12 +43,14 @@ def render_config(
     `ready`: names of servers (`policy.server_name`) that take requests from the start; others are disabled.
     """
     physical = {placement[name]: backend for name, backend in desired.backends.items() if name in placement}
-    spares = () if capabilities.dynamic_backends else policy.spare_names(settings)
+    spares = {} if capabilities.dynamic_backends else policy.spares(settings)
     sections = [
         _process(settings),
-        *_fixed(settings),
+        *_fixed(settings, capabilities),
         *(
-            _backend(settings, capabilities, name, physical.get(name), frozenset(ready))
+            _backend(settings, capabilities, name, physical[name], frozenset(ready))
+            if name in physical
+            else _spare(name, spares[name])
             for name in sorted({*physical, *spares})
         ),
     ]
@@ -56,16 +59,21 @@ def render_config(
 
 def render_static(settings: Settings, capabilities: Capabilities) -> str:
     """What an HAProxy that someone else runs must include, to be driven by l7: all but the process's own
-    settings, and no backend in use. The maps must exist, empty at first (`render_maps`)."""
-    spares = () if capabilities.dynamic_backends else policy.spare_names(settings)
-    empty = (_backend(settings, capabilities, name, None, frozenset()) for name in spares)
-    return "\n".join((_GLOBAL + _runtime_api(settings), *_fixed(settings), *empty))
+    settings, and no backend in use. The maps must exist, as `render_maps` has them for no backend."""
+    spares = {} if capabilities.dynamic_backends else policy.spares(settings)
+    empty = (_spare(name, spares[name]) for name in sorted(spares))
+    return "\n".join((_GLOBAL + _runtime_api(settings), *_fixed(settings, capabilities), *empty))
 
 
 def render_maps(desired: Desired, placement: Mapping[str, str]) -> dict[str, str]:
     """The map files by name. A row of backends.map for each backend that is in `placement`."""
     backends = {name: placement[name] for name in sorted(desired.backends) if name in placement}
-    return {ROUTES_MAP: _map(rows(desired.routes)), BACKENDS_MAP: _map(backends)}
+    whole = checks.all_rows(placement, desired.backends)
+    return {
+        ROUTES_MAP: _map(rows(desired.routes)),
+        BACKENDS_MAP: _map(backends),
+        **{file: _map(content) for file, content in whole.items()},
+    }
 
 
 def _map(content: Mapping[str, str]) -> str:
@@ -101,9 +109,9 @@ def _process(settings: Settings) -> str:
     )
 
 
-def _fixed(settings: Settings) -> tuple[str, ...]:
+def _fixed(settings: Settings, capabilities: Capabilities) -> tuple[str, ...]:
     """Sections that do not depend on what is routed."""
-    return (_base(settings), _http_policy(settings), frontend(settings), _nowhere())
+    return (_base(settings), *policies.sections(settings, capabilities), frontend(settings), _nowhere())
 
 
 def _base(settings: Settings) -> str:
@@ -127,49 +135,24 @@ defaults {BASE}
 """
 
 
-def _http_policy(settings: Settings) -> str:
-    """Hold: while the placeholder is the only usable server, a request tries again every `timeout connect`,
-    on any server there is by then. Past the bound it is refused at once: `be_conn` counts this request and
-    all others of the backend, `be_conn_free` is negative when a server without a limit is usable.
-
-    Only a connect failure is repeated. HAProxy has one count for all kinds of retries, and it has to be long for
-    a request to wait: with `retry-on empty-response`, a request that crashes the application would be sent
-    `retries` times within milliseconds, and take one task after the other down.
-    """
-    full = refusal(503, "hold-full", "no server") + " hdr retry-after 1"
-    return f"""\
-defaults {policy.HTTP}
-  mode http
-  balance roundrobin
-  retries {settings.retries}
-  option redispatch 1
-  option abortonclose
-  retry-on conn-failure
-  timeout connect {settings.connect_timeout}
-  timeout queue {settings.hold_timeout}
-  timeout server {settings.server_timeout}
-  timeout tunnel {settings.tunnel_timeout}
-  http-request {full} if {{ be_conn gt {settings.held_requests} }} {{ be_conn_free ge 0 }}
-"""
-
-
 def _nowhere() -> str:
     return f"backend {NOWHERE} from {BASE}\n  http-request {refusal(503, 'no-server', 'no server')}\n"
 
 
 def _backend(
-    settings: Settings,
-    capabilities: Capabilities,
-    physical: str,
-    backend: Backend | None,
-    ready: frozenset[str],
+    settings: Settings, capabilities: Capabilities, physical: str, backend: Backend, ready: frozenset[str]
 ) -> str:
-    """A backend with its servers, or a spare one when `backend` is None."""
-    name = policy.HTTP if backend is None else policy.policy_of(backend).name
-    lines = [f"backend {physical} from {name}", _hold(backend is not None and backend.expected)]
-    if backend is not None:
-        lines.extend(_servers(backend, policy.server_keywords(settings, capabilities, backend), ready))
+    """A backend with its servers."""
+    lines = (
+        f"backend {physical} from {policy.policy_of(backend).name}",
+        _hold(backend.expected),
+        *_servers(settings, capabilities, backend, ready),
+    )
     return "\n".join(lines) + "\n"
+
+
+def _spare(physical: str, kind: Policy) -> str:
+    return f"backend {physical} from {kind.name}\n{_hold(False)}\n"
 
 
 def _hold(enabled: bool) -> str:
@@ -178,14 +161,22 @@ def _hold(enabled: bool) -> str:
     return f"  server {HOLD} {HOLD_ADDRESS}:{HOLD_PORT} id {policy.HOLD_ID} weight 1 {keywords}{off}"
 
 
-def _servers(backend: Backend, keywords: tuple[str, ...], ready: frozenset[str]) -> Iterator[str]:
+def _servers(
+    settings: Settings, capabilities: Capabilities, backend: Backend, ready: frozenset[str]
+) -> Iterator[str]:
     """A task that leaves takes requests only where no other does: it may be stopped at any moment."""
-    named = [(policy.server_name(server, keywords), server) for _, server in sorted(backend.servers.items())]
+    words = {
+        service: policy.server_keywords(settings, capabilities, backend, service)
+        for service in {server.service for server in backend.servers.values()}
+    }
+    named = [
+        (policy.server_name(server, words[server.service]), server) for _, server in sorted(backend.servers.items())
+    ]
     stay = {name for name, server in named if server.state is not ServerState.LEAVING} & ready
     for name, server in named:
         off = () if name in (stay or ready) else ("disabled",)
-        words = (name, _address(server), "id", str(server.id), "weight", str(server.weight), *keywords, *off)
-        yield "  server " + " ".join(words)
+        line = (name, _address(server), "id", str(server.id), "weight", str(server.weight), *words[server.service])
+        yield "  server " + " ".join((*line, *off))
 
 
 def _address(server: Server) -> str:

@@ -18,6 +18,7 @@ class Settings:
     max_connections: int = 20000
     threads: int = 0
     spare_backends: int = 200
+    spare_backends_other: int = 16
     connect_timeout: int = 250
     client_timeout: int = 60_000
     server_timeout: int = 60_000
@@ -55,3 +56,15 @@ ROUTES_MAP = "routes.map"
 
 BACKENDS_MAP = "backends.map"
 """logical backend -> physical backend: the proxy's own record of which spare serves what."""
+
+CHECK_PATH_MAP = "check_path.map"
+"""physical backend -> path of its HTTP check."""
+
+CHECK_HOST_MAP = "check_host.map"
+"""physical backend -> Host of its HTTP check."""
+
+CHECK_LIST_MAP = "check_list.map"
+"""physical backend -> what the keys of its statuses in check_status.map begin with."""
+
+CHECK_STATUS_MAP = "check_status.map"
+"""`<physical>|<status>`, or `default:<status>` -> there, when an HTTP check accepts the status."""

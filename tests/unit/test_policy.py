@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from haproxy import policy
-from haproxy.capabilities import capabilities
-from haproxy.model import Backend, Server
+from haproxy.capabilities import Capabilities, capabilities
+from haproxy.model import Backend, Balance, HealthCheck, Protocol, Server, ServerSettings
 from haproxy.settings import Settings
 
 OLD, NEW = capabilities((2, 6, 12)), capabilities((3, 4, 7))
@@ -17,6 +20,44 @@ KEYWORDS = policy.server_keywords(Settings(), NEW, Backend("web"))
 def test_a_server_on_2_6_gets_the_keywords_without_which_connections_are_never_reused() -> None:
     words = " ".join(policy.server_keywords(Settings(), OLD, Backend("web")))
     assert words == "check inter 2000 fall 2 rise 1 pool-max-conn -1 pool-purge-delay 5s"
+
+
+def words(capability: Capabilities = NEW, tcp: bool = False, **own: Any) -> str:
+    backend = Backend("a:b", ("a", "b"), settings=(ServerSettings(), ServerSettings(**own)), tcp=tcp)
+    return " ".join(policy.server_keywords(Settings(), capability, backend, 1))
+
+
+def test_each_service_of_a_backend_has_keywords_of_its_own() -> None:
+    backend = Backend("a:b", ("a", "b"), settings=(ServerSettings(), ServerSettings(max_connections=3)))
+    of_each = [policy.server_keywords(Settings(), NEW, backend, service) for service in (0, 1)]
+    assert [" ".join(of_one) for of_one in of_each] == [words(), "check inter 2000 fall 2 rise 1 maxconn 3"]
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, "check inter 2000 fall 2 rise 1"),
+        ({"drain_timeout": 5}, "check inter 2000 fall 2 rise 1"),
+        ({"check_port": 81, "check_interval": 300, "check_fall": 4, "check_rise": 3},
+         "check port 81 inter 300 fall 4 rise 3"),
+        ({"slow_start": 1500}, "check inter 2000 fall 2 rise 1 slowstart 1500ms"),
+        ({"max_connections": 2**31}, "check inter 2000 fall 2 rise 1 maxconn 1000000"),
+        ({"protocol": Protocol.H2C}, "check inter 2000 fall 2 rise 1 proto h2 check-proto h2"),
+        ({"protocol": Protocol.HTTPS},
+         "check inter 2000 fall 2 rise 1 ssl verify none alpn h2,http/1.1 check-ssl check-alpn http/1.1"),
+        ({"max_fails": 3},
+         "check inter 2000 fall 2 rise 6 observe layer7 error-limit 3 on-error mark-down"),
+        ({"max_fails": 1, "fail_timeout": 15_000, "check_interval": 400},
+         "check inter 400 fall 2 rise 39 observe layer7 error-limit 1 on-error mark-down"),
+        ({"max_fails": 1, "fail_timeout": 100, "check_rise": 7},
+         "check inter 2000 fall 2 rise 7 observe layer7 error-limit 1 on-error mark-down"),
+        ({"max_fails": 1, "tcp": True, "protocol": Protocol.HTTPS},
+         "check inter 2000 fall 2 rise 6 observe layer4 error-limit 1 on-error mark-down"),
+        ({"fail_timeout": 100}, "check inter 2000 fall 2 rise 1"),
+    ],
+)  # fmt: skip
+def test_what_a_setting_becomes(own: dict[str, Any], expected: str) -> None:
+    assert words(**own) == expected
 
 
 def test_whatever_is_fixed_on_a_server_makes_a_generation() -> None:
@@ -50,6 +91,33 @@ def test_the_placeholder_has_an_id_that_no_server_can_get() -> None:
 def test_backends_made_at_run_time_keep_their_names() -> None:
     backends = {name: Backend(name) for name in ("b", "a:b")}
     assert policy.place(Settings(), NEW, backends) == {"a:b": "a:b", "b": "b"}
+
+
+def test_the_set_of_policies() -> None:
+    assert [len(policy.POLICIES), len({p.kind for p in policy.POLICIES})] == [33, 33]
+    assert policy.POLICIES[0].name == policy.HTTP == "l7.p-http"
+
+
+@pytest.mark.parametrize("balance", Balance)
+@pytest.mark.parametrize("tcp", [False, True])
+@pytest.mark.parametrize("check", [None, HealthCheck("/")])
+def test_every_backend_has_a_policy_that_exists(balance: Balance, tcp: bool, check: HealthCheck | None) -> None:
+    assert policy.policy_of(Backend("web", balance=balance, tcp=tcp, check=check)) in policy.POLICIES
+
+
+def test_a_spare_tells_its_policy() -> None:
+    spares = policy.spares(Settings(spare_backends=2, spare_backends_other=1))
+    assert len(spares) == 2 + 32
+    assert {name: policy.policy_of_spare(name) for name in spares} == spares
+    assert not any(map(policy.is_spare, ("spare-http-1", "web", "spare-http-new-0001", "spare-other-0001")))
+
+
+def test_a_backend_gets_a_spare_of_its_policy_and_leaves_one_of_another() -> None:
+    settings = Settings(spare_backends=1, spare_backends_other=1)
+    backends = {"a": Backend("a"), "b": Backend("b", balance=Balance.HASH), "c": Backend("c", balance=Balance.HASH)}
+    placed = policy.place(settings, OLD, backends, {"b": "spare-http-0001"})
+    assert placed == {"a": "spare-http-0001", "b": "spare-http-hash-0001"}
+    assert policy.place(settings, OLD, backends, placed) == placed
 
 
 def test_spares_are_kept_and_taken_in_order_until_there_are_none() -> None:

@@ -38,7 +38,7 @@ def test_a_backend_has_the_placeholder_and_its_servers(able: Capabilities, physi
     ready = policy.server_name(WEB.servers["t1"], keywords)
     other = policy.server_name(WEB.servers["t2"], keywords)
     _, hold, first, second = section(config(able, ready=frozenset({ready})), f"backend {physical} from l7.p-http")
-    assert hold == "server hold 127.0.0.1:1 id 1048576 weight 1 backup maxconn 1000000"
+    assert hold == "server hold 127.0.0.1:1 id 1048576 weight 1 backup maxconn 1000000000"
     assert first == f"server {ready} 10.0.0.1:80 id 8 weight 32 {' '.join(keywords)}"
     assert second == f"server {other} [fd00::2]:80 id 9 weight 64 {' '.join(keywords)} disabled"
 
@@ -63,7 +63,8 @@ def test_where_nothing_is_expected_requests_do_not_wait() -> None:
 
 
 def test_spares_are_there_before_3_4_only() -> None:
-    assert config(OLD).count("backend spare-http-") == SETTINGS.spare_backends
+    text = config(OLD)
+    assert [text.count(f"backend spare-{each.kind}-0") for each in policy.POLICIES] == [SETTINGS.spare_backends] + [SETTINGS.spare_backends_other] * 32
     assert "spare" not in config(NEW)
 
 
@@ -88,10 +89,9 @@ def test_a_backend_without_a_place_is_in_neither_file() -> None:
 
 
 def test_maps_are_rows_of_key_and_value() -> None:
-    assert render_maps(DESIRED, {"web": "web", "idle": "idle"}) == {
-        "routes.map": "a.test/ web|\n",
-        "backends.map": "idle idle\nweb web\n",
-    }
+    maps = render_maps(DESIRED, {"web": "web", "idle": "idle"})
+    assert maps["routes.map"] == "a.test/ web|\n"
+    assert maps["backends.map"] == "idle idle\nweb web\n"
 
 
 def test_hidden_information_headers() -> None:
