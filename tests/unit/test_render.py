@@ -64,7 +64,8 @@ def test_where_nothing_is_expected_requests_do_not_wait() -> None:
 
 def test_spares_are_there_before_3_4_only() -> None:
     text = config(OLD)
-    assert [text.count(f"backend spare-{each.kind}-0") for each in policy.POLICIES] == [SETTINGS.spare_backends] + [SETTINGS.spare_backends_other] * 32
+    each = [text.count(f"backend spare-{kind.kind}-0") for kind in policy.POLICIES]
+    assert each == [SETTINGS.spare_backends] + [SETTINGS.spare_backends_other] * 32
     assert "spare" not in config(NEW)
 
 
