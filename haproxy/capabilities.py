@@ -50,6 +50,8 @@ class Capabilities:
     """`del map` removes all rows with the key; from 3.4 on one of them: again until it is not found."""
     echoes_payload: bool
     """In prompt mode each line of a payload is answered by `+ `, ahead of the reply."""
+    sets_connect_timeout: bool
+    """`http-request set-timeout connect` and `queue`."""
     reload_result: bool
     """The master's `reload` answers with success or failure; before, it just closes."""
 
@@ -77,6 +79,7 @@ def capabilities(version: Version) -> Capabilities:
         init_state=version >= (3, 2, 0),
         deletes_all_copies=version < (3, 4, 0),
         echoes_payload=version < (3, 2, 0),
+        sets_connect_timeout=version >= (3, 4, 0),
         reload_result=version >= (3, 0, 0),
         own_connect_timeout=version >= (3, 4, 0),
     )

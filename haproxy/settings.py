@@ -31,6 +31,20 @@ class Settings:
     check_fall: int = 2
     drain_timeout: int = 600_000
     hide_info_headers: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    """Prefixes ("10.0.0.0/8") of proxies in front, whose word about the client is believed."""
+    proxy_protocol: bool = False
+    """Connections from trusted proxies begin with a header of the PROXY protocol."""
+    tcp_address: str = ""
+    """Where TCP ports listen, "" for everywhere."""
+    tcp_ports: tuple[int, ...] = ()
+    """Declared ports for raw TCP: open from the start, so that a service takes one live."""
+    extra_tcp_ports: tuple[int, ...] = ()
+    """Ports that were opened by a reload, when a service asked for them."""
+    error_pages: tuple[tuple[int, str], ...] = ()
+    """Status -> body, HTML."""
+    allow_policy_reload: bool = True
+    """Whether a reload may open what was not declared."""
 
     @property
     def socket(self) -> str:
@@ -52,19 +66,39 @@ class Settings:
 
 
 ROUTES_MAP = "routes.map"
-"""host/path/ -> `backend|operation` (docs/architecture.md, "Routing by maps")."""
+"""`host/path/` -> `backend|operation|argument|rules|header|cookie|key` (`haproxy.routes`)."""
+
+CANARY_MAP = "canary.map"
+"""`host/path/|h=value`, `host/path/|h`, the same with `c` for cookies -> logical backend (`haproxy.features`)."""
 
 BACKENDS_MAP = "backends.map"
 """logical backend -> physical backend: the proxy's own record of which spare serves what."""
 
+TCP_MAP = "tcp.map"
+"""port -> logical backend."""
+
+FEATURES_MAP = "features.map"
+"""name of rules -> their row (`haproxy.features.Field`)."""
+
+ALLOW_MAP = "allow.map"
+CORS_MAP = "cors.map"
+REQUEST_HEADERS_MAP = "request_headers.map"
+RESPONSE_HEADERS_MAP = "response_headers.map"
+"""`<name of rules>|...` -> what the row of features.map says is there."""
+
 CHECK_PATH_MAP = "check_path.map"
-"""physical backend -> path of its HTTP check."""
-
 CHECK_HOST_MAP = "check_host.map"
-"""physical backend -> Host of its HTTP check."""
-
 CHECK_LIST_MAP = "check_list.map"
-"""physical backend -> what the keys of its statuses in check_status.map begin with."""
-
 CHECK_STATUS_MAP = "check_status.map"
-"""`<physical>|<status>`, or `default:<status>` -> there, when an HTTP check accepts the status."""
+"""What is asked and expected of the servers of a physical backend."""
+
+RULES_MAPS = (ALLOW_MAP, CORS_MAP, REQUEST_HEADERS_MAP, RESPONSE_HEADERS_MAP, FEATURES_MAP)
+"""Those of rules, in the order in which rows are added; they are removed the other way round."""
+
+CHECK_MAPS = (CHECK_STATUS_MAP, CHECK_PATH_MAP, CHECK_HOST_MAP, CHECK_LIST_MAP)
+
+MAPS = (ROUTES_MAP, CANARY_MAP, BACKENDS_MAP, TCP_MAP, *RULES_MAPS, *CHECK_MAPS)
+"""All that the configuration names, so all that must exist when HAProxy starts."""
+
+LUA = "l7.lua"
+"""File name of what HAProxy can't say itself (`haproxy.lua`)."""
