@@ -45,7 +45,7 @@ def render_labels() -> str:
     return "\n".join(parts)
 
 
-def _section(label: Label) -> str:
+def _section(label: Label[object]) -> str:
     facts = [
         f"- Type: {label.type}",
         f"- Default: {label.default}",

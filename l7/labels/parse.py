@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-from l7.labels.grammar import Bad, printable
-from l7.labels.table import PREFIX, STACK, SUPPORTED, TABLE, Value
-from l7.model import Balance, HealthCheck, Problem, PublishedPort, RetryOn, Rules, ServerSettings
+from l7.labels import routing_labels as routing
+from l7.labels import settings
+from l7.labels.grammar import Bad
+from l7.labels.label import PREFIX
+from l7.labels.reading import Reading
+from l7.labels.redirects import endless
+from l7.labels.spec import RedirectSpec, RouteSpec
+from l7.labels.table import STACK
+from l7.model import Problem, PublishedPort
 
-HOSTS = PREFIX + "hosts"
-PORT = PREFIX + "port"
-REWRITE = PREFIX + "context_root_rewrite"
-
-
-DEFAULT_SERVER = ServerSettings()
-NO_RULES = Rules()
-
-
-@dataclass(frozen=True, slots=True)
-class RedirectSpec:
-    """One pair of `redirects`: requests of `scheme` ("" for any) to `host` and below `path` go to `location`."""
-
-    scheme: str
-    host: str
-    path: str
-    location: str
-
-
-@dataclass(frozen=True, slots=True)
-class RouteSpec:
-    """What a service's labels ask for, validated.
-
-    `hosts` sorted; `path` as in Route; `network` None when the service leaves the choice to us, else as
-    written; `stack` is the stack that the service was deployed with, "" for none.
-    `vip`: one server, the service's virtual address. `weight` None: by task. `canary_header` and
-    `canary_cookie` are (name, value), value "" for any. `tcp_port` 0: none. `rules` has no name yet.
-    `written`: the labels that the service carries, by full name, as it wrote them (for messages).
-    """
-
-    hosts: tuple[str, ...]
-    port: int
-    path: str = "/"
-    strip_path: bool = False
-    network: str | None = None
-    cluster: str = ""
-    stack: str = ""
-    default_backend: bool = False
-    redirects: tuple[RedirectSpec, ...] = ()
-    vip: bool = False
-    weight: int | None = None
-    canary_header: tuple[str, str] | None = None
-    canary_cookie: tuple[str, str] | None = None
-    tcp_port: int = 0
-    balance: Balance = Balance.ROUND_ROBIN
-    retry_on: RetryOn = RetryOn.CONNECT
-    check: HealthCheck | None = None
-    server: ServerSettings = DEFAULT_SERVER
-    rules: Rules = NO_RULES
-    written: tuple[tuple[str, str], ...] = ()
+__all__ = ["Parsed", "RedirectSpec", "RouteSpec", "parse_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +34,6 @@ class Parsed:
         return any(problem.fatal for problem in self.problems)
 
 
-Values = Mapping[str, Value]
-
-
 def parse_labels(
     labels: Mapping[str, str], ports: Iterable[PublishedPort] = (), service: str = "", service_id: str = ""
 ) -> Parsed:
@@ -89,99 +41,105 @@ def parse_labels(
 
     A service without `com.docker.lb.` labels is none of ours: no spec, no problem.
     """
-    found = {key: labels[key] for key in sorted(labels) if key.startswith(PREFIX)}
+    found = {key: text for key, text in labels.items() if key.startswith(PREFIX)}
     if not found:
         return Parsed()
-    values, problems = _read(found)
-    problems += _read_others(found)
-    if HOSTS not in found:
-        # Taking the name away is how a service is unpublished: nothing else that is wrong matters then.
-        problems = [replace(problem, fatal=False) for problem in problems] + [_unpublished()]
-    else:
-        problems += _complete(values, found, ports)
-    cluster = str(values.get("service_cluster", ""))
+    reading = Reading(found)
+    spec = _read_spec(reading, ports)
+    problems = reading.problems
+    if spec is None:
+        # Taking the names away is how a service is unpublished: nothing else that is wrong matters then.
+        problems = [replace(problem, fatal=False) for problem in problems]
+    cluster = reading.get(routing.SERVICE_CLUSTER, "")
     told = (replace(each, service=service, service_id=service_id, cluster=cluster) for each in problems)
-    spec = None if HOSTS not in found or any(problem.fatal for problem in problems) else _spec(values)
-    stack = labels.get(STACK, "")
-    return Parsed(spec and replace(spec, stack=stack), tuple(sorted(told)), cluster)
+    if spec is None or any(problem.fatal for problem in problems):
+        return Parsed(None, tuple(sorted(told)), cluster)
+    return Parsed(replace(spec, stack=labels.get(STACK, "")), tuple(sorted(told)), cluster)
 
 
-def _read(found: Mapping[str, str]) -> tuple[dict[str, Value], list[Problem]]:
-    """Values of the supported labels, by short name."""
-    values: dict[str, Value] = {}
-    problems: list[Problem] = []
-    for label in SUPPORTED:
-        if label.key not in found or label.parse is None:
-            continue
-        value = label.parse(found[label.key])
-        if isinstance(value, Bad):
-            problems.append(_problem(label.key, found[label.key], value.message, value.remedy))
-        else:
-            values[label.name] = value
-    return values, problems
-
-
-def _read_others(found: Mapping[str, str]) -> list[Problem]:
-    """Labels that are known but not supported yet, and labels that nobody knows."""
-    problems: list[Problem] = []
-    for key, text in found.items():
-        label = TABLE.get(key)
-        if label is None:
-            problems.append(_problem(printable(key), text, "is not a label that l7 knows", _hint(key), fatal=False))
-        elif label.parse is None:
-            remedy = "remove it, or expect the service to be routed without it"
-            problems.append(_problem(key, text, "is not supported yet", remedy, fatal=False))
-    return problems
-
-
-@lru_cache(maxsize=1024)
-def _hint(key: str) -> str:
-    # Labels are read again with each event of a task; this is the one part that takes long (0.1 ms). The cut
-    # bounds it: similarity is quadratic in the length, and the text is anybody's.
-    close = difflib.get_close_matches(key[:60].lower(), TABLE, n=1, cutoff=0.8)
-    return f"did you mean {close[0]}?" if close else "see docs/labels.md for those there are"
-
-
-def _unpublished() -> Problem:
-    message = "is missing, so the service is not published"
-    return _problem(HOSTS, "", message, "name its hosts, or remove the other labels", fatal=False)
-
-
-def _complete(values: dict[str, Value], found: Mapping[str, str], ports: Iterable[PublishedPort]) -> list[Problem]:
-    """Fill in what follows from the rest, and say what is missing or without effect."""
-    problems: list[Problem] = []
-    if PORT not in found:
-        targets = sorted({port.target for port in ports if port.protocol == "tcp"})
-        if len(targets) == 1:
-            values["port"] = targets[0]
-        else:
-            what = f"publishes several target ports ({_join(targets)})" if targets else "publishes no port"
-            remedy = f"add {PORT} with the port that the application listens on"
-            problems.append(_problem(PORT, "", f"is missing, and the service {what}", remedy))
-    if values.get("context_root_rewrite") and PREFIX + "context_root" not in found:
-        message, remedy = "has no effect without context_root", f"add {PREFIX}context_root, or remove it"
-        problems.append(_problem(REWRITE, found[REWRITE], message, remedy, fatal=False))
-    return problems
-
-
-def _join(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))
-
-
-def _spec(values: Values) -> RouteSpec | None:
-    hosts, port, network = values.get("hosts"), values.get("port"), values.get("network")
-    path = str(values.get("context_root", "/"))
-    if not isinstance(hosts, tuple) or not isinstance(port, int):
+def _read_spec(reading: Reading, ports: Iterable[PublishedPort]) -> RouteSpec | None:
+    """What the labels ask for, as far as they can be read; None when they don't ask to be published."""
+    if not _published(reading):
+        message = "is missing, so the service is not published"
+        reading.note(routing.HOSTS, message, "name its hosts, or remove the other labels")
         return None
-    return RouteSpec(
-        hosts=hosts,
-        port=port,
+    path = reading.get(routing.CONTEXT_ROOT, "/")
+    if reading.get(routing.CONTEXT_ROOT_REWRITE, False) and not reading.has(routing.CONTEXT_ROOT):
+        remedy = f"add {routing.CONTEXT_ROOT.key}, or remove it"
+        reading.note(routing.CONTEXT_ROOT_REWRITE, "has no effect without context_root", remedy)
+    balance, hash_key = settings.read_balance(reading)
+    spec = RouteSpec(
+        hosts=reading.get(routing.HOSTS, ()),
+        port=_read_port(reading, ports),
         path=path,
-        strip_path=bool(values.get("context_root_rewrite", False)) and path != "/",
-        network=None if network is None else str(network),
-        cluster=str(values.get("service_cluster", "")),
+        strip_path=reading.get(routing.CONTEXT_ROOT_REWRITE, False) and path != "/",
+        network=reading.get(routing.NETWORK, None),
+        cluster=reading.get(routing.SERVICE_CLUSTER, ""),
+        default_backend=reading.get(routing.DEFAULT_BACKEND, False),
+        redirects=_read_redirects(reading, path),
+        vip=reading.get(routing.BACKEND_MODE, False),
+        weight=_read_weight(reading),
+        canary_header=reading.get(routing.CANARY_HEADER, None),
+        canary_cookie=reading.get(routing.CANARY_COOKIE, None),
+        tcp_port=reading.get(routing.TCP_PORT, 0),
+        balance=balance,
+        retry_on=settings.read_retry_on(reading),
+        check=settings.read_check(reading),
+        server=settings.read_server(reading),
+        rules=settings.read_rules(reading, hash_key),
+        written=tuple(reading.written),
     )
+    _note_effects(reading, spec)
+    return spec
 
 
-def _problem(label: str, text: str, message: str, remedy: str, *, fatal: bool = True) -> Problem:
-    return Problem("", label, printable(text), message, remedy, fatal=fatal)
+def _published(reading: Reading) -> bool:
+    """Whether the labels ask for it. `default_backend=false` does not; a bad value of it may have meant to."""
+    if any(map(reading.has, (routing.HOSTS, routing.REDIRECTS, routing.TCP_PORT))):
+        return True
+    return reading.has(routing.DEFAULT_BACKEND) and reading.get(routing.DEFAULT_BACKEND, True)
+
+
+def _read_port(reading: Reading, ports: Iterable[PublishedPort]) -> int:
+    """The label, else the only target port; 0 when that is a problem."""
+    if reading.has(routing.PORT):
+        return reading.get(routing.PORT, 0)
+    targets = sorted({port.target for port in ports if port.protocol == "tcp"})
+    if len(targets) == 1:
+        return targets[0]
+    listed = ", ".join(map(str, targets))
+    what = f"publishes several target ports ({listed})" if targets else "publishes no port"
+    remedy = f"add {routing.PORT.key} with the port that the application listens on"
+    reading.refuse(routing.PORT.key, Bad(f"is missing, and the service {what}", remedy))
+    return 0
+
+
+def _read_weight(reading: Reading) -> int | None:
+    weight = reading.get(routing.WEIGHT, None)
+    if weight == 0 and not (reading.has(routing.CANARY_HEADER) or reading.has(routing.CANARY_COOKIE)):
+        remedy = f"raise it, or add {routing.CANARY_HEADER.key} or {routing.CANARY_COOKIE.key}"
+        reading.note(routing.WEIGHT, "is 0, and there is no canary label: nobody reaches the service", remedy)
+    return weight
+
+
+def _read_redirects(reading: Reading, path: str) -> tuple[RedirectSpec, ...]:
+    """Those that lead somewhere."""
+    given = reading.get(routing.REDIRECTS, ())
+    forwarded = [(host, path) for host in reading.get(routing.HOSTS, ())]
+    refused = endless(given, forwarded) if given else ()
+    for each in refused:
+        source = f"{each.scheme}://{each.host}{each.path}" if each.scheme else each.host + each.path
+        message = f"sends requests for {source} in circles, so that pair is left out"
+        reading.note(routing.REDIRECTS, message, "name a target that is no source")
+    return tuple(each for each in given if each not in refused)
+
+
+def _note_effects(reading: Reading, spec: RouteSpec) -> None:
+    """Labels that mean nothing for a service of this kind."""
+    if spec.hosts or reading.has(routing.HOSTS):
+        return
+    if spec.tcp_port and not (spec.default_backend or spec.redirects):
+        settings.note_tcp_alone(reading)
+    elif spec.path != "/":
+        remedy = f"add {routing.HOSTS.key}, or remove it"
+        reading.note(routing.CONTEXT_ROOT, "has no effect without hosts", remedy)

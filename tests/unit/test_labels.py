@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ import pytest
 from l7.labels.docs import render_labels
 from l7.labels.grammar import Bad, parse_bool, parse_host, parse_hosts, parse_path, parse_port
 from l7.labels.parse import Parsed, RouteSpec, parse_labels
-from l7.labels.table import LATER, SUPPORTED
+from l7.labels.table import LATER, PREFIX, SUPPORTED
 from l7.model import PublishedPort
-from tests.fakes.swarm_state import labels
+
+
+def labels(**short: str) -> dict[str, str]:
+    return {PREFIX + name: value for name, value in short.items()}
 
 
 @pytest.mark.parametrize(
@@ -132,15 +136,22 @@ def parse(*ports: PublishedPort, **short: str) -> Parsed:
     return parse_labels(labels(**short), ports, "web", "id-web")
 
 
+def bare(parsed: Parsed) -> RouteSpec | None:
+    """The specification without what the labels were spelled like."""
+    return parsed.spec and replace(parsed.spec, written=())
+
+
 def test_everything_together() -> None:
     given = labels(
         hosts="b.example, a.example", port="8000", network="net", context_root="app/", context_root_rewrite="yes",
         service_cluster="east",
     )  # fmt: skip
     given["com.docker.stack.namespace"] = "shop"
-    assert parse_labels(given) == Parsed(
-        RouteSpec(("a.example", "b.example"), 8000, "/app", True, "net", "east", "shop"), (), "east"
-    )
+    parsed = parse_labels(given)
+    assert bare(parsed) == RouteSpec(("a.example", "b.example"), 8000, "/app", True, "net", "east", "shop")
+    assert (parsed.problems, parsed.cluster) == ((), "east")
+    assert parsed.spec is not None
+    assert dict(parsed.spec.written) == {key: text for key, text in given.items() if key.startswith(PREFIX)}
 
 
 def test_a_service_without_our_labels_is_none_of_ours() -> None:
@@ -178,7 +189,7 @@ def test_each_bad_value_is_told() -> None:
 @pytest.mark.parametrize("label", LATER, ids=lambda label: label.name)
 def test_a_label_of_interlock_that_is_not_supported_yet_is_told_and_does_no_harm(label: object) -> None:
     parsed = parse(hosts="a.example", port="80", **{label.name: "x"})  # type: ignore[attr-defined]
-    assert parsed.spec == RouteSpec(("a.example",), 80)
+    assert bare(parsed) == RouteSpec(("a.example",), 80)
     [problem] = parsed.problems
     assert (problem.fatal, problem.message) == (False, "is not supported yet")
 
@@ -208,7 +219,7 @@ def test_taking_hosts_away_unpublishes_whatever_else_is_wrong() -> None:
 
 def test_a_rewrite_without_context_root_is_told() -> None:
     parsed = parse(hosts="a.example", port="80", context_root_rewrite="true")
-    assert parsed.spec == RouteSpec(("a.example",), 80)
+    assert bare(parsed) == RouteSpec(("a.example",), 80)
     assert [problem.fatal for problem in parsed.problems] == [False]
 
 
