@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from haproxy.capabilities import Capabilities, dotted
 from haproxy.model import Backend, HealthCheck, Protocol, Server
@@ -19,6 +19,9 @@ DEFAULT_LIST = "default:"
 ABSENT_HEADER = "x-l7-no-such-header"
 """What check_status.map says of an accepted status (`haproxy.policies` says why it is a header's name)."""
 
+MIN_PATIENCE = 5000
+"""Milliseconds. HAProxy gives a check the time until the next one; the probe is at least as patient."""
+
 PREFIX = "com.docker.lb."
 
 
@@ -30,6 +33,8 @@ class Check:
     port: int
     tls: bool = False
     http: HealthCheck | None = None
+    patience: int = field(default=MIN_PATIENCE, compare=False)
+    """Milliseconds that an answer may take."""
 
 
 def check_of(backend: Backend, server: Server) -> Check:
@@ -42,7 +47,8 @@ def check_of(backend: Backend, server: Server) -> Check:
     if backend.tcp:
         return Check(server.address, port)
     http = None if settings.protocol is Protocol.H2C else backend.check
-    return Check(server.address, port, settings.protocol is Protocol.HTTPS, http)
+    patience = max(MIN_PATIENCE, settings.check_interval)
+    return Check(server.address, port, settings.protocol is Protocol.HTTPS, http, patience)
 
 
 def check_rows(physical: str, backend: Backend) -> dict[str, dict[str, str]]:

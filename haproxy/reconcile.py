@@ -98,7 +98,7 @@ class Reconciler:
         self.capabilities = capabilities
         self.mirror = mirror
         self.seen = Observation()
-        self.admission = Admission(self.wanted, lambda backend: self.touch([backend]))
+        self.admission = Admission(self.wanted, self._accepts, lambda name: self.mirror.backends.get(name))
         self._listener = listener
         self._clocks = Clocks()
         self._backends: set[str] = set()
@@ -125,6 +125,9 @@ class Reconciler:
                 self._at(due, name)
             self.admission.ask(name)  # the first connection is made while the rest is planned
         self.touch(touched.backends, touched.hosts)
+
+    def _accepts(self, backend: str) -> None:
+        self.touch([backend])
 
     def touch(self, backends: Iterable[str] = (), hosts: Iterable[str] = ()) -> None:
         """Look at these again."""

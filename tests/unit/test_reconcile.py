@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from haproxy import admission, reconcile
+from haproxy.accepting import Passed
 from haproxy.capabilities import Capabilities, capabilities
+from haproxy.checks import check_of
 from haproxy.mirror import Mirror
 from haproxy.model import ServerRow
 from haproxy.observation import Observation
@@ -148,7 +150,8 @@ class Bench:
         await self.converge()
         for name in list(self.mirror.backends) if accept else ():
             for server, of in self.reconciler.wanted(name).items():
-                self.reconciler.admission._accepted(Target(name, server, of.address, of.port))
+                passed = Passed(of.task, check_of(self.mirror.backends[name], of))
+                self.reconciler.admission._accepted(Target(name, server, passed))
         await self.converge()
 
     def backend_of(self, host: str, path: str = "/") -> str | None:
