@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from haproxy.capabilities import Capabilities
 from haproxy.checks import DEFAULT_HOST, DEFAULT_LIST
+from haproxy.features import Field
 from haproxy.frontend import refusal
 from haproxy.model import Balance, RetryOn
 from haproxy.policy import HOLD_THRESHOLD, POLICIES, Policy
@@ -29,8 +30,8 @@ LONGEST_KEPT_BODY = 8192
 """Bytes of a request's body that are waited for, so that it can be sent again: with the head, it has to fit into
 a buffer (16 kB) less what is reserved for rewriting."""
 
-TIMEOUT_FIELDS = {"server": 2, "tunnel": 3, "connect": 4, "queue": 5}
-"""Of the row in `txn.features`; milliseconds, or empty."""
+_OWN_TIMEOUTS = {"server": Field.TIMEOUT_SERVER, "tunnel": Field.TIMEOUT_TUNNEL}
+_OWN_TIMEOUTS_3_4 = {"connect": Field.TIMEOUT_CONNECT, "queue": Field.TIMEOUT_QUEUE}
 
 _BALANCE = {
     Balance.ROUND_ROBIN: "balance roundrobin",
@@ -138,10 +139,10 @@ def _check(settings: Settings) -> Iterator[str]:
 
 def _own_timeouts(capabilities: Capabilities) -> Iterator[str]:
     """Works from the backend's defaults only, not in a frontend; the last two need 3.4 (section 4.3)."""
-    for name, number in TIMEOUT_FIELDS.items():
-        value = f"var(txn.features),field({number},|)"
-        if name in ("server", "tunnel") or capabilities.own_connect_timeout:
-            yield f"http-request set-timeout {name} {value} if {{ {value} -m len gt 0 }}"
+    more = _OWN_TIMEOUTS_3_4 if capabilities.own_connect_timeout else {}
+    for name, place in (_OWN_TIMEOUTS | more).items():
+        value = f"var(txn.features),field({place:d},|)"
+        yield f"http-request set-timeout {name} {value} if {{ {value} -m len gt 0 }}"
 
 
 def _repeatable(policy: Policy) -> Iterator[str]:
