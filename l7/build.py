@@ -16,33 +16,20 @@ from functools import reduce
 from operator import and_
 from typing import Protocol
 
+from l7 import host_policy, upstreams
 from l7.config import Settings
+from l7.fragment import Claim, Fragment, claim_of
+from l7.host_policy import Claimant
 from l7.labels.grammar import printable
-from l7.labels.parse import Parsed, RouteSpec, parse_labels
+from l7.labels.parse import Parsed, parse_labels
+from l7.labels.spec import RouteSpec
 from l7.labels.table import PREFIX, PROXY_CLUSTER, PROXY_TYPE
-from l7.model import (
-    Delta,
-    Network,
-    Node,
-    NodeState,
-    Problem,
-    Server,
-    ServerState,
-    Service,
-    ServiceSpec,
-    Snapshot,
-    Task,
-    TaskState,
-)
-from l7.pool import Candidate, Fragment, Pool, wanted_id
-
-STOP_IN = 3000
-STOP_IN_WITHOUT_NETWORK = 1000
-"""Milliseconds from Swarm's decision to SIGTERM, at the least. Swarm waits 2 s more, for its gossip, when the
-task has any network other than the default bridge."""
+from l7.model import Delta, Network, Node, Problem, PublishedPort, ServerState, Service, ServiceSpec, Snapshot, Task
+from l7.pool import Pool
+from l7.reach import Reach, Way, choose_way
+from l7.upstreams import Place, server_state
 
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
-NETWORK = PREFIX + "network"
 
 
 class CacheView(Protocol):
@@ -66,111 +53,17 @@ class TouchedView(Protocol):
     def all(self) -> bool: ...
 
 
-# ---------------------------------------------------------------- tasks
-
-
-def server_state(task: Task, node: Node | None) -> ServerState | None:
-    """Where a task is as far as traffic is concerned; None: it is no server.
-
-    UNKNOWN is not DOWN: after a change of leader every node passes through it.
-    """
-    if node is not None and node.state is NodeState.DOWN:
-        return None
-    if task.state is TaskState.RUNNING:
-        if task.desired is TaskState.RUNNING:
-            return ServerState.READY
-        return ServerState.LEAVING if task.desired > TaskState.RUNNING else None
-    wanted = task.desired <= TaskState.RUNNING
-    return ServerState.PENDING if wanted and TaskState.ASSIGNED <= task.state < TaskState.RUNNING else None
-
-
-def stop_in(task: Task) -> int:
-    """Milliseconds from Swarm's decision that the task goes to its SIGTERM, at the least."""
-    return STOP_IN if task.addresses else STOP_IN_WITHOUT_NETWORK
-
-
-def _address(task: Task, networks: Iterable[str]) -> str | None:
-    held = dict(task.addresses)
-    return next((held[network] for network in networks if held.get(network)), None)
-
-
-# ---------------------------------------------------------------- networks
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """The networks that a cluster's proxies are on: by id, from the proxy services, with their names for the
-    messages; or by name alone, from the settings. `known` False: neither says anything."""
-
-    known: bool = False
-    names: frozenset[str] = frozenset()
-    ids: frozenset[str] | None = frozenset()
-
-    def covers(self, network: Network) -> bool:
-        if network.ingress:
-            return False
-        return network.name in self.names if self.ids is None else network.id in self.ids
-
-    def __and__(self, other: Reach) -> Reach:
-        return Reach(True, self.names & other.names, (self.ids or frozenset()) & (other.ids or frozenset()))
-
-
-def choose_network(
-    spec: RouteSpec, attached: tuple[str, ...], networks: Mapping[str, Network], reach: Reach
-) -> Network | Problem:
-    """The network over which the proxies reach a service that is `attached` to these (ids)."""
-    known = (networks[each] for each in attached if each in networks)
-    own = sorted((network for network in known if not network.ingress), key=lambda each: (each.name, each.id))
-    shared = [network for network in own if reach.covers(network)]
-    if spec.network is None:
-        return shared[0] if shared else _no_network(own, reach)
-    wanted = (spec.network, f"{spec.stack}_{spec.network}") if spec.stack else (spec.network,)
-    named = next((network for name in wanted for network in own if network.name == name), None)
-    if named is None:
-        message = f"is none of the service's networks ({_names(own)})"
-        return _network_problem(spec.network, message, f"name one of: {_names(shared or own)}")
-    if named not in shared:
-        message = f"is {named.name}, which the proxies are not on ({_listed(reach.names)})"
-        remedy = f"name one of: {_names(shared)}" if shared else f"attach the proxies to {named.name}"
-        return _network_problem(spec.network, message, remedy)
-    return named
-
-
-def _no_network(own: list[Network], reach: Reach) -> Problem:
-    if not reach.known:
-        kind = "=".join(PROXY_TYPE)
-        remedy = f"deploy the proxy service with the labels {kind} and {PROXY_CLUSTER}, or set Networks"
-        return _network_problem("", "there is no proxy service, and no Networks in the settings", remedy)
-    if not reach.names:
-        remedy = "attach all of them to one network; when changing it, add the new one before the old one goes"
-        return _network_problem("", "there is no network that all proxies of the service cluster are on", remedy)
-    message = f"service ({_names(own)}) and proxies ({_listed(reach.names)}) share no network"
-    return _network_problem("", message, "attach the service to a network that the proxies are on")
-
-
-def _names(networks: Iterable[Network]) -> str:
-    return _listed(network.name for network in networks)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
-
-
-def _network_problem(value: str, message: str, remedy: str) -> Problem:
-    return Problem("", NETWORK, value, message, remedy)
-
-
-# ---------------------------------------------------------------- services
-
-
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a set of labels asks for, checked against clusters and networks. `network` None: not routed."""
+    """What a set of labels asks for, checked against settings and networks. `claim` and `way` None: not routed.
 
-    spec: RouteSpec | None
-    network: Network | None
-    problems: tuple[Problem, ...]
-    cluster: str
+    `cluster`: the one whose networks it depends on, None when it asks for nothing.
+    """
+
+    claim: Claim | None = None
+    way: Way | None = None
+    problems: tuple[Problem, ...] = ()
+    cluster: str | None = None
 
     @property
     def fatal(self) -> bool:
@@ -187,6 +80,8 @@ class _Compiled:
 
 
 _NOTHING = _Compiled()
+Labels = tuple[tuple[str, str], ...]
+_Reading = dict[tuple[str, Labels, Labels, tuple[PublishedPort, ...]], Parsed]
 
 
 class Build:
@@ -198,11 +93,13 @@ class Build:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pools = {name: Pool(name) for name in sorted(settings.clusters)}
+        clusters = settings.clusters
+        self._pools = {name: Pool(name, clusters[name].config) for name in sorted(clusters)}
         self._compiled: dict[str, _Compiled] = {}
+        self._read: dict[str, _Reading] = {}
         self._proxies: dict[str, tuple[str, Reach]] = {}
-        self._dependents: dict[str, set[str]] = {name: set() for name in settings.clusters}
-        self._reach = {name: self._cluster_reach(name) for name in settings.clusters}
+        self._dependents: dict[str, set[str]] = {name: set() for name in clusters}
+        self._reach = {name: self._cluster_reach(name) for name in clusters}
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -217,6 +114,8 @@ class Build:
         for service_id in sorted(self._affected(cache, touched)):
             service = cache.services.get(service_id)
             self._replace(service_id, self._compile(cache, service) if service else _NOTHING)
+            if service is None:
+                self._read.pop(service_id, None)
         deltas = ((name, pool.settle(observed)) for name, pool in self._pools.items())
         return {name: delta for name, delta in deltas if delta is not None}
 
@@ -279,38 +178,63 @@ class Build:
             self._dependents[cluster].discard(service_id)
         for cluster in new.clusters - old.clusters:
             self._dependents[cluster].add(service_id)
-        if old.fragment == new.fragment:
+        if old.fragment != new.fragment:
+            self._change(old.fragment, new.fragment)
+
+    def _change(self, old: Fragment | None, new: Fragment | None) -> None:
+        """Tell the pools. A service that changes clusters leaves one and comes to the other."""
+        if old and new and old.claim.cluster == new.claim.cluster:
+            self._pools[new.claim.cluster].change(old, new)
             return
-        if old.fragment:
-            self._pools[old.fragment.cluster].drop(old.fragment)
-        if new.fragment:
-            self._pools[new.fragment.cluster].put(new.fragment)
+        if old:
+            self._pools[old.claim.cluster].change(old, None)
+        if new:
+            self._pools[new.claim.cluster].change(None, new)
 
     # ------------------------------------------------------------ one service
 
     def _compile(self, cache: CacheView, service: Service) -> _Compiled:
-        current = self._plan(cache, service, service.spec)
+        read: _Reading = {}
+        current = self._plan(cache, service, service.spec, read)
         plan, problems = current, current.problems
         plans = [current]
         if current.fatal and service.previous is not None:
             # Only the labels of before: replicas, networks and ports are what Swarm acts on now.
-            spec = replace(service.spec, labels=service.previous.labels)
-            plans.append(previous := self._plan(cache, service, spec))
-            if previous.network is not None:
+            before = service.previous
+            spec = replace(service.spec, labels=before.labels, container_labels=before.container_labels)
+            plans.append(previous := self._plan(cache, service, spec, read))
+            if previous.claim is not None:
                 plan, problems = previous, tuple(_meanwhile(problem) for problem in problems)
-        clusters = frozenset(each.cluster for each in plans if each.spec) & self._pools.keys()
-        return _Compiled(self._fragment(cache, service, plan), problems, clusters)
+        self._read[service.id] = read
+        clusters = frozenset(each.cluster for each in plans if each.cluster is not None) & self._pools.keys()
+        fragment, more = self._fragment(cache, service, plan)
+        return _Compiled(fragment, tuple(sorted((*problems, *more))), clusters)
 
-    def _plan(self, cache: CacheView, service: Service, spec: ServiceSpec) -> _Plan:
-        parsed = parse_labels(dict(spec.labels), spec.ports, service.name, service.id)
+    def _plan(self, cache: CacheView, service: Service, spec: ServiceSpec, read: _Reading) -> _Plan:
+        parsed = self._parse(service, spec, read)
         if parsed.spec is None:
-            return _Plan(None, None, parsed.problems, parsed.cluster)
-        problem = self._misplaced(service, parsed.spec)
-        network = None
-        if problem is None:
-            chosen = choose_network(parsed.spec, spec.networks, cache.networks, self._reach[parsed.spec.cluster])
-            network, problem = (None, chosen) if isinstance(chosen, Problem) else (chosen, None)
-        return _Plan(parsed.spec, network, _complete(parsed, problem, service), parsed.cluster)
+            return _Plan(problems=parsed.problems)
+        cluster = parsed.spec.cluster
+        way = self._misplaced(service, parsed.spec) or choose_way(
+            parsed.spec, service, spec, cache.networks, self._reach[cluster]
+        )
+        if isinstance(way, Problem):
+            return _Plan(problems=_complete(parsed, (way,), service), cluster=cluster)
+        claimant = Claimant(service.name, parsed.spec.stack, way.network.name if way.network else "")
+        allowed, refusals = host_policy.permitted(self._settings.host_policies, parsed.spec, claimant)
+        claim = claim_of(allowed, service.name, service.id, service.created) if allowed else None
+        return _Plan(claim, way, _complete(parsed, refusals, service), cluster)
+
+    def _parse(self, service: Service, spec: ServiceSpec, read: _Reading) -> Parsed:
+        """Its labels, read once: they are the same with each event of a task."""
+        legacy = self._settings.legacy_labels
+        containers = spec.container_labels if legacy else ()
+        inputs = (service.name, spec.labels, containers, spec.ports)
+        parsed = self._read.get(service.id, {}).get(inputs)
+        if parsed is None:
+            labels = dict(containers) | dict(spec.labels)
+            parsed = parse_labels(labels, spec.ports, service.name, service.id, legacy=legacy)
+        return read.setdefault(inputs, parsed)
 
     def _misplaced(self, service: Service, spec: RouteSpec) -> Problem | None:
         if spec.cluster not in self._pools:
@@ -323,46 +247,20 @@ class Build:
             return Problem("", "", name, "is no name of a Swarm service", "rename the service")
         return None
 
-    def _fragment(self, cache: CacheView, service: Service, plan: _Plan) -> Fragment | None:
-        spec, network = plan.spec, plan.network
-        if spec is None or network is None:
-            return None
-        replicas = service.spec.replicas
-        return Fragment(
-            cluster=spec.cluster,
-            service=service.name,
-            service_id=service.id,
-            created=service.created,
-            keys=tuple((host, spec.path) for host in spec.hosts),
-            strip_path=spec.strip_path,
-            expected=replicas is None or replicas > 0,
-            candidates=self._candidates(cache, service, spec, network),
-        )
-
-    def _candidates(
-        self, cache: CacheView, service: Service, spec: RouteSpec, network: Network
-    ) -> tuple[Candidate, ...]:
-        reach, networks = self._reach[spec.cluster], cache.networks
-        candidates: list[Candidate] = []
-        for task in cache.tasks_of(service.id).values():
-            state = server_state(task, cache.nodes.get(task.node))
-            if state is None:
-                continue
-            address = _address(task, (network.id,)) or _address(task, _old_networks(task, networks, reach))
-            if address is not None:
-                left = stop_in(task) if state is ServerState.LEAVING else 0
-                server = Server(task.id, wanted_id(task.id), address, spec.port, state=state, stop_in=left)
-                candidates.append(Candidate(task.created, server))
-        return tuple(candidates)
-
-
-def _old_networks(task: Task, networks: Mapping[str, Network], reach: Reach) -> list[str]:
-    """For a task that is not on the chosen network: the others over which the proxies reach it.
-
-    A task from before its service changed networks serves on the old one until its successor is there.
-    """
-    known = (networks[network] for network, _ in task.addresses if network in networks)
-    return [each.id for each in sorted(known, key=lambda each: (each.name, each.id)) if reach.covers(each)]
+    def _fragment(
+        self, cache: CacheView, service: Service, plan: _Plan
+    ) -> tuple[Fragment | None, tuple[Problem, ...]]:
+        """What it contributes, and what is wrong with where its tasks are."""
+        claim, way = plan.claim, plan.way
+        if claim is None or way is None:
+            return None, ()
+        wanted, port = service.spec.replicas != 0, claim.spec.port
+        if way.vip:
+            return Fragment(claim, wanted, upstreams.virtual(service, way.vip, port, wanted)), ()
+        tasks = cache.tasks_of(service.id).values()
+        place = Place(cache.nodes, cache.networks, self._reach[claim.cluster])
+        problems = [_told(each, service, claim.cluster) for each in upstreams.homeless(tasks, way, cache.nodes)]
+        return Fragment(claim, wanted, upstreams.candidates(tasks, way, port, place)), tuple(problems)
 
 
 def _proxy(cache: CacheView, service_id: str) -> tuple[str, Reach] | None:
@@ -383,11 +281,12 @@ def _proxy(cache: CacheView, service_id: str) -> tuple[str, Reach] | None:
     return dict(service.spec.labels).get(PROXY_CLUSTER, ""), Reach(True, names, ids)
 
 
-def _complete(parsed: Parsed, problem: Problem | None, service: Service) -> tuple[Problem, ...]:
-    if problem is None:
-        return parsed.problems
-    told = replace(problem, service=service.name, cluster=parsed.cluster, service_id=service.id)
-    return tuple(sorted((*parsed.problems, told)))
+def _complete(parsed: Parsed, more: Iterable[Problem], service: Service) -> tuple[Problem, ...]:
+    return tuple(sorted((*parsed.problems, *(_told(each, service, parsed.cluster) for each in more))))
+
+
+def _told(problem: Problem, service: Service, cluster: str) -> Problem:
+    return replace(problem, service=service.name, cluster=cluster, service_id=service.id)
 
 
 def _meanwhile(problem: Problem) -> Problem:

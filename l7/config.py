@@ -14,23 +14,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
+from l7.host_policy import HostPolicy
 from l7.kit.errors import ConfigError
+from l7.labels.grammar import Bad, parse_host
 
 WATCH_SOURCES = ("auto", "swarmkit", "docker")
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A service cluster. `networks`: names of those its proxies are on; None: found at the proxy service."""
+    """A service cluster. `networks`: names of those its proxies are on; None: found at the proxy service.
+
+    `config`: the extension's own settings, a JSON object with sorted keys.
+    """
 
     name: str = ""
     extension: str = "default"
     networks: tuple[str, ...] | None = None
+    config: bytes = b"{}"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What core runs by. `poll_interval` in milliseconds; `clusters` by name, "" is the default one."""
+    """What core runs by. `poll_interval` in milliseconds; `clusters` by name, "" is the default one.
+
+    `legacy_labels`: the labels of Interlock 1 and of HRM are understood, too.
+    """
 
     listen_addr: str = ":8080"
     docker_url: str = "unix:///var/run/docker.sock"
@@ -41,7 +52,9 @@ class Settings:
     poll_interval: int = 3000
     endpoint_override: str = ""
     watch_source: str = "auto"
+    legacy_labels: bool = False
     clusters: Mapping[str, Cluster] = field(default_factory=lambda: {"": Cluster()})
+    host_policies: tuple[HostPolicy, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -55,7 +68,9 @@ CORE_KEYS = {
     "PollInterval": "duration",
     "EndpointOverride": "string",
     "WatchSource": "string",
+    "LegacyLabels": "boolean",
     "Extensions": "table",
+    "HostPolicy": "tables",
 }
 _FIELDS = {
     "ListenAddr": "listen_addr",
@@ -67,8 +82,10 @@ _FIELDS = {
     "PollInterval": "poll_interval",
     "EndpointOverride": "endpoint_override",
     "WatchSource": "watch_source",
+    "LegacyLabels": "legacy_labels",
 }
-EXTENSION_KEYS = {"ServiceCluster": "string", "Networks": "strings"}
+EXTENSION_KEYS = {"ServiceCluster": "string", "Networks": "strings", "Config": "table"}
+HOST_POLICY_KEYS = {"Hosts": "strings", "Stacks": "strings", "Services": "strings", "Networks": "strings"}
 UNUSED_EXTENSION_KEYS = {
     "Image": "string",
     "Args": "strings",
@@ -95,7 +112,6 @@ UNUSED_EXTENSION_KEYS = {
     "PublishedSSLPort": "integer",
     "TargetSSLPort": "integer",
     "Template": "string",
-    "Config": "table",
     "HitlessServiceUpdate": "boolean",
     "ConfigImage": "string",
     "ConfigServiceName": "string",
@@ -143,7 +159,7 @@ class _File:
 
     def settings(self, document: Mapping[str, Any]) -> Settings:
         values = self._values(document, (), CORE_KEYS, {})
-        tables = values.pop("Extensions", None)
+        tables, policies = values.pop("Extensions", None), values.pop("HostPolicy", ())
         source = values.get("WatchSource", "auto")
         if source not in WATCH_SOURCES:
             raise self._error((), "WatchSource", f"one of {', '.join(WATCH_SOURCES)}, not {source!r}")
@@ -152,6 +168,7 @@ class _File:
         fields: dict[str, Any] = {_FIELDS[key]: value for key, value in values.items()}
         if tables is not None:
             fields["clusters"] = self._clusters(tables)
+        fields["host_policies"] = tuple(self._host_policy(table) for table in policies)
         return Settings(**fields, warnings=tuple(self.warnings))
 
     def _clusters(self, tables: Mapping[str, Any]) -> dict[str, Cluster]:
@@ -181,7 +198,30 @@ class _File:
             raise self._error(
                 ("Extensions", extension), "ServiceCluster", 'is "" for the default one: leave it out'
             )
-        return Cluster(name, extension, networks)
+        return Cluster(name, extension, networks, self._json(extension, values.get("Config", {})))
+
+    def _json(self, extension: str, config: Mapping[str, Any]) -> bytes:
+        """The extension's own table, canonical: what its keys mean is its own affair."""
+        try:
+            return orjson.dumps(config, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError as error:
+            raise self._error(("Extensions", extension), "Config", f"cannot be passed on: {error}") from error
+
+    def _host_policy(self, table: Mapping[str, Any]) -> HostPolicy:
+        values = self._values(table, ("HostPolicy",), HOST_POLICY_KEYS, {})
+        hosts = tuple(self._policy_host(host) for host in values.pop("Hosts", ()))
+        if not hosts:
+            raise self._error((), "HostPolicy", "needs Hosts: names, *.example.org, or *")
+        kinds = {key.lower(): tuple(value) for key, value in values.items()}
+        if not any(kinds.values()):
+            raise self._error((), "HostPolicy", "needs Stacks, Services or Networks: who may claim the hosts")
+        return HostPolicy(hosts, **kinds)
+
+    def _policy_host(self, text: str) -> str:
+        host = "*" if text == "*" else parse_host(text)
+        if isinstance(host, Bad):
+            raise self._error(("HostPolicy",), "Hosts", f"{text!r} {host.message}")
+        return host
 
     def _values(
         self, table: Mapping[str, Any], where: tuple[str, ...], used: Mapping[str, str], unused: Mapping[str, str]
@@ -230,6 +270,7 @@ _NAMES = {
     "integer": "a number",
     "duration": 'a duration such as "3s" or "500ms"',
     "table": "a table",
+    "tables": "tables, [[...]]",
 }
 
 
@@ -239,6 +280,8 @@ def _check(raw: object, kind: str) -> object | None:
         return parse_duration(raw) if isinstance(raw, str) else None
     if kind == "strings":
         return raw if isinstance(raw, list) and all(isinstance(item, str) for item in raw) else None
+    if kind == "tables":
+        return raw if isinstance(raw, list) and all(isinstance(item, dict) for item in raw) else None
     types = {"string": str, "boolean": bool, "integer": int, "table": dict}
     # bool is an int in Python, not in TOML
     return raw if type(raw) is types[kind] else None

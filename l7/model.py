@@ -76,8 +76,9 @@ class PublishedPort:
 class ServiceSpec:
     """The part of a service's specification that routing depends on.
 
-    `labels` are the service's own labels (not the container's), sorted by key. `networks` are the ids in
-    the task template's order. `replicas` is None for a global service. `endpoint_mode` is vip or dnsrr.
+    `labels` are the service's own labels, sorted by key; `container_labels` those of its containers that begin
+    with "interlock.", where Interlock 1 wants them. `networks` are the ids in the task template's order.
+    `replicas` is None for a global service. `endpoint_mode` is vip or dnsrr.
     """
 
     labels: tuple[tuple[str, str], ...] = ()
@@ -85,6 +86,7 @@ class ServiceSpec:
     replicas: int | None = 1
     ports: tuple[PublishedPort, ...] = ()
     endpoint_mode: str = "vip"
+    container_labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

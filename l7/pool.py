@@ -1,156 +1,88 @@
-"""One service cluster: fragments of services in, routes and backends out, changes as a delta. Pure.
+"""One service cluster: fragments of services in, routes, backends and rules out, changes as a delta. Pure.
 
-A `Fragment` is what one service contributes. Those that claim the same host and path are pooled: the route
-leads to one backend with the tasks of them all. There is one backend per distinct set of services.
+Services that claim the same host and path are pooled: the route leads to one backend with the tasks of them
+all. There is one backend per distinct set of services and kind; rules exist while a route refers to them.
+
+Here is only what is in effect, so that a change costs what changes: `claims` knows who asks for what, `routing`
+decides a route, `assembly` makes a backend.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from hashlib import blake2b
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
-from l7.model import (
-    Backend,
-    BackendChange,
-    BackendSettings,
-    Changes,
-    Delta,
-    Problem,
-    Route,
-    RouteKey,
-    Server,
-    Snapshot,
-)
-
-MAX_ID = (1 << 20) - 1
-"""HAProxy's consistent hashing takes the low 20 bits of a server's id."""
-
-MAX_NAME = 120
-REWRITE = "com.docker.lb.context_root_rewrite"
-
-_MODULUS = 1 << 128
-Key = TypeVar("Key", bound=Hashable)
+from l7 import conflicts
+from l7.assembly import assemble, diff_backend
+from l7.claims import Claims
+from l7.conflicts import Clash
+from l7.fragment import Fragment, Pooled
+from l7.model import Backend, BackendChange, Changes, Delta, Problem, Route, RouteKey, Rules, Snapshot
+from l7.revision import Revision
+from l7.routing import decide
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A server before it has met the others of its backend: `server.id` is the one it would like."""
+@dataclass(slots=True)
+class _Backend:
+    """A backend in use. `users`: the routes that lead to it."""
 
-    created: int
-    server: Server
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """What one service contributes to its cluster. `created`: nanoseconds; `expected`: replicas wanted > 0."""
-
-    cluster: str
-    service: str
-    service_id: str
-    created: int
-    keys: tuple[RouteKey, ...]
-    strip_path: bool
-    expected: bool
-    candidates: tuple[Candidate, ...]
+    pooled: Pooled
+    users: set[RouteKey] = field(default_factory=set)
+    built: Backend | None = None
 
 
-def wanted_id(task: str) -> int:
-    """1..2^20-1, from the task's id alone, so that every core and proxy comes to the same."""
-    return 1 + int.from_bytes(blake2b(task.encode(), digest_size=8).digest(), "big") % MAX_ID
+@dataclass(slots=True)
+class _Batch:
+    """What one settling comes across: backends and rules that may have changed, routes that did."""
 
-
-def backend_name(services: tuple[str, ...]) -> str:
-    """Name of the backend of these services (sorted): joined by ":", long ones cut and told apart by digest.
-
-    The dot marks a cut name: Swarm allows none in a service's name.
-    """
-    name = ":".join(services)
-    if len(name) <= MAX_NAME:
-        return name
-    digest = blake2b(name.encode(), digest_size=8).hexdigest()
-    return f"{name[: MAX_NAME - len(digest) - 1]}.{digest}"
-
-
-def assign_ids(candidates: Iterable[Candidate]) -> dict[str, Server]:
-    """Servers by task, with ids unique among them: the task created first keeps the id that it wants."""
-    taken: set[int] = set()
-    servers: dict[str, Server] = {}
-    for candidate in sorted(candidates, key=lambda each: (each.created, each.server.task))[:MAX_ID]:
-        server = candidate.server
-        number = server.id
-        while number in taken:
-            number = number % MAX_ID + 1
-        taken.add(number)
-        servers[server.task] = server if number == server.id else replace(server, id=number)
-    return dict(sorted(servers.items()))
-
-
-def diff_backend(old: Backend | None, new: Backend) -> BackendChange | None:
-    """What leads from `old` to `new`, None when nothing does."""
-    if old is None:
-        return BackendChange(new.name, new.settings, tuple(new.servers.values()))
-    settings = new.settings if new.settings != old.settings else None
-    servers = tuple(server for task, server in new.servers.items() if old.servers.get(task) != server)
-    removed = tuple(task for task in old.servers if task not in new.servers)
-    if settings is None and not servers and not removed:
-        return None
-    return BackendChange(new.name, settings, servers, removed)
+    backends: set[str] = field(default_factory=set)
+    rules: set[str] = field(default_factory=set)
+    routes: list[Route] = field(default_factory=list)
+    removed: list[RouteKey] = field(default_factory=list)
 
 
 class Pool:
-    """Routes and backends of one cluster, kept up to date fragment by fragment.
+    """Routes, backends and rules of one cluster, kept up to date fragment by fragment.
 
-    The revision is the sum, modulo 2^128, of the digests of all items: it is the same in whatever order they
-    came, and a change costs the items changed. (A sum is no defence against forgery; none is needed.)
+    `config`: the operator's settings of its proxies, a JSON object.
     """
 
-    def __init__(self, cluster: str) -> None:
+    def __init__(self, cluster: str, config: bytes = b"{}") -> None:
         self.cluster = cluster
-        self._claims: dict[RouteKey, dict[str, Fragment]] = {}
-        self._members: dict[str, dict[str, Fragment]] = {}
+        self._config = config
+        self._claims = Claims()
         self._routes: dict[RouteKey, Route] = {}
-        self._backends: dict[str, Backend] = {}
-        self._users: dict[str, set[RouteKey]] = {}
-        self._conflicts: dict[RouteKey, tuple[Problem, ...]] = {}
-        self._dirty: set[RouteKey] = set()
-        self._sum = _digest("l7 state", 1)
+        self._backends: dict[str, _Backend] = {}
+        self._backends_of: dict[str, set[str]] = {}
+        self._rules: dict[str, Rules] = {}
+        self._ruled: dict[str, set[RouteKey]] = {}
+        self._clashes: dict[RouteKey, tuple[Clash, ...]] = {}
+        self._revision = Revision(config)
         self._snapshot: Snapshot | None = None
 
     @property
     def revision(self) -> str:
         """32 hex digits."""
-        return f"{self._sum:032x}"
+        return str(self._revision)
 
-    def put(self, fragment: Fragment) -> None:
-        """A service's contribution, new or changed (then `drop` the old one first)."""
-        self._members.setdefault(fragment.service, {})[fragment.service_id] = fragment
-        for key in fragment.keys:
-            self._claims.setdefault(key, {})[fragment.service_id] = fragment
-        self._dirty.update(fragment.keys)
-
-    def drop(self, fragment: Fragment) -> None:
-        """A contribution that was put is gone."""
-        _discard(self._members, fragment.service, fragment.service_id)
-        for key in fragment.keys:
-            _discard(self._claims, key, fragment.service_id)
-        self._dirty.update(fragment.keys)
+    def change(self, old: Fragment | None, new: Fragment | None) -> None:
+        """A service's contribution is new (`old` None), another, or gone (`new` None)."""
+        self._claims.change(old, new)
 
     def settle(self, observed: int) -> Delta | None:
-        """Work out what the fragments put and dropped since the last time change; None: nothing."""
-        if not self._dirty:
+        """Work out what the changes since the last time come to; None: nothing."""
+        claims, batch = self._claims, _Batch()
+        if not claims.dirty and not claims.stirred:
             return None
         before = self.revision
-        affected: dict[str, tuple[str, ...]] = {}
-        routes = [self._resolve(key, affected) for key in sorted(self._dirty)]
-        removed = tuple(key for key, kept, _ in routes if not kept)
-        self._dirty.clear()
-        backends = [change for name in sorted(affected) if (change := self._assemble(name, affected[name]))]
-        gone = tuple(name for name in sorted(affected) if self._retire(name))
-        changes = Changes(
-            tuple(backends), gone, tuple(route for _, _, route in routes if route is not None), removed
-        )
+        claims.close_circles()
+        for key in sorted(claims.dirty):
+            self._resolve(key, batch)
+        for service in claims.stirred:
+            batch.backends |= self._backends_of.get(service, set())
+        claims.dirty.clear()
+        claims.stirred.clear()
+        changes = self._changes(batch)
         if not changes:
             return None
         self._snapshot = None
@@ -159,138 +91,130 @@ class Pool:
     def snapshot(self) -> Snapshot:
         """The whole, as it is now: later changes don't show in it. Made once per revision."""
         if self._snapshot is None:
-            self._snapshot = Snapshot(self.cluster, self.revision, dict(self._backends), dict(self._routes))
+            backends = {name: each.built for name, each in self._backends.items() if each.built is not None}
+            self._snapshot = Snapshot(
+                self.cluster, self.revision, backends, dict(self._routes), dict(self._rules), self._config
+            )
         return self._snapshot
 
-    def problems(self) -> Iterable[Problem]:
+    def problems(self) -> Iterator[Problem]:
         """Of services that share a route and do not agree on it."""
-        for problems in self._conflicts.values():
-            yield from problems
+        return conflicts.problems(clash for clashes in self._clashes.values() for clash in clashes)
 
-    # ------------------------------------------------------------ inside
+    # ------------------------------------------------------------ routes
 
-    def _resolve(self, key: RouteKey, affected: dict[str, tuple[str, ...]]) -> tuple[RouteKey, bool, Route | None]:
-        """(key, whether there still is a route, the route if it is new or changed).
-
-        Names the backends that it led and leads to in `affected`, with the services behind them.
-        """
-        claims = self._claims.get(key)
-        old, new = self._routes.get(key), None
-        if old is not None:
-            affected.setdefault(old.backend, self._backends[old.backend].settings.services)
-        if claims:
-            first = min(claims.values(), key=_seniority)
-            services = tuple(sorted({fragment.service for fragment in claims.values()}))
-            new = Route(*key, backend_name(services), first.strip_path)
-            affected[new.backend] = services
-        self._note_conflicts(key, claims or {})
-        if old != new:
-            self._replace_route(key, old, new)
-        return key, new is not None or old is None, new if new != old else None
-
-    def _replace_route(self, key: RouteKey, old: Route | None, new: Route | None) -> None:
-        if old is not None:
-            self._users[old.backend].discard(key)
-            del self._routes[key]
-        if new is not None:
-            self._users.setdefault(new.backend, set()).add(key)
-            self._routes[key] = new
-        self._count(_route_digest(old) if old else None, _route_digest(new) if new else None)
-
-    def _note_conflicts(self, key: RouteKey, claims: Mapping[str, Fragment]) -> None:
-        """Settings of a shared route are those of the service created first; the others get a problem."""
-        self._conflicts.pop(key, None)
-        if len(claims) < 2:
+    def _resolve(self, key: RouteKey, batch: _Batch) -> None:
+        outcome = decide(key, self._claims.asked(key))
+        old, new = self._routes.get(key), outcome.route
+        self._refer(key, old, new, outcome.backends, batch)
+        if outcome.clashes:
+            self._clashes[key] = outcome.clashes
+        else:
+            self._clashes.pop(key, None)
+        if old == new:
             return
-        first, *others = sorted(claims.values(), key=_seniority)
-        losers = [other for other in others if other.strip_path != first.strip_path]
-        if losers:
-            self._conflicts[key] = tuple(_conflict(key, first, loser) for loser in losers)
+        self._revision.route(old, new)
+        if new is not None:
+            self._routes[key] = new
+            batch.routes.append(new)
+        else:
+            del self._routes[key]
+            batch.removed.append(key)
 
-    def _assemble(self, name: str, services: tuple[str, ...]) -> BackendChange | None:
+    def _refer(
+        self, key: RouteKey, old: Route | None, new: Route | None, backends: Iterable[Pooled], batch: _Batch
+    ) -> None:
+        """Note what the route referred to, and what it refers to now."""
+        for name in _backends(old):
+            self._backends[name].users.discard(key)
+            batch.backends.add(name)
+        for pooled in backends:
+            self._use(pooled).users.add(key)
+            batch.backends.add(pooled.name)
+        if old is not None and old.rules:
+            self._ruled[old.rules].discard(key)
+            batch.rules.add(old.rules)
+        if new is not None and new.rules:
+            self._ruled.setdefault(new.rules, set()).add(key)
+            batch.rules.add(new.rules)
+
+    def _use(self, pooled: Pooled) -> _Backend:
+        if pooled.name not in self._backends:
+            self._backends[pooled.name] = _Backend(pooled)
+            for service in pooled.services:
+                self._backends_of.setdefault(service, set()).add(pooled.name)
+        return self._backends[pooled.name]
+
+    # ------------------------------------------------------------ what they refer to
+
+    def _changes(self, batch: _Batch) -> Changes:
+        names = sorted(batch.backends)
+        used = [name for name in names if self._backends[name].users]
+        gone = [name for name in names if not self._backends[name].users and self._retire(name)]
+        rules = [self._rule(name) for name in sorted(batch.rules)]
+        return Changes(
+            backends=tuple(change for name in used if (change := self._assemble(self._backends[name]))),
+            removed_backends=tuple(gone),
+            routes=tuple(batch.routes),
+            removed_routes=tuple(batch.removed),
+            rules=tuple(new for _, old, new in rules if new is not None and new != old),
+            removed_rules=tuple(name for name, old, new in rules if old is not None and new is None),
+        )
+
+    def _assemble(self, backend: _Backend) -> BackendChange | None:
         """Bring a backend that is in use up to date; what changed."""
-        if not self._users.get(name):
-            return None
-        members = [fragment for service in services for fragment in self._members[service].values()]
-        settings = BackendSettings(services, any(fragment.expected for fragment in members))
-        candidates = (candidate for fragment in members for candidate in fragment.candidates)
-        new = Backend(name, settings, assign_ids(candidates))
-        old = self._backends.get(name)
+        pooled = backend.pooled
+        old, new = backend.built, assemble(pooled, [self._claims.members(each) for each in pooled.services])
         change = diff_backend(old, new)
         if change is not None:
-            self._backends[name] = new
-            self._count_backend(old, change)
+            backend.built = new
+            self._count(old, change)
         return change
 
     def _retire(self, name: str) -> bool:
-        """Forget a backend to which no route leads any more; whether there was one."""
-        if self._users.get(name):
-            return False
-        self._users.pop(name, None)
-        old = self._backends.pop(name, None)
+        """Forget a backend to which no route leads any more; whether anybody was told of it."""
+        backend = self._backends.pop(name)
+        for service in backend.pooled.services:
+            names = self._backends_of[service]
+            names.discard(name)
+            if not names:
+                del self._backends_of[service]
+        old = backend.built
         if old is None:
             return False
-        self._count(_settings_digest(name, old.settings), None)
+        self._revision.settings(name, old.settings, None)
         for server in old.servers.values():
-            self._count(_server_digest(name, server), None)
+            self._revision.server(name, server, None)
         return True
 
-    def _count_backend(self, old: Backend | None, change: BackendChange) -> None:
+    def _count(self, old: Backend | None, change: BackendChange) -> None:
         name, servers = change.name, old.servers if old else {}
         if change.settings is not None:
-            before = _settings_digest(name, old.settings) if old else None
-            self._count(before, _settings_digest(name, change.settings))
+            self._revision.settings(name, old.settings if old else None, change.settings)
         for server in change.servers:
-            was = servers.get(server.task)
-            self._count(_server_digest(name, was) if was else None, _server_digest(name, server))
+            self._revision.server(name, servers.get(server.task), server)
         for task in change.removed_servers:
-            self._count(_server_digest(name, servers[task]), None)
+            self._revision.server(name, servers[task], None)
 
-    def _count(self, old: int | None, new: int | None) -> None:
-        self._sum = (self._sum - (old or 0) + (new or 0)) % _MODULUS
-
-
-def _seniority(fragment: Fragment) -> tuple[int, str]:
-    return (fragment.created, fragment.service_id)
-
-
-def _conflict(key: RouteKey, first: Fragment, loser: Fragment) -> Problem:
-    host, path = key
-    wanted, held = str(loser.strip_path).lower(), str(first.strip_path).lower()
-    return Problem(
-        loser.service,
-        REWRITE,
-        wanted,
-        f"is {held} for {host}{path}: service {first.service}, created first, shares the route and decides",
-        f"give both services the same {REWRITE}, or different paths",
-        loser.cluster,
-        loser.service_id,
-        fatal=False,
-    )
+    def _rule(self, name: str) -> tuple[str, Rules | None, Rules | None]:
+        """(name, rules before, rules now); None while no route refers to them."""
+        old, new = self._rules.get(name), None
+        if self._ruled.get(name):
+            new = next(each.claim.rules for each in self._claims.members(name) if each.claim.rules)
+            self._rules[name] = new
+        else:
+            self._ruled.pop(name, None)
+            self._rules.pop(name, None)
+        if old != new:
+            self._revision.rules(old, new)
+        return name, old, new
 
 
-def _discard(table: dict[Key, dict[str, Fragment]], key: Key, service_id: str) -> None:
-    """Remove an entry of a table of tables; tables that become empty vanish."""
-    inner = table.get(key, {})
-    inner.pop(service_id, None)
-    if not inner:
-        table.pop(key, None)
-
-
-# Items of the revision. repr() of a tuple of strings and numbers is unambiguous, and the same everywhere.
-
-
-def _digest(*item: object) -> int:
-    return int.from_bytes(blake2b(repr(item).encode("utf-8", "backslashreplace"), digest_size=16).digest(), "big")
-
-
-def _route_digest(route: Route) -> int:
-    return _digest("route", route.host, route.path, route.backend, route.strip_path)
-
-
-def _settings_digest(name: str, settings: BackendSettings) -> int:
-    return _digest("backend", name, settings.services, settings.expected)
-
-
-def _server_digest(name: str, s: Server) -> int:
-    return _digest("server", name, s.task, s.id, s.address, s.port, s.weight, int(s.state), s.stop_in)
+def _backends(route: Route | None) -> Iterator[str]:
+    """Names of the backends that a route leads to, perhaps twice."""
+    if route is None:
+        return
+    if route.backend:
+        yield route.backend
+    for canary in route.canaries:
+        yield canary.backend

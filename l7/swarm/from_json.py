@@ -19,6 +19,9 @@ Json: TypeAlias = Mapping[str, Any]
 PREDEFINED = "com.docker.swarm.predefined"
 """Label of SwarmKit's stand-ins for the networks "host" and "bridge", which Docker's own listing hides."""
 
+CONTAINER_PREFIX = "interlock."
+"""Of the labels of a service's containers, only these are kept: Interlock 1 read them there."""
+
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 _NODE_STATES = {state.name.lower(): state for state in NodeState}
 _TASK_STATES = {state.name.lower(): state for state in TaskState}
@@ -104,6 +107,11 @@ def unique_ports(ports: Iterable[PublishedPort]) -> tuple[PublishedPort, ...]:
     return tuple(sorted(set(ports), key=lambda p: (p.target, p.published, p.protocol, p.mode)))
 
 
+def container_labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Those that l7 may want to read, sorted."""
+    return tuple(sorted((key, value) for key, value in labels.items() if key.startswith(CONTAINER_PREFIX)))
+
+
 def _id(raw: Json) -> str:
     id_ = raw.get("ID")
     if not isinstance(id_, str) or not id_:
@@ -127,14 +135,17 @@ def _state(name: str) -> TaskState:
 
 def _spec(raw: Json) -> ServiceSpec:
     endpoint = raw.get("EndpointSpec") or {}
+    template = raw.get("TaskTemplate") or {}
     # Before API 1.25 the networks were a field of the service's own.
-    networks = (raw.get("TaskTemplate") or {}).get("Networks") or raw.get("Networks") or ()
+    networks = template.get("Networks") or raw.get("Networks") or ()
+    container = template.get("ContainerSpec") or {}
     return ServiceSpec(
         labels=tuple(sorted((raw.get("Labels") or {}).items())),
         networks=tuple(str(network.get("Target", "")) for network in networks),
         replicas=_replicas(raw.get("Mode") or {}),
         ports=_ports(endpoint.get("Ports") or ()),
         endpoint_mode=str(endpoint.get("Mode") or "vip"),
+        container_labels=container_labels(container.get("Labels") or {}),
     )
 
 

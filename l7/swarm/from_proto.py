@@ -10,7 +10,7 @@ from l7.kit.errors import ProtocolError
 from l7.model import Network, Node, NodeState, PublishedPort, Service, ServiceSpec, Task, TaskState
 from l7.swarm import swarmkit_pb2 as pb
 from l7.swarm.cache import Event, Kind, Object, Remove, Upsert
-from l7.swarm.from_json import PREDEFINED, bare_address, unique_ports
+from l7.swarm.from_json import PREDEFINED, bare_address, container_labels, unique_ports
 
 _REMOVED = 4
 _PROTOCOLS = {0: "tcp", 1: "udp", 2: "sctp"}
@@ -111,6 +111,7 @@ def _spec(raw: pb.ServiceSpec) -> ServiceSpec:
         replicas=None if raw.HasField("global") else raw.replicated.replicas,
         ports=_ports(raw.endpoint.ports),
         endpoint_mode="dnsrr" if raw.endpoint.mode == 1 else "vip",
+        container_labels=container_labels(raw.task.container.labels),
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from l7.build import server_state, stop_in
 from l7.config import Cluster, Settings
+from l7.fragment import MAX_ID, Candidate, assign_ids, backend_name, wanted_id
 from l7.model import (
     BackendSettings,
     Network,
@@ -17,8 +17,8 @@ from l7.model import (
     ServerState,
     TaskState,
 )
-from l7.pool import MAX_ID, Candidate, assign_ids, backend_name, wanted_id
 from l7.swarm.cache import Kind
+from l7.upstreams import server_state, stop_in
 from tests.fakes.swarm_state import RUNNING, SHUTDOWN, World, labels, proxy, service, spec, task
 
 WEB = labels(hosts="a.example", port="8000")

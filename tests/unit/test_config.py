@@ -65,7 +65,6 @@ User = "x"
         "c.toml:1: Colour: not a key that l7 knows",
         "c.toml:3: Extensions.default.ProxyReplicas: not used yet",
         "c.toml:4: Extensions.default.Nonsense: not a key that l7 knows",
-        "c.toml:5: Extensions.default.Config: not used yet",
     )
 
 

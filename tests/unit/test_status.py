@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from l7.fragment import wanted_id
 from l7.model import TaskState
-from l7.pool import wanted_id
 from l7.status import Extension, Extensions, cluster_document, extension_document, servers_by_state
 from tests.fakes.swarm_state import RUNNING, SHUTDOWN, World, labels, service, spec, task
 
