@@ -50,13 +50,13 @@ class Capabilities:
     """`del map` removes all rows with the key; from 3.4 on one of them: again until it is not found."""
     echoes_payload: bool
     """In prompt mode each line of a payload is answered by `+ `, ahead of the reply."""
-    sets_connect_timeout: bool
-    """`http-request set-timeout connect` and `queue`."""
     reload_result: bool
     """The master's `reload` answers with success or failure; before, it just closes."""
 
     own_connect_timeout: bool
     """`set-timeout connect` and `set-timeout queue`; without them a service has the proxy's own."""
+    headers_from_data: bool
+    """`del-headers-bin` and `add-headers-bin`; without them headers with names out of a map are Lua's work."""
 
     @property
     def deletes_absent_map_row(self) -> bool:
@@ -79,9 +79,9 @@ def capabilities(version: Version) -> Capabilities:
         init_state=version >= (3, 2, 0),
         deletes_all_copies=version < (3, 4, 0),
         echoes_payload=version < (3, 2, 0),
-        sets_connect_timeout=version >= (3, 4, 0),
         reload_result=version >= (3, 0, 0),
         own_connect_timeout=version >= (3, 4, 0),
+        headers_from_data=version >= (3, 4, 0),
     )
 
 

@@ -162,7 +162,7 @@ def _fields(rules: pb.Rules, capabilities: Capabilities) -> Iterator[tuple[Field
 def _timeouts(rules: pb.Rules, capabilities: Capabilities) -> Iterator[tuple[Field, int]]:
     yield Field.TIMEOUT_SERVER, rules.timeout_server_milliseconds
     yield Field.TIMEOUT_TUNNEL, rules.timeout_tunnel_milliseconds
-    if capabilities.sets_connect_timeout:
+    if capabilities.own_connect_timeout:
         yield Field.TIMEOUT_CONNECT, rules.timeout_connect_milliseconds
         yield Field.TIMEOUT_QUEUE, rules.queue_timeout_milliseconds
 
@@ -293,8 +293,8 @@ def header_effect(changes: Iterable[pb.HeaderChange]) -> tuple[list[str], list[t
 
 _UNSAFE = re.compile(r"[^\t -~]")
 CONNECTION_HEADERS = frozenset(
-    "connection content-length keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
-)
+    ("connection", "proxy-connection", "keep-alive", "upgrade", "te", "trailer", "transfer-encoding")
+) | {"content-length"}
 """They say how a message is cut out of its connection: to change one is request smuggling."""
 
 

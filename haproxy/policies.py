@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from haproxy.capabilities import Capabilities
 from haproxy.checks import DEFAULT_HOST, DEFAULT_LIST
 from haproxy.features import Field
-from haproxy.frontend import refusal
 from haproxy.model import Balance, RetryOn
+from haproxy.pages import refusal
 from haproxy.policy import HOLD_THRESHOLD, POLICIES, Policy
 from haproxy.settings import CHECK_HOST_MAP, CHECK_LIST_MAP, CHECK_PATH_MAP, CHECK_STATUS_MAP, Settings
 
@@ -109,7 +109,7 @@ def _tcp(settings: Settings) -> Iterator[str]:
 def _http(settings: Settings, capabilities: Capabilities, policy: Policy) -> Iterator[str]:
     if policy.checked:
         yield from _check(settings)
-    yield f"http-request {refusal(503, 'hold-full', 'no server')} hdr retry-after 1 {_full(settings)}"
+    yield f"http-request {refusal(503, 'hold-full', 'no server', settings)} hdr retry-after 1 {_full(settings)}"
     yield from _own_timeouts(capabilities)
     yield from _repeatable(policy)
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from haproxy import checks, policies, policy
+from haproxy import checks, compression, features, lua, pages, policies, policy, tcp
 from haproxy.capabilities import Capabilities
-from haproxy.frontend import BASE, NOWHERE, frontend, refusal
+from haproxy.frontend import frontend
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Desired, Server, ServerState
+from haproxy.names import BASE, NOWHERE
+from haproxy.pages import refusal
 from haproxy.policy import Policy
 from haproxy.routes import rows
-from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
+from haproxy.rules import rate_tables
+from haproxy.settings import BACKENDS_MAP, CANARY_MAP, LUA, MAPS, ROUTES_MAP, TCP_MAP, Settings
 
 CONFIG = "haproxy.cfg"
 
@@ -27,7 +30,8 @@ def render_files(
 ) -> dict[str, str]:
     """All files by name, relative to the settings' `run_dir`; arguments as in `render_config`."""
     config = render_config(settings, capabilities, desired, placement, ready)
-    return {CONFIG: config, **render_maps(desired, placement)}
+    maps = render_maps(capabilities, desired, placement)
+    return {CONFIG: config, LUA: lua.SOURCE, **pages.page_files(settings), **maps}
 
 
 def render_config(
@@ -45,7 +49,7 @@ def render_config(
     physical = {placement[name]: backend for name, backend in desired.backends.items() if name in placement}
     spares = {} if capabilities.dynamic_backends else policy.spares(settings)
     sections = [
-        _process(settings),
+        _process(settings, capabilities),
         *_fixed(settings, capabilities),
         *(
             _backend(settings, capabilities, name, physical[name], frozenset(ready))
@@ -62,18 +66,23 @@ def render_static(settings: Settings, capabilities: Capabilities) -> str:
     settings, and no backend in use. The maps must exist, as `render_maps` has them for no backend."""
     spares = {} if capabilities.dynamic_backends else policy.spares(settings)
     empty = (_spare(name, spares[name]) for name in sorted(spares))
-    return "\n".join((_GLOBAL + _runtime_api(settings), *_fixed(settings, capabilities), *empty))
+    head = _GLOBAL + _runtime_api(settings) + _lua(settings, capabilities)
+    return "\n".join((head, *_fixed(settings, capabilities), *empty))
 
 
-def render_maps(desired: Desired, placement: Mapping[str, str]) -> dict[str, str]:
-    """The map files by name. A row of backends.map for each backend that is in `placement`."""
-    backends = {name: placement[name] for name in sorted(desired.backends) if name in placement}
-    whole = checks.all_rows(placement, desired.backends)
-    return {
-        ROUTES_MAP: _map(rows(desired.routes)),
-        BACKENDS_MAP: _map(backends),
-        **{file: _map(content) for file, content in whole.items()},
-    }
+def render_maps(capabilities: Capabilities, desired: Desired, placement: Mapping[str, str]) -> dict[str, str]:
+    """The map files by name, all there are. A row of backends.map for each backend that is in `placement`."""
+    maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
+    maps[ROUTES_MAP] = rows(desired.routes)
+    maps[BACKENDS_MAP] = {name: placement[name] for name in sorted(desired.backends) if name in placement}
+    maps[TCP_MAP] = features.tcp_rows(desired.routes.values())
+    for host in sorted({host for host, _ in desired.routes}):
+        maps[CANARY_MAP] |= features.canary_rows(host, desired.routes)
+    for name in sorted(desired.rules):
+        for file, content in features.rules_rows(desired.rules[name], capabilities).items():
+            maps[file] |= content
+    maps |= checks.all_rows(placement, desired.backends)
+    return {file: _map(content) for file, content in maps.items()}
 
 
 def _map(content: Mapping[str, str]) -> str:
@@ -97,11 +106,17 @@ def _runtime_api(settings: Settings) -> str:
 """
 
 
-def _process(settings: Settings) -> str:
+def _lua(settings: Settings, capabilities: Capabilities) -> str:
+    """Of 3.1 and up, without a word on the conversion each start has a warning (section 3.2)."""
+    conversion = "  tune.lua.bool-sample-conversion normal\n" if capabilities.version >= (3, 1, 0) else ""
+    return f"{conversion}  lua-load-per-thread {settings.file(LUA)}\n"
+
+
+def _process(settings: Settings, capabilities: Capabilities) -> str:
     """`no strict-limits`: where `ulimit -n` is too low for `maxconn`, fewer connections rather than no start."""
     threads = f"  nbthread {settings.threads}\n" if settings.threads else ""
     return (
-        f"{_GLOBAL}{_runtime_api(settings)}{threads}"
+        f"{_GLOBAL}{_runtime_api(settings)}{_lua(settings, capabilities)}{threads}"
         "  no strict-limits\n"
         f"  maxconn {settings.max_connections}\n"
         f"  hard-stop-after {settings.drain_timeout}\n"
@@ -111,7 +126,15 @@ def _process(settings: Settings) -> str:
 
 def _fixed(settings: Settings, capabilities: Capabilities) -> tuple[str, ...]:
     """Sections that do not depend on what is routed."""
-    return (_base(settings), *policies.sections(settings, capabilities), frontend(settings), _nowhere())
+    return (
+        _base(settings),
+        *policies.sections(settings, capabilities),
+        *rate_tables(),
+        frontend(settings, capabilities),
+        *compression.sections(settings),
+        *tcp.sections(settings),
+        _nowhere(settings),
+    )
 
 
 def _base(settings: Settings) -> str:
@@ -132,11 +155,11 @@ defaults {BASE}
   timeout tunnel {settings.tunnel_timeout}
   timeout connect {settings.connect_timeout}
   timeout server {settings.server_timeout}
-"""
+{pages.own_errors(settings)}"""
 
 
-def _nowhere() -> str:
-    return f"backend {NOWHERE} from {BASE}\n  http-request {refusal(503, 'no-server', 'no server')}\n"
+def _nowhere(settings: Settings) -> str:
+    return f"backend {NOWHERE} from {BASE}\n  http-request {refusal(503, 'no-server', 'no server', settings)}\n"
 
 
 def _backend(

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from haproxy import policy
+from haproxy.lua import SOURCE
 from haproxy.model import Backend, Desired, Route, Server
 from haproxy.render import render_files, render_maps, render_static
-from haproxy.settings import Settings
+from haproxy.settings import LUA, Settings
 from tests.integration.live_haproxy import application, await_true, capabilities_of, request, running
 
 pytestmark = pytest.mark.haproxy
@@ -74,7 +75,8 @@ def test_the_static_part_fits_into_a_configuration_of_somebody_else(haproxy_bina
         "global\n  log stdout format raw local0\n  maxconn 99\n\nfrontend stats\n  mode http\n  timeout client 1s\n"
     )
     theirs += "  bind 127.0.0.1:1\n  http-request return status 200\n"
-    write(tmp_path, {"theirs.cfg": theirs, "l7.cfg": render_static(settings, able), **render_maps(Desired(), {})})
+    files = {LUA: SOURCE, **render_maps(able, Desired(), {})}
+    write(tmp_path, {"theirs.cfg": theirs, "l7.cfg": render_static(settings, able), **files})
     assert complaints(haproxy_binary, tmp_path / "theirs.cfg", tmp_path / "l7.cfg") == []
 
 
