@@ -1,66 +1,101 @@
-"""docs/labels.md from the table: `python -m l7.labels.docs > docs/labels.md`."""
+"""docs/labels.md and docs/labels.schema.json from the table: `python -m l7.labels.docs`, where docs/ is."""
 
 from __future__ import annotations
 
+from l7.labels import legacy
 from l7.labels.grammar import FALSE, TRUE
-from l7.labels.table import LATER, PREFIX, SUPPORTED, Label
+from l7.labels.prose import CANARY, CHANGES, EXAMPLE, INTRO, LEFT_OUT, LEGACY, SHARING, WRITING
+from l7.labels.schema import render_schema
+from l7.labels.table import LATER, PREFIX, SECTIONS, Label
 
-_INTRO = f"""# Labels
-
-What a service says about itself, as labels of the *service* (`docker service create --label`, `deploy.labels`
-in a stack file), not of its containers. All begin with `{PREFIX}`. A service is published when it has
-`{PREFIX}hosts`; one without any of these labels is left alone.
-
-Generated from the table that the parser uses (`python -m l7.labels.docs`); do not edit.
-"""
-
-_RULES = f"""## Rules for all
-
-- A value outside its grammar quarantines the service, and only it: where Swarm still has the specification
-  before the last update, the service is routed by the labels of that one, else it is not routed. `l7 status`
-  names service, label, value and remedy either way. (Swarm keeps one previous specification: a second update
-  with bad labels, even one that changes something else, leaves none to fall back on.)
-- Removing `{PREFIX}hosts` unpublishes the service, whatever its other labels say.
-- A label that l7 does not know, or does not support yet, is reported and otherwise ignored.
-- Booleans: {", ".join(f"`{word}`" for word in sorted(TRUE))} or {", ".join(f"`{word}`" for word in sorted(FALSE))},
-  in any case.
-- Services that share host and path are pooled. Where their settings of that route differ, those of the
-  service created first (by time of creation, then id) hold, and the others are reported.
-- A new or changed label takes effect on the running service; its tasks are not touched. "Change" says what
-  it takes in the proxy: *live* is a row of a map or a command to the running HAProxy, no reload.
-"""
+PAGE, SCHEMA = "docs/labels.md", "docs/labels.schema.json"
 
 
 def render_labels() -> str:
     """The page as text."""
-    rows = "\n".join(f"| `{each.key}` | {each.type} | {each.default} |" for each in SUPPORTED)
-    later = ", ".join(f"`{each.name}`" for each in LATER)
     parts = [
-        _INTRO,
-        f"| label | type | default |\n| --- | --- | --- |\n{rows}\n",
-        *(_section(label) for label in SUPPORTED),
-        _RULES,
-        f"## Not supported yet\n\nKnown from Interlock; a service that has one is routed without it: {later}.\n",
+        INTRO,
+        render_example(),
+        WRITING.format(true=_code(*sorted(TRUE)), false=_code(*sorted(FALSE))),
+        CHANGES,
+        _overview(),
+        *(_section(title, rows) for title, rows in SECTIONS),
+        SHARING,
+        CANARY,
+        LEFT_OUT,
+        LEGACY.format(one=_legacy_table()),
+        f"## Not supported yet\n\nA service that has one of these is routed without it: {_later()}.\n",
     ]
     return "\n".join(parts)
 
 
-def _section(label: Label[object]) -> str:
+def render_example() -> str:
+    """The stack file at the top of the page."""
+    lines = ["```yaml", "services:"]
+    for service, image, comment, labels in EXAMPLE:
+        lines += [
+            f"  {service}:",
+            f"    image: {image}",
+            "    networks: [front]",
+            "    deploy:",
+            "      replicas: 3",
+        ]
+        lines += [f"      labels:                                # {comment}"]
+        lines += [f'        {PREFIX}{name}: "{value}"' for name, value in labels]
+    lines += ["networks:", "  front:", "    external: true              # the proxies are on it, too", "```", ""]
+    return "\n".join(lines)
+
+
+def _overview() -> str:
+    parts = ["## All labels\n"]
+    for title, rows in SECTIONS:
+        parts.append(f"**{title}**\n")
+        parts.append("| label | type | default | change | HAProxy |\n| --- | --- | --- | --- | --- |")
+        for row in rows:
+            name = f"[`{row.name}`](#{row.name.rstrip('*')})"
+            versions = row.versions.partition(";")[0]
+            parts.append(f"| {name} | {row.type} | {row.default} | {row.change} | {versions} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _section(title: str, rows: tuple[Label[object], ...]) -> str:
+    return "\n".join([f"## {title}\n", *map(_label, rows)])
+
+
+def _label(label: Label[object]) -> str:
+    written = label.key.replace("*", "X-Team")
+    changing = f"{label.change}; {label.changing}" if label.changing else str(label.change)
     facts = [
         f"- Type: {label.type}",
         f"- Default: {label.default}",
-        f"- Example: `{label.key}={label.example}`",
-        f"- Change: {label.change}",
+        f"- Example: `{written}={label.example}`",
+        f"- Change: {changing}",
         f"- HAProxy: {label.versions}",
     ]
     if label.conflicts:
         facts.append(f"- Together with others: {label.conflicts}")
-    return f"## `{label.name}`\n\n{label.meaning}\n\n" + "\n".join(facts) + "\n"
+    return f"### `{label.name}`\n\n{label.meaning}\n\n" + "\n".join(facts) + "\n"
+
+
+def _legacy_table() -> str:
+    rows = [f"| `{legacy.ONE}{old}` | {new} |" for old, new in legacy.DESCRIPTIONS]
+    return "| Interlock 1 | becomes |\n| --- | --- |\n" + "\n".join(rows)
+
+
+def _later() -> str:
+    return _code(*(each.name for each in LATER))
+
+
+def _code(*words: str) -> str:
+    return ", ".join(f"`{word}`" for word in words)
 
 
 def main() -> None:
-    """Print the page."""
-    print(render_labels(), end="")
+    """Write both files."""
+    for name, text in ((PAGE, render_labels()), (SCHEMA, render_schema())):
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from l7.labels import routing_labels as routing
 from l7.labels import settings
 from l7.labels.grammar import Bad
 from l7.labels.label import PREFIX
+from l7.labels.legacy import Translation, translate
 from l7.labels.reading import Reading
 from l7.labels.redirects import endless
 from l7.labels.spec import RedirectSpec, RouteSpec
@@ -35,18 +36,26 @@ class Parsed:
 
 
 def parse_labels(
-    labels: Mapping[str, str], ports: Iterable[PublishedPort] = (), service: str = "", service_id: str = ""
+    labels: Mapping[str, str],
+    ports: Iterable[PublishedPort] = (),
+    service: str = "",
+    service_id: str = "",
+    *,
+    legacy: bool = False,
 ) -> Parsed:
-    """Read a service's labels; `ports` as its specification publishes them, the other two for the problems.
+    """Read a service's labels; `ports` as its specification publishes them, `service` and its id for the problems.
 
-    A service without `com.docker.lb.` labels is none of ours: no spec, no problem.
+    A service without `com.docker.lb.` labels is none of ours: no spec, no problem. With `legacy`, labels of
+    Interlock 1 and of UCP 2's HTTP routing mesh count as what they mean.
     """
-    found = {key: text for key, text in labels.items() if key.startswith(PREFIX)}
-    if not found:
+    own = {key: text for key, text in labels.items() if key.startswith(PREFIX)}
+    old = translate(labels) if legacy else Translation()
+    found = old.under(own) if legacy else own
+    if not found and not old.problems:
         return Parsed()
     reading = Reading(found)
     spec = _read_spec(reading, ports)
-    problems = reading.problems
+    problems = [replace(each, label=old.source_of(each.label, own)) for each in reading.problems] + old.problems
     if spec is None:
         # Taking the names away is how a service is unpublished: nothing else that is wrong matters then.
         problems = [replace(problem, fatal=False) for problem in problems]

@@ -1,0 +1,151 @@
+"""The prose of docs/labels.md, around what the table says. Pure."""
+
+from __future__ import annotations
+
+from l7.labels.label import PREFIX
+
+INTRO = f"""# Labels
+
+What a service says about itself, as labels of the *service* (`deploy.labels` in a stack file, `docker service
+create --label`), not of its containers. All begin with `{PREFIX}`. Most services need two of them: `hosts`, the
+names that users type, and `port`, on which the application listens inside its container.
+
+Generated from the table that the parser uses (`python -m l7.labels.docs`); do not edit.
+
+## A complete example
+"""
+
+EXAMPLE = (
+    (
+        "shop",
+        "example/shop:1",
+        "everything below www.example.org",
+        (
+            ("hosts", "www.example.org, example.org"),
+            ("port", "8080"),
+            ("health_check_path", "/health"),
+            ("sticky_session_cookie", "JSESSIONID"),
+        ),
+    ),
+    (
+        "api",
+        "example/api:1",
+        "but /api goes here, as /",
+        (
+            ("hosts", "www.example.org"),
+            ("port", "9000"),
+            ("context_root", "/api"),
+            ("context_root_rewrite", "true"),
+            ("rate_limit", "100/m"),
+            ("timeout_server", "5m"),
+            ("header_response_Cache-Control", "no-store"),
+        ),
+    ),
+    (
+        "shop-next",
+        "example/shop:2",
+        "the next version, for testers and 5 %",
+        (
+            ("hosts", "www.example.org, example.org"),
+            ("port", "8080"),
+            ("health_check_path", "/health"),
+            ("sticky_session_cookie", "JSESSIONID"),
+            ("weight", "5"),
+            ("canary_cookie", "tester=yes"),
+        ),
+    ),
+)
+"""Services of the example: name, image, comment, labels. The tests parse them."""
+
+WRITING = """Deploy it as stack `shop`, and `curl -H 'Host: www.example.org' http://any-node/` answers. Change a
+label (`docker service update --label-add com.docker.lb.rate_limit=200/m shop_api`) and it holds at once; the
+tasks are not touched. `l7 status` says what is wrong, if something is.
+
+An editor that knows JSON Schema completes and checks the labels in a stack file by
+[labels.schema.json](labels.schema.json).
+
+## How labels are written
+
+- **Quote them** in YAML, so that `10m`, `1:30` or `yes` reach Swarm as you wrote them; a `$` is `$$` in a stack
+  file.
+- **Booleans**: {true} or {false}, in any case.
+- **Lists**: separated by commas and/or spaces; order and repetition mean nothing. (`redirects` is a list of
+  pairs, separated by `;`.)
+- **Durations**: `500ms`, `3s`, `1m30s`, `1h`; a bare number is seconds.
+- **Sizes**: bytes, or a number with `k`, `m`, `g` (powers of 1024).
+- **Words** such as `leastconn` in any case. Spaces at either end of a value mean nothing.
+- **A value outside its grammar** quarantines the service, and only it: where Swarm still has the specification
+  before the last update, the service is routed by the labels of that one, else it is not routed. `l7 status`
+  names service, label, value and remedy either way. (Swarm keeps one previous specification: a second update
+  with bad labels, even one that changes something else, leaves none to fall back on.)
+- **Labels that have no effect** beside others are reported and otherwise ignored; so is a label that l7 does
+  not know.
+- **Published** is a service that has `hosts`, `default_backend`, `redirects` or `tcp_port`, and a `port`.
+  Removing the first kind unpublishes it, whatever its other labels say. A service without any of these labels
+  is left alone.
+"""
+
+CHANGES = """## What a change takes
+
+Every label can be changed on a running service, and no request fails because of it. What happens in the proxy
+is one of:
+
+- **live**: a row of a map, or a command to the running HAProxy. Some server settings can't be changed on a
+  server; then each server is replaced by a new generation of itself, and the old one finishes its requests.
+- **flip**: a second backend is built beside the first, the routes are moved to it when its servers are ready,
+  and the old one is drained. No reload.
+- **first use**: something that the running configuration can't express yet. One reload, with its reason in the
+  log and in the metrics, the first time such a value appears. Declared in the operator's settings beforehand,
+  it is live. With `AllowPolicyReload = false` there is no reload, but a problem.
+
+Where a label needs a newer HAProxy than the proxies have, it has no effect and is reported.
+"""
+
+SHARING = """## Services that share a host and path
+
+Their tasks are pooled: four tasks of one and one of another get 80 % and 20 % of the requests. What is said
+about tasks (checks, `max_connections`, `protocol`, `slow_start` ...) is each service's own. What is said about
+requests, and `balance`, `retry_on` and `health_check_path`, can be true only once per host and path: there the
+service created first decides (by time of creation, then by id), and each other service that wrote something
+else is reported, with the label and the service that won.
+"""
+
+CANARY = """## Blue-green and canary
+
+1. Deploy the new version as a second service with the same `hosts`, `weight=0` and
+   `canary_header=X-Version=next`: only requests with that header reach it.
+2. `weight=10`, and `weight=90` on the old service, give it a tenth (without the label a service counts as 100).
+   The shares hold however the services are scaled.
+3. Raise it; set the old service's to `0`; remove the old service. Each step is live, and back is the same way.
+
+Requests that ask for a canary which has no working task go to the others.
+"""
+
+LEFT_OUT = """## Left out on purpose
+
+- **A number of retries per service.** HAProxy has one count for every kind of retry, waiting for a successor
+  included, and it is fixed in a backend's configuration. `retry_on` chooses among three ways that are tested.
+- **Learned stick-tables.** They differ from proxy to proxy and are empty after a restart. A hash of the
+  application's own cookie is the same everywhere, at once.
+- **Log formats per service.** One format has the service's name and all that can be measured; select there.
+- **Methods and bodies of checks.** A check is a GET; `health_check_path` may have a query. What a service needs
+  beyond that, it can tell in the status of its answer.
+"""
+
+LEGACY = """## Labels of Interlock 1 and of UCP's HTTP routing mesh
+
+With `LegacyLabels = true` in the settings, these count as what they mean; labels of today on the same service
+win. What can't be translated is reported under its old name, and the service is routed without it. They
+may be labels of the service or of its containers. Flags are true by being there, as they were.
+
+{one}
+
+| HTTP routing mesh: `com.docker.ucp.mesh.http*` | becomes |
+| --- | --- |
+| `external_route=http://host` | `hosts` (of several labels: all of them) |
+| `external_route=sni://host` | reported, and that host is not published: TLS passthrough is not supported yet |
+| `internal_port=8080` | `port`; a second port on the same service is reported |
+| `sticky_sessions=NAME` | `sticky_session_cookie` |
+| `redirect=url` | `redirects=http://host,url` |
+| `8080=http://host` (UCP 2.0) | `port` and `hosts` |
+"""
