@@ -71,9 +71,7 @@ def label_edits(system: System, case: Case, outcome: Outcome, edits: int) -> Non
         report = client.finish()
     outcome.figures["label edits: number, seconds"] = [edits, round(took, 1)]
     outcome.load("app, during label edits", report, RATE)
-    outcome.check(
-        "label edits: seconds from the last to settled", round(settled, 3), EDITS_SETTLE_S + case.polling
-    )
+    outcome.check("label edits: seconds from the last to settled", round(settled, 3), EDITS_SETTLE_S + case.polling)
     system.remove("app", *(f"edited{i}" for i in range(EDITED)))
     system.until("all to be gone", lambda: not system.cluster()["backends"])
 
@@ -98,12 +96,15 @@ def create_services(system: System, clock: Clock, case: Case, outcome: Outcome, 
     )
 
 
-def edit(system: System, name: str, labels: dict[str, str]) -> None:
-    """Changes labels and nothing else, without the cost of a process. (`update_service` of the SDK builds the rest
-    of the specification anew, a little differently, and Swarm replaces the tasks.)"""
+def edit(system: System, name: str, labels: dict[str, str], whole: bool = False) -> None:
+    """Changes labels and nothing else, without the cost of a process; `whole`: those not named are removed.
+
+    (`update_service` of the SDK builds the rest of the specification anew, a little differently, and Swarm replaces
+    the tasks.)
+    """
     client: Any = system.swarm.docker(system.manager)
     service = client.inspect_service(name)
-    spec = service["Spec"] | {"Labels": service["Spec"]["Labels"] | labels}
+    spec = service["Spec"] | {"Labels": labels if whole else service["Spec"]["Labels"] | labels}
     url = f"{client.base_url}/v{client.api_version}/services/{service['ID']}/update"
     client.post(url, params={"version": service["Version"]["Index"]}, json=spec).raise_for_status()
 
