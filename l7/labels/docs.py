@@ -84,7 +84,8 @@ def _legacy_table() -> str:
 
 
 def _later() -> str:
-    return _code(*(each.name for each in LATER))
+    shown = (f"`{each.name}`" + (f" (write `{each.meaning}`)" if each.meaning else "") for each in LATER)
+    return ", ".join(shown)
 
 
 def _code(*words: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from l7.labels import request_labels as requests
 from l7.labels import routing_labels as routing
 from l7.labels import settings
 from l7.labels.grammar import Bad
@@ -98,8 +99,7 @@ def _read_spec(reading: Reading, ports: Iterable[PublishedPort]) -> RouteSpec | 
         rules=settings.read_rules(reading, hash_key),
         written=tuple(reading.written),
     )
-    _note_effects(reading, spec)
-    return spec
+    return _without_http(reading, spec)
 
 
 def _published(reading: Reading) -> bool:
@@ -134,8 +134,12 @@ def _read_weight(reading: Reading) -> int | None:
 def _read_redirects(reading: Reading, path: str) -> tuple[RedirectSpec, ...]:
     """Those that lead somewhere."""
     given = reading.get(routing.REDIRECTS, ())
-    forwarded = [(host, path) for host in reading.get(routing.HOSTS, ())]
-    refused = endless(given, forwarded) if given else ()
+    if not given:
+        return ()
+    hosts = reading.get(routing.HOSTS, ())
+    secured = hosts if reading.get(requests.HTTPS_REDIRECT, False) else ()
+    to_https = [RedirectSpec("http", host, path, f"https://{host}") for host in secured if host[0] != "*"]
+    refused = endless([*to_https, *given], [(host, path) for host in hosts])
     for each in refused:
         source = f"{each.scheme}://{each.host}{each.path}" if each.scheme else each.host + each.path
         message = f"sends requests for {source} in circles, so that pair is left out"
@@ -143,12 +147,14 @@ def _read_redirects(reading: Reading, path: str) -> tuple[RedirectSpec, ...]:
     return tuple(each for each in given if each not in refused)
 
 
-def _note_effects(reading: Reading, spec: RouteSpec) -> None:
-    """Labels that mean nothing for a service of this kind."""
-    if spec.hosts or reading.has(routing.HOSTS):
-        return
-    if spec.tcp_port and not (spec.default_backend or spec.redirects):
-        settings.note_tcp_alone(reading)
-    elif spec.path != "/":
-        remedy = f"add {routing.HOSTS.key}, or remove it"
-        reading.note(routing.CONTEXT_ROOT, "has no effect without hosts", remedy)
+def _without_http(reading: Reading, spec: RouteSpec) -> RouteSpec:
+    """What is left of it where there are no hosts."""
+    if reading.has(routing.HOSTS):
+        return spec
+    if not spec.tcp_port or spec.default_backend or spec.redirects:
+        if spec.path != "/":
+            remedy = f"add {routing.HOSTS.key}, or remove it"
+            reading.note(routing.CONTEXT_ROOT, "has no effect without hosts", remedy)
+        return spec
+    balance = spec.balance if spec.vip else settings.read_tcp_balance(reading)
+    return replace(spec, balance=balance, rules=replace(spec.rules, hash_key=None))

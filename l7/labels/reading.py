@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TypeVar, cast
 
 from l7.labels.grammar import Bad, printable
-from l7.labels.label import Label
+from l7.labels.label import PREFIX, Label
 from l7.labels.table import TABLE, label_of
 from l7.model import Problem
 
@@ -36,7 +36,8 @@ class Reading:
         if label is None:
             self._add(printable(key), text, "is not a label that l7 knows", _hint(key), fatal=False)
         elif label.parse is None:
-            remedy = "remove it, or expect the service to be routed without it"
+            instead = f"write {PREFIX}{label.meaning}" if label.meaning else "remove it"
+            remedy = f"{instead}, or expect the service to be routed without it"
             self._add(key, text, "is not supported yet", remedy, fatal=False)
         else:
             value = label.parse(text)

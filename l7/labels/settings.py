@@ -84,7 +84,7 @@ def read_server(reading: Reading) -> ServerSettings:
     max_fails = reading.get(servers.MAX_FAILS, 0)
     if not reading.has(servers.MAX_FAILS):
         _without(reading, servers.MAX_FAILS, servers.FAIL_TIMEOUT)
-    elif not max_fails:
+    elif reading.get(servers.MAX_FAILS, None) == 0:
         reading.note_if(servers.FAIL_TIMEOUT, "has no effect with max_fails=0", "remove it, or raise max_fails")
     fail_timeout = reading.get(servers.FAIL_TIMEOUT, servers.DEFAULT_FAIL_TIMEOUT)
     protocol, _ = reading.get(servers.PROTOCOL, (Protocol.HTTP, False))
@@ -105,7 +105,7 @@ def read_server(reading: Reading) -> ServerSettings:
 def read_rules(reading: Reading, hash_key: HashKey | None) -> Rules:
     """What applies to the requests; without a name."""
     _, long_answers = reading.get(servers.PROTOCOL, (Protocol.HTTP, False))
-    if not reading.get(servers.MAX_CONNECTIONS, 0):
+    if not reading.has(servers.MAX_CONNECTIONS) or reading.get(servers.MAX_CONNECTIONS, None) == 0:
         _without(reading, servers.MAX_CONNECTIONS, requests.QUEUE_TIMEOUT)
     size = _HeaderSize(reading)
     return Rules(
@@ -192,16 +192,20 @@ def _read_headers(reading: Reading, label: Label[HeaderEdit], size: _HeaderSize)
     return tuple(changes[name] for name in sorted(changes))
 
 
-def note_tcp_alone(reading: Reading) -> None:
-    """A service that has nothing but a TCP port: name the labels that then mean nothing."""
+def read_tcp_balance(reading: Reading) -> Balance:
+    """How a server is chosen for a service that has nothing but a TCP port; labels that then mean nothing are
+    noted."""
     for key, label in reading.rows.items():
         if not label.tcp:
             message = "has no effect on a service that has nothing but tcp_port"
             reading.note(key, message, f"remove it, or add {routing.HOSTS.key}")
+    if reading.get(servers.IP_HASH, False):
+        return Balance.HASH
     balance, hash_key = reading.get(servers.BALANCE, _PLAIN)
-    by_address = hash_key is not None and hash_key.source is HashSource.ADDRESS
-    if balance not in _TCP_BALANCES and not by_address:
-        reading.note(servers.BALANCE, "can't be honoured for raw TCP", "write roundrobin, leastconn or source")
+    if balance in _TCP_BALANCES or hash_key == HashKey(HashSource.ADDRESS):
+        return balance
+    reading.note(servers.BALANCE, "can't be honoured for raw TCP", "write roundrobin, leastconn or source")
+    return Balance.ROUND_ROBIN
 
 
 def _without(reading: Reading, missing: Label[object], *labels: Label[object]) -> None:

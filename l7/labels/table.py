@@ -23,17 +23,18 @@ SECTIONS = (
 SUPPORTED: tuple[Label[object], ...] = tuple(label for _, rows in SECTIONS for label in rows)
 
 LATER: tuple[Label[object], ...] = tuple(
-    Label(name, kind=None, default="", meaning="", example="")
-    for name in (
-        "ssl_cert",
-        "ssl_key",
-        "ssl_passthrough",
-        "ssl_only",
-        "ssl_backend",
-        "ssl_backend_tls_verify",
+    Label(name, kind=None, default="", meaning=instead, example="")
+    for name, instead in (
+        ("ssl_cert", ""),
+        ("ssl_key", ""),
+        ("ssl_passthrough", ""),
+        ("ssl_only", "https_redirect=true"),
+        ("ssl_backend", "protocol=https"),
+        ("ssl_backend_tls_verify", ""),
     )
 )
-"""Known from Interlock, not supported yet: a service that carries one is routed without it."""
+"""Known from Interlock, not supported yet: a service that carries one is routed without it. The meaning is what
+to write meanwhile, if anything."""
 
 TABLE = {label.key: label for label in SUPPORTED + LATER}
 """All known labels by their full name; those that stand for several end in `*`."""
