@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -224,6 +224,39 @@ class Swarm:
         for i in range(len(self.nodes)) if nodes is None else nodes:
             self.cli(i, "load", "--quiet", "--input", str(tar), timeout=300)
 
+    # -- nodes that come and go ----------------------------------------------------------------------------
+
+    def join(self) -> Node:
+        """One more node, a worker; it is ready."""
+        node = self._add_node(len(self.nodes))
+        self.nodes.append(node)
+        self._launch(node)
+        self._wait_ready(node, timeout=60)
+        self._join_as(node, "Worker", self.docker(0).inspect_swarm()["JoinTokens"])
+        wait_for(f"{node.name} to be ready", lambda: self._state(node) == "ready")
+        return node
+
+    def power_off(self, i: int) -> None:
+        """Node i is cut off from all others at once, then its daemon ends. It does not come back."""
+        assert self.bridge is not None
+        self._ip(self.bridge, f"link set port{i} down")
+        for container in self.cli(i, "ps", "--quiet").split():
+            self.cli(i, "kill", container)
+        self.stop_daemon(i, signal.SIGKILL)
+
+    def forget(self, i: int) -> None:
+        """Takes a node that is no manager out of the Swarm, with all that ran on it."""
+        if self.node(i) in self.alive():
+            self.power_off(i)
+        self.cli(0, "node", "rm", "--force", self.node(i).name)
+
+    def alive(self) -> list[Node]:
+        """The nodes whose daemons run."""
+        return [node for node in self.nodes if node.index in self._daemons]
+
+    def _state(self, node: Node) -> str:
+        return str(self.docker(0).inspect_node(node.name)["Status"]["State"])
+
     # -- daemons -------------------------------------------------------------------------------------------
 
     def stop_daemon(self, i: int, sig: signal.Signals = signal.SIGTERM, timeout: float = 60.0) -> None:
@@ -318,13 +351,16 @@ class Swarm:
         )
         tokens = client.inspect_swarm()["JoinTokens"]
         for node in self.nodes[1:]:
-            self.docker(node.index).join_swarm(
-                remote_addrs=[f"{first.address}:2377"],
-                join_token=tokens["Manager" if node.index < managers else "Worker"],
-                advertise_addr=node.address,
-                listen_addr=f"{node.address}:2377",
-            )
+            self._join_as(node, "Manager" if node.index < managers else "Worker", tokens)
         wait_for("all nodes to be ready", self._all_ready)
+
+    def _join_as(self, node: Node, role: str, tokens: Mapping[str, str]) -> None:
+        self.docker(node.index).join_swarm(
+            remote_addrs=[f"{self.node(0).address}:2377"],
+            join_token=tokens[role],
+            advertise_addr=node.address,
+            listen_addr=f"{node.address}:2377",
+        )
 
     def _all_ready(self) -> bool:
         try:

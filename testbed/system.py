@@ -174,7 +174,7 @@ class System:
         self,
         name: str,
         hosts: str = "",
-        replicas: int = 1,
+        replicas: int | None = 1,
         *options: str,
         labels: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
@@ -182,15 +182,16 @@ class System:
         """Creates a service of the test application, which names its task in each answer; the service's id.
 
         `hosts` and `labels` (without ``com.docker.lb.``) are what l7 routes by; `options` are of
-        ``docker service create``.
+        ``docker service create``. `replicas` None: one on each node.
         """
         routed = {"hosts": hosts, "port": str(app.PORT)} if hosts else {}
         environment = {"INSTANCE": "{{.Task.ID}}"} | dict(environment or {})
         words = [f"--label={LABEL}{key}={value}" for key, value in (routed | dict(labels or {})).items()]
         words += [f"--env={key}={value}" for key, value in environment.items()]
+        mode = "--mode=global" if replicas is None else f"--replicas={replicas}"
         fixed = ("--detach", "--no-resolve-image", "--restart-delay=0s", "--update-monitor=500ms")
         return self.cli(
-            "service", "create", *fixed, f"--name={name}", f"--network={NETWORK}", f"--replicas={replicas}",
+            "service", "create", *fixed, f"--name={name}", f"--network={NETWORK}", mode,
             *words, *options, app.TAG,
         ).strip()  # fmt: skip
 
@@ -371,13 +372,23 @@ class System:
         """The last lines of core and proxies, and what became of their tasks."""
         text = []
         for service in (CORE, PROXY):
-            for words in (("ps", "--no-trunc", service), ("logs", f"--tail={lines}", "--raw", service)):
-                done = subprocess.run(
-                    ["docker", "--host", self.swarm.node(self.manager).url, "service", *words],
-                    capture_output=True, text=True, check=False, timeout=30,
-                )  # fmt: skip
-                text.append(f"--- {service} {words[0]}\n{done.stdout}{done.stderr}")
+            text += [f"--- {service}", self.cli("service", "ps", "--no-trunc", service)]
+            text.append(self.log_of(service, lines))
         return "\n".join(text)
+
+    def log_of(self, service: str, lines: int = 1_000_000) -> str:
+        """The last lines of each of its containers, those that ended first. Not `docker service logs`: that waits
+        in vain for tasks whose containers were removed."""
+        text = []
+        for node in self.swarm.alive():
+            words = ("ps", "--all", "--quiet", f"--filter=label=com.docker.swarm.service.name={service}")
+            for container in reversed(self.swarm.cli(node.index, *words).split()):
+                command = ["docker", "--host", node.url, "logs", f"--tail={lines}", container]
+                done = subprocess.run(
+                    command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=30
+                )
+                text.append(done.stdout)
+        return "".join(text)
 
 
 def _pid(task: dict[str, Any]) -> int:

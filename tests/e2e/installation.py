@@ -5,19 +5,22 @@ The proxies are services of one cluster; they differ in HAProxy's binary and in 
 
 from __future__ import annotations
 
+import csv
 import http.client
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from testbed import app, image, processes
 from testbed.load import Report, load_command
 from testbed.namespace import TestbedError
+from testbed.sessions import SessionReport, sessions_command
 from testbed.swarm import Swarm
-from testbed.system import CORE, NETWORK, PROXY, Options, System
+from testbed.system import CORE, LABEL, NETWORK, PROXY, Options, System
 
 V = TypeVar("V")
 
@@ -28,6 +31,7 @@ T = 5.0
 """Seconds from "task running" within which docs/acceptance.md expects an answer."""
 
 RUN = "/run/l7"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,11 @@ class Answer:
     @property
     def error(self) -> str:
         return self.headers.get("x-l7-error", "")
+
+    @property
+    def upstream(self) -> str:
+        """The address and port that the proxy sent the request to."""
+        return self.headers.get("x-upstream-addr", "")
 
 
 class Installation(System):
@@ -125,11 +134,24 @@ class Installation(System):
 
     # -- asking --------------------------------------------------------------------------------------------
 
-    def ask(self, host: str, path: str = "/", times: int = 1) -> list[Answer]:
-        """`times` answers of each proxy, each on a connection of its own, to a client outside all nodes."""
+    def ask(
+        self, host: str, path: str = "/", times: int = 1, headers: Mapping[str, str] = NOTHING, source: str = ""
+    ) -> list[Answer]:
+        """`times` answers of each proxy, each on a connection of its own, to a client outside all nodes.
+
+        `headers` are sent besides; `source`: the client's address, one of those that it has.
+        """
+        request = Request(host, path, headers, source)
         address = self.swarm.node(0).address
         asked = [(name, port) for name, port in zip(self.series, self.ports, strict=True) for _ in range(times)]
-        return self.outside(lambda: [_fetch(name, (address, port), host, path) for name, port in asked])
+        return self.outside(lambda: [_fetch(name, (address, port), request) for name, port in asked])
+
+    def by_series(self, answers: Iterable[Answer]) -> dict[str, list[Answer]]:
+        """Sorted out by the proxy that gave them."""
+        found: dict[str, list[Answer]] = {name: [] for name in self.series}
+        for each in answers:
+            found[each.series].append(each)
+        return found
 
     def outside(self, call: Callable[[], V]) -> V:
         """What `call` gives to a client outside all nodes."""
@@ -159,7 +181,7 @@ class Installation(System):
             timeout,
         )
 
-    def reach(self, host: str, tasks: set[str], path: str = "/") -> None:
+    def reach(self, host: str, tasks: set[str], path: str = "/", timeout: float = T) -> None:
         """Waits until requests through each proxy reach just these tasks, every one of them."""
 
         def reached() -> bool:
@@ -167,11 +189,25 @@ class Installation(System):
             found = {name: {each.instance for each in answers if each.series == name} for name in self.series}
             return all(each == tasks for each in found.values())
 
-        self.until(f"{host} to be answered by {tasks}", reached, T)
+        self.until(f"{host} to be answered by {tasks}", reached, timeout)
 
     def task_ids(self, name: str) -> set[str]:
         """Of the tasks that Swarm wants to run."""
         return {str(task["ID"]) for task in self.tasks(name)}
+
+    def held(self) -> None:
+        """Waits until requests wait at every proxy."""
+        proxies = range(len(self.services))
+        self.until("requests to wait", lambda: all(self._waiting(proxy) for proxy in proxies))
+
+    def _waiting(self, proxy: int) -> int:
+        """Requests that a backend has and none of its servers."""
+        return sum(int(row["scur"]) * (1 if row["svname"] == "BACKEND" else -1) for row in self.rows(proxy))
+
+    def rows(self, proxy: int) -> list[dict[str, str]]:
+        """HAProxy's statistics of its backends (`svname` BACKEND) and servers."""
+        text = self.haproxy("show stat -1 6 -1", proxy).removeprefix("# ")
+        return list(csv.DictReader(text.splitlines()))
 
     def ended(self, name: str, tasks: set[str]) -> None:
         """Waits until these tasks have ended, seconds after Swarm decided it."""
@@ -190,6 +226,30 @@ class Installation(System):
         self.running(name, replicas)
         self.answered(host)
         return self.task_ids(name)
+
+    def containers(self, name: str) -> list[int]:
+        """The processes of a service's containers, on whichever node, whether Swarm calls them running or not."""
+        words = ("ps", "--quiet", f"--filter=label=com.docker.swarm.service.name={name}")
+        found: list[int] = []
+        for node in self.swarm.alive():
+            client: Any = self.swarm.docker(node.index)
+            ids = self.swarm.cli(node.index, *words).split()
+            found += [int(client.inspect_container(each)["State"]["Pid"]) for each in ids]
+        return found
+
+    def tell(self, task: str, page: str) -> bytes:
+        """Asks a task of the test application itself, in its own container."""
+        client: Any = self.swarm.docker(self.manager)
+        status = client.inspect_task(task)["Status"]
+        return processes.get_tcp(int(status["ContainerStatus"]["PID"]), app.PORT, page)
+
+    def label(self, name: str, **labels: str | None) -> None:
+        """Sets labels (without ``com.docker.lb.``) of a service that is there; None removes one."""
+        words = [
+            f"--label-rm={LABEL}{key}" if value is None else f"--label-add={LABEL}{key}={value}"
+            for key, value in labels.items()
+        ]
+        self.update(name, *words)
 
     # -- status --------------------------------------------------------------------------------------------
 
@@ -218,13 +278,6 @@ class Installation(System):
 
         return self.until(f"{words} in core's log", find)
 
-    def log_of(self, service: str) -> str:
-        """Of all its tasks; what a container writes as errors, `docker` writes there, too."""
-        command = ["docker", "--host", self.swarm.node(self.manager).url, "service", "logs", "--raw", service]
-        pipe = subprocess.PIPE
-        done = subprocess.run(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, check=True, timeout=60)
-        return done.stdout
-
     def hosts(self) -> set[str]:
         """Those that core has routes for."""
         return {route["host"] for route in self.cluster()["routes"]}
@@ -248,25 +301,37 @@ class Installation(System):
     # -- load ----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def load(self, *hosts: str, rate: float = 40.0) -> Iterator[list[Report]]:
+    def load(self, *hosts: str, rate: float = 40.0, path: str = "/") -> Iterator[list[Report]]:
         """Constant load on each host through each proxy while the block runs; the reports are there after it."""
+        urls = [self.url(proxy) + path for proxy in range(len(self.services))]
+        commands = [load_command(url, host, rate, "--announce") for host in hosts for url in urls]
         reports: list[Report] = []
+        with self._beside(commands) as written:
+            yield reports
+        reports += [Report.from_json(each) for each in written]
+
+    @contextmanager
+    def sessions(self, host: str, websockets: int, downloads: int = 0) -> Iterator[list[SessionReport]]:
+        """Connections through each proxy that stay while the block runs; the reports are there after it."""
         urls = [self.url(proxy) for proxy in range(len(self.services))]
-        running = [self._start_load(url, host, rate) for host in hosts for url in urls]
+        reports: list[SessionReport] = []
+        with self._beside([sessions_command(url, host, websockets, downloads) for url in urls]) as written:
+            yield reports
+        reports += [SessionReport.from_json(each) for each in written]
+
+    @contextmanager
+    def _beside(self, commands: Iterable[list[str]]) -> Iterator[list[bytes]]:
+        """Programs outside all nodes that say "ready", and run until the block ends; then what they wrote."""
+        pipe = subprocess.PIPE
+        running = [self.swarm.run(None, each, stdin=pipe, stdout=pipe, cwd=self.repository) for each in commands]
+        written: list[bytes] = []
         try:
             for each in running:
                 if each.stdout is None or each.stdout.readline() != b"ready\n":
                     raise TestbedError("the load did not start")
-            yield reports
+            yield written
         finally:
-            reports += [Report.from_json(each.communicate(timeout=60)[0]) for each in running]
-
-    def _start_load(self, url: str, host: str, rate: float) -> subprocess.Popen[bytes]:
-        command = load_command(url, host, rate, "--announce")
-        started: subprocess.Popen[bytes] = self.swarm.run(
-            None, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self.repository
-        )
-        return started
+            written += [each.communicate(timeout=60)[0] for each in running]
 
 
 def nothing_failed(reports: Iterable[Report]) -> bool:
@@ -277,12 +342,25 @@ def nothing_failed(reports: Iterable[Report]) -> bool:
     return True
 
 
-def _fetch(series: str, address: tuple[str, int], host: str, path: str) -> Answer:
-    client = http.client.HTTPConnection(*address, timeout=10)
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A GET. `source`: the client's address, "" for any."""
+
+    host: str
+    path: str
+    headers: Mapping[str, str]
+    source: str
+
+
+def _fetch(series: str, address: tuple[str, int], request: Request) -> Answer:
+    source = (request.source, 0) if request.source else None
+    client = http.client.HTTPConnection(*address, timeout=20, source_address=source)
     try:
-        client.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
-        client.putheader("Host", host)
+        client.putrequest("GET", request.path, skip_host=True, skip_accept_encoding=True)
+        client.putheader("Host", request.host)
         client.putheader("Connection", "close")
+        for name, value in request.headers.items():
+            client.putheader(name, value)
         client.endheaders()
         answer = client.getresponse()
         headers = {name.lower(): value for name, value in answer.getheaders()}
