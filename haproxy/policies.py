@@ -81,7 +81,7 @@ def _retries(settings: Settings, policy: Policy) -> Iterator[str]:
     short = policy.retry_on is not RetryOn.CONNECT
     yield "option redispatch 1"
     yield f"retries {RETRIES if short else settings.retries}"
-    yield f"timeout connect {RETRY_PAUSE if short else settings.connect_timeout}"
+    yield f"timeout connect {RETRY_PAUSE if short else settings.connect_timeout}ms"
     if not policy.tcp:
         yield "option abortonclose"
         yield "retry-on conn-failure" + (" empty-response 502 503 504" if short else "")
@@ -90,9 +90,9 @@ def _retries(settings: Settings, policy: Policy) -> Iterator[str]:
 def _timeouts(settings: Settings, policy: Policy) -> Iterator[str]:
     """Raw connections may be silent for as long as upgraded ones. `timeout check` is left out: a check has its
     interval (section 4.2)."""
-    yield f"timeout queue {settings.hold_timeout}"
-    yield f"timeout server {settings.tunnel_timeout if policy.tcp else settings.server_timeout}"
-    yield f"timeout tunnel {settings.tunnel_timeout}"
+    yield f"timeout queue {settings.hold_timeout}ms"
+    yield f"timeout server {settings.tunnel_timeout if policy.tcp else settings.server_timeout}ms"
+    yield f"timeout tunnel {settings.tunnel_timeout}ms"
 
 
 def _full(settings: Settings) -> str:
@@ -131,7 +131,7 @@ def _check(settings: Settings) -> Iterator[str]:
     yield f"http-check set-var(check.path) {row(CHECK_PATH_MAP, '/')}"
     yield f"http-check set-var(check.host) {row(CHECK_HOST_MAP, DEFAULT_HOST)}"
     yield f"http-check set-var(check.list) {row(CHECK_LIST_MAP, DEFAULT_LIST)}"
-    yield "http-check connect"
+    yield "http-check connect default"
     head = "meth GET uri-lf %[var(check.path)] ver HTTP/1.1 hdr Host %[var(check.host)] hdr User-Agent l7-check"
     yield f"http-check send {head}"
     yield f"http-check expect error-status L7STS ! hdr name-lf %[{key},map_str({statuses})]"

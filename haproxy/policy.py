@@ -134,13 +134,15 @@ def _check(settings: Settings, own: ServerSettings) -> tuple[str, ...]:
     A server that failed `max_fails` requests has to pass checks for `fail_timeout` before it is back. HAProxy has
     no word for that: `downinter` counts after a check that failed, and these pass. So it is a number of checks:
     the first comes within an interval, and the last not before `fail_timeout`, nor an interval after it.
+
+    Units are said: from 3.2 on a number below 100 without one is refused as suspicious.
     """
     interval = own.check_interval or settings.check_interval
     rise = own.check_rise or 1
     if own.max_fails:
         rise = max(rise, 1 + ceil((own.fail_timeout or FAIL_TIMEOUT) / interval))
     port = ("port", str(own.check_port)) if own.check_port else ()
-    numbers = f"inter {interval} fall {own.check_fall or settings.check_fall} rise {rise}"
+    numbers = f"inter {interval}ms fall {own.check_fall or settings.check_fall} rise {rise}"
     return ("check", *port, *numbers.split())
 
 

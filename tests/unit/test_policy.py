@@ -19,7 +19,7 @@ KEYWORDS = policy.server_keywords(Settings(), NEW, Backend("web"))
 
 def test_a_server_on_2_6_gets_the_keywords_without_which_connections_are_never_reused() -> None:
     words = " ".join(policy.server_keywords(Settings(), OLD, Backend("web")))
-    assert words == "check inter 2000 fall 2 rise 1 pool-max-conn -1 pool-purge-delay 5s"
+    assert words == "check inter 2000ms fall 2 rise 1 pool-max-conn -1 pool-purge-delay 5s"
 
 
 def words(capability: Capabilities = NEW, tcp: bool = False, **own: Any) -> str:
@@ -30,30 +30,30 @@ def words(capability: Capabilities = NEW, tcp: bool = False, **own: Any) -> str:
 def test_each_service_of_a_backend_has_keywords_of_its_own() -> None:
     backend = Backend("a:b", ("a", "b"), settings=(ServerSettings(), ServerSettings(max_connections=3)))
     of_each = [policy.server_keywords(Settings(), NEW, backend, service) for service in (0, 1)]
-    assert [" ".join(of_one) for of_one in of_each] == [words(), "check inter 2000 fall 2 rise 1 maxconn 3"]
+    assert [" ".join(of_one) for of_one in of_each] == [words(), "check inter 2000ms fall 2 rise 1 maxconn 3"]
 
 
 @pytest.mark.parametrize(
     ("own", "expected"),
     [
-        ({}, "check inter 2000 fall 2 rise 1"),
-        ({"drain_timeout": 5}, "check inter 2000 fall 2 rise 1"),
+        ({}, "check inter 2000ms fall 2 rise 1"),
+        ({"drain_timeout": 5}, "check inter 2000ms fall 2 rise 1"),
         ({"check_port": 81, "check_interval": 300, "check_fall": 4, "check_rise": 3},
-         "check port 81 inter 300 fall 4 rise 3"),
-        ({"slow_start": 1500}, "check inter 2000 fall 2 rise 1 slowstart 1500ms"),
-        ({"max_connections": 2**31}, "check inter 2000 fall 2 rise 1 maxconn 1000000"),
-        ({"protocol": Protocol.H2C}, "check inter 2000 fall 2 rise 1 proto h2 check-proto h2"),
+         "check port 81 inter 300ms fall 4 rise 3"),
+        ({"slow_start": 1500}, "check inter 2000ms fall 2 rise 1 slowstart 1500ms"),
+        ({"max_connections": 2**31}, "check inter 2000ms fall 2 rise 1 maxconn 1000000"),
+        ({"protocol": Protocol.H2C}, "check inter 2000ms fall 2 rise 1 proto h2 check-proto h2"),
         ({"protocol": Protocol.HTTPS},
-         "check inter 2000 fall 2 rise 1 ssl verify none alpn h2,http/1.1 check-ssl check-alpn http/1.1"),
+         "check inter 2000ms fall 2 rise 1 ssl verify none alpn h2,http/1.1 check-ssl check-alpn http/1.1"),
         ({"max_fails": 3},
-         "check inter 2000 fall 2 rise 6 observe layer7 error-limit 3 on-error mark-down"),
+         "check inter 2000ms fall 2 rise 6 observe layer7 error-limit 3 on-error mark-down"),
         ({"max_fails": 1, "fail_timeout": 15_000, "check_interval": 400},
-         "check inter 400 fall 2 rise 39 observe layer7 error-limit 1 on-error mark-down"),
+         "check inter 400ms fall 2 rise 39 observe layer7 error-limit 1 on-error mark-down"),
         ({"max_fails": 1, "fail_timeout": 100, "check_rise": 7},
-         "check inter 2000 fall 2 rise 7 observe layer7 error-limit 1 on-error mark-down"),
+         "check inter 2000ms fall 2 rise 7 observe layer7 error-limit 1 on-error mark-down"),
         ({"max_fails": 1, "tcp": True, "protocol": Protocol.HTTPS},
-         "check inter 2000 fall 2 rise 6 observe layer4 error-limit 1 on-error mark-down"),
-        ({"fail_timeout": 100}, "check inter 2000 fall 2 rise 1"),
+         "check inter 2000ms fall 2 rise 6 observe layer4 error-limit 1 on-error mark-down"),
+        ({"fail_timeout": 100}, "check inter 2000ms fall 2 rise 1"),
     ],
 )  # fmt: skip
 def test_what_a_setting_becomes(own: dict[str, Any], expected: str) -> None:
