@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from haproxy import policy
 from haproxy.capabilities import Capabilities, capabilities, parse_version
@@ -42,14 +43,14 @@ class LiveHAProxy:
 
 @contextmanager
 def running(
-    binary: Path, directory: Path, desired: Desired, ready: frozenset[str] | None = None, **changes: int | bool
+    binary: Path, directory: Path, desired: Desired, ready: frozenset[str] | None = None, **changes: Any
 ) -> Iterator[LiveHAProxy]:
     """HAProxy with `desired` rendered and all servers (or those in `ready`) enabled; `changes` are settings."""
     able = capabilities_of(binary)
     port = free_port()
     settings = replace(
         Settings(run_dir=str(directory), bind=(f"127.0.0.1:{port}",), max_connections=500, spare_backends=20),
-        **changes,  # type: ignore[arg-type]
+        **changes,
     )
     placement = policy.place(settings, able, desired.backends)
     names = server_names(settings, able, desired) if ready is None else ready
@@ -110,7 +111,7 @@ def _accepts(family: socket.AddressFamily, address: str | tuple[str, int]) -> bo
 
 class _Echo(BaseHTTPRequestHandler):
     """Answers with what it saw, as JSON. In the path: `/fail`, its own 503 with a forged header; `/wait`, the
-    answer comes when the gate opens."""
+    answer comes when the gate opens. A request header `x-answer-<name>` becomes one of the answer."""
 
     protocol_version = "HTTP/1.1"
     application = ""
@@ -119,19 +120,33 @@ class _Echo(BaseHTTPRequestHandler):
     def answer(self) -> None:
         if "/wait" in self.path:
             self.gate.wait(PATIENCE)
+        chunked = "chunked" in self.headers.get("transfer-encoding", "")
         length = int(self.headers.get("content-length", 0))
-        body = self.rfile.read(length).decode()
+        body = (self.chunks() if chunked else self.rfile.read(length)).decode()
         target = self.requestline.split()[1]  # `self.path` has its leading slashes merged
         seen = {"app": self.application, "method": self.command, "target": target, "body": body}
-        text = json.dumps({**seen, "headers": {k.lower(): v for k, v in self.headers.items()}}).encode()
+        pairs = [(name.lower(), value) for name, value in self.headers.items()]
+        text = json.dumps({**seen, "headers": dict(pairs), "pairs": pairs}).encode()
         failing = "/fail" in self.path
         self.send_response(503 if failing else 200)
         if failing:
             self.send_header("x-l7-error", "forged")
+        for name, value in self.headers.items():
+            if name.lower().startswith("x-answer-"):
+                self.send_header(name[len("x-answer-") :], value)
         self.send_header("content-length", str(len(text)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(text)
+
+    def chunks(self) -> bytes:
+        """A chunked body."""
+        data = b""
+        while size := int(self.rfile.readline(), 16):
+            data += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return data
 
     do_GET = do_POST = do_PUT = do_HEAD = do_OPTIONS = do_DELETE = answer
 
@@ -167,11 +182,12 @@ def application(name: str, gate: threading.Event | None = None) -> Iterator[int]
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers (lower case, last one wins) and body of a response; status 0: none came."""
+    """Status, headers (lower case, last one wins; `pairs` has all) and body of a response; status 0: none came."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    pairs: tuple[tuple[str, str], ...] = ()
 
     @property
     def seen(self) -> dict[str, object]:
@@ -207,8 +223,9 @@ def parse(data: bytes) -> Answer:
     first, *lines = head.decode("latin-1").split("\r\n")
     if not first:
         return Answer(0)
-    pairs = (line.partition(":") for line in lines)
-    return Answer(int(first.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}, body)
+    parts = (line.partition(":") for line in lines)
+    pairs = tuple((name.lower(), value.strip()) for name, _, value in parts)
+    return Answer(int(first.split()[1]), dict(pairs), body, pairs)
 
 
 def _to_end(connection: socket.socket) -> bytes:

@@ -104,9 +104,7 @@ values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
-keys = (
-    st.sampled_from(("HideInfoHeaders", "TrustedProxies", "TCPPorts", "ErrorPages", "ConnectTimeout")) | st.text()
-)
+keys = st.sampled_from(KEYS) | st.text()
 
 
 @given(st.dictionaries(keys, values))
