@@ -63,7 +63,7 @@ HTTPS_REDIRECT = Label(
 )
 HSTS = Label(
     "hsts",
-    kinds.text("seconds, or a policy", parse_hsts, "^ *([0-9]+|[Mm][Aa][Xx]-[Aa][Gg][Ee] *=.*) *$"),
+    kinds.text("seconds, or a policy", parse_hsts, "^ *[0-9]+ *$|[Mm][Aa][Xx]-[Aa][Gg][Ee] *="),
     "none",
     "`Strict-Transport-Security` on answers over TLS: the number of seconds, or the whole policy "
     "(`max-age=31536000; includeSubDomains; preload`). `preload` asks for `includeSubDomains` and a year.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 
 from l7.labels.label import PREFIX, Label
@@ -56,8 +55,8 @@ def _label(label: Label[object]) -> Schema:
 
 def _unknown(names: list[str], starts: list[str]) -> str:
     """Matches names of ours that are none of these, and begin with none of those."""
-    known = "|".join([*(f"{re.escape(name)}$" for name in names), *map(re.escape, starts)])
-    return f"{_start(PREFIX)}(?!{known})"
+    known = "|".join([*names, *(start + _HEADER_NAME for start in starts)])
+    return f"{_start(PREFIX)}(?!(?:{known})$)"
 
 
 def _start(text: str) -> str:
