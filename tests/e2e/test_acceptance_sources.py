@@ -1,18 +1,18 @@
-"""The same on both sources of Swarm's state, and the change from one to the other while running."""
+"""The same on both sources of Swarm's state, the change from one to the other while running, and the loss of both:
+acceptance item 36."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from testbed.system import CORE
 from tests.e2e.conftest import WITNESS, Create
 from tests.e2e.installation import Installation, nothing_failed
+from tests.e2e.relays import Loop, behind_relay, relay_at
 from tests.fakes.relay import Relay
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
@@ -93,47 +93,9 @@ def test_polling_docker_does_the_same(l7: Installation, create: Create) -> None:
     live_through(l7, create, "polled")
 
 
-class Loop:
-    """An event loop in a thread of its own, for a relay beside tests that block."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
-
-    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
-
-    def __enter__(self) -> Loop:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
-
-
-@contextmanager
-def relayed(l7: Installation) -> Iterator[tuple[Loop, Relay]]:
-    """SwarmKit's control socket, behind a relay that can take it away from a core that is connected."""
-    socket = l7.swarm.node(0).control_socket
-    real = socket.with_name("real.sock")
-    socket.rename(real)
-    relay = Relay(socket, real)
-    try:
-        with Loop() as loop:
-            loop.run(relay.up())
-            try:
-                yield loop, relay
-            finally:
-                loop.run(relay.down())
-    finally:
-        real.rename(socket)
-
-
 def test_the_source_changes_over_while_running(l7: Installation, create: Create) -> None:
     with l7.load(WITNESS) as reports:
-        with relayed(l7) as (loop, relay):
+        with Loop() as loop, behind_relay(loop, l7.swarm.node(0).control_socket) as relay:
             restart_core(l7)
             core = l7.task_ids(CORE)
             follows(l7, "swarmkit")
@@ -147,4 +109,51 @@ def test_the_source_changes_over_while_running(l7: Installation, create: Create)
             l7.published("change2", "change2.local")
         follows(l7, "swarmkit")
         assert l7.task_ids(CORE) == core, "the core that there was"
+    assert nothing_failed(reports)
+
+
+@contextmanager
+def behind_relays(l7: Installation) -> Iterator[tuple[Loop, list[Relay]]]:
+    """Core reaches Swarm and Docker only by these."""
+    node = l7.swarm.node(0)
+    path = node.directory / "relayed.sock"
+    target = "target=/var/run/docker.sock"
+    with Loop() as loop, relay_at(loop, path, node.socket) as docker:
+        with behind_relay(loop, node.control_socket) as swarmkit:
+            restart_core(l7, f"--mount-add=type=bind,source={path},{target}")
+            try:
+                yield loop, [docker, swarmkit]
+            finally:
+                restart_core(l7, f"--mount-add=type=bind,source=/var/run/docker.sock,{target}")
+
+
+@pytest.mark.acceptance(36)
+@pytest.mark.parametrize("seconds", [15, pytest.param(60, marks=pytest.mark.soak)])
+def test_what_happened_while_nothing_was_heard_of_swarm(l7: Installation, create: Create, seconds: int) -> None:
+    """Services come, scale and go while core is connected and hears nothing, for longer than it waits for any
+    answer: then all is caught up with, by the core that there was. What was routed is served throughout."""
+    names = ("stays36", "goes36")
+    for name in names:
+        create(name, f"{name}.local")
+    with behind_relays(l7) as (loop, relays), l7.load("stays36.local") as reports:
+        for name in names:
+            l7.published(name, f"{name}.local")
+        core, revision = l7.task_ids(CORE), l7.core_revision()
+        began = time.monotonic()
+        for relay in relays:
+            loop.run(relay.block())
+        create("comes36", "comes36.local", 2)
+        l7.scale("stays36", 3)
+        l7.remove("goes36")
+        for name, replicas in (("comes36", 2), ("stays36", 3)):
+            l7.running(name, replicas)
+        l7.until("the outage to last", lambda: time.monotonic() - began > seconds, timeout=2 * seconds)
+        assert l7.core_revision() == revision, "nothing was heard"
+        l7.refused("comes36.local")
+        for relay in relays:
+            loop.run(relay.unblock())
+        for name in ("comes36", "stays36"):
+            l7.reach(f"{name}.local", l7.task_ids(name), timeout=60)
+        l7.refused("goes36.local", timeout=60)
+        assert l7.task_ids(CORE) == core, "core was started again"
     assert nothing_failed(reports)

@@ -14,6 +14,8 @@ class Relay:
         self._target = target
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._passing = asyncio.Event()
+        self._passing.set()
 
     async def __aenter__(self) -> Relay:
         await self.up()
@@ -33,6 +35,14 @@ class Relay:
         await asyncio.gather(*self._connections, return_exceptions=True)
         await asyncio.sleep(0)  # transports close in the loop's next round
 
+    async def block(self) -> None:
+        """Connections stay, and new ones are accepted, but nothing passes until `unblock`."""
+        self._passing.clear()
+
+    async def unblock(self) -> None:
+        """What was written meanwhile passes, and everything after it."""
+        self._passing.set()
+
     async def down(self) -> None:
         """All connections end, and the socket is gone."""
         if self._server is not None:
@@ -51,8 +61,8 @@ class Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_unix_connection(self._target)
         ways = [
-            asyncio.create_task(_pass(reader, there_writer)),
-            asyncio.create_task(_pass(there_reader, writer)),
+            asyncio.create_task(self._pass(reader, there_writer)),
+            asyncio.create_task(self._pass(there_reader, writer)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -62,8 +72,8 @@ class Relay:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
 
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-        await writer.drain()
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            await self._passing.wait()
+            writer.write(data)
+            await writer.drain()
