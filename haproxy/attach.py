@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from haproxy.policy import HTTP, spare_names
 from haproxy.runtime.client import Runtime
-from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
+from haproxy.settings import MAPS, Settings
 from l7.kit.errors import Rejected
 
 
 def require_static(runtime: Runtime, settings: Settings) -> list[str]:
     """What is missing in the running HAProxy, for the operator; empty when it can be driven."""
-    maps = [name for name in (ROUTES_MAP, BACKENDS_MAP) if not _has(runtime, settings, name)]
+    maps = [name for name in MAPS if not _has(runtime, settings, name)]
     missing = [f"the map {settings.file(name)}" for name in maps]
     if not runtime.capabilities().dynamic_backends:
         first_spare = next(spare_names(settings), "")

@@ -6,7 +6,7 @@ and all of a backend with `forget`: memory follows what there is, not what there
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from haproxy import drain
@@ -18,19 +18,25 @@ from haproxy.settings import Settings
 @dataclass(slots=True)
 class _Servers:
     """Of one backend. `closing`: deletions that were refused (HOLD: that of the backend). `leaving`: when a task
-    that leaves is due. `draining`: since when a server is out of rotation for good. Keys are server names, but
-    task ids in `leaving`: a task may have servers of several generations."""
+    that leaves is due. `draining`: since when a server is out of rotation for good. `superseded`: since when an
+    earlier generation serves in the place of its successor. `timeouts`: how long each may drain (seconds), known
+    from when it was wanted. Keys are server names, but task ids in `leaving` and `timeouts`: a task may have
+    servers of several generations."""
 
     closing: dict[str, drain.Closing] = field(default_factory=dict)
     leaving: dict[str, float] = field(default_factory=dict)
     draining: dict[str, float] = field(default_factory=dict)
+    superseded: dict[str, float] = field(default_factory=dict)
+    timeouts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Clocks:
-    """`unusable`: since when a backend that is expected to have a usable server has none."""
+    """`unusable`: since when a backend that is expected to have a usable server has none. `awaited`: since when
+    routes wait for a backend to take over from another one."""
 
     unusable: dict[str, float] = field(default_factory=dict)
+    awaited: dict[str, float] = field(default_factory=dict)
     _servers: dict[str, _Servers] = field(default_factory=dict)
 
     def left(self, backend: str, servers: Iterable[Server], now: float) -> list[float]:
@@ -69,6 +75,26 @@ class Clocks:
             return False
         return self.unusable.setdefault(backend, now) == now
 
+    def supersede(
+        self, backend: str, wanted: Collection[str], rows: Mapping[str, ServerRow], now: float
+    ) -> list[str]:
+        """Note which servers serve in the place of a successor; those of which that is news."""
+        earlier = {name for name, row in rows.items() if row.enabled and name not in wanted and name != HOLD}
+        clocks = self._of(backend) if earlier else self._servers.get(backend)
+        if clocks is None:
+            return []
+        new = sorted(earlier - clocks.superseded.keys())
+        clocks.superseded = {name: clocks.superseded.get(name, now) for name in earlier}
+        return new
+
+    def wait(self, backend: str, now: float) -> bool:
+        """Routes wait for this backend; whether that is news."""
+        return self.awaited.setdefault(backend, now) == now
+
+    def patient(self, backend: str, now: float, deadline: float) -> bool:
+        """Whether routes may (still) wait for it; `deadline` in seconds."""
+        return now - self.awaited.get(backend, now) < deadline
+
     def holds(self, backend: str, want: Backend | None, settings: Settings, now: float) -> bool:
         """Whether requests to a backend may wait for a server, if it has none."""
         expected = want is not None and want.expected
@@ -84,21 +110,37 @@ class Clocks:
         now: float,
     ) -> Situation:
         """What the planner has to know, at `now`. Forgets servers that HAProxy no longer has."""
-        clocks = self._servers.get(backend, _Servers())
+        clocks = self._drain_timeouts(backend, want)
         _prune(clocks, want, rows)
-        timeout = settings.drain_timeout / 1000
+        hold = settings.hold_deadline / 1000
+
+        def overdue(name: str, clock: drain.Closing) -> bool:
+            return clock.overdue(now, clocks.timeouts.get(name.partition(".")[0], settings.drain_timeout / 1000))
+
         due = {task for task, when in clocks.leaving.items() if when <= now}
         return Situation(
             accepting=accepting,
             hold=self.holds(backend, want, settings, now),
             due=frozenset(name for name in rows if name.partition(".")[0] in due),
-            overdue=frozenset(name for name, clock in clocks.closing.items() if clock.overdue(now, timeout)),
+            overdue=frozenset(name for name, clock in clocks.closing.items() if overdue(name, clock)),
             waiting=frozenset(name for name, clock in clocks.closing.items() if clock.waiting(now)),
+            expired=frozenset(name for name, since in clocks.superseded.items() if now - since >= hold),
         )
+
+    def _drain_timeouts(self, backend: str, want: Backend | None) -> _Servers:
+        """Remember what services say: a task that is gone is no longer in what is wanted."""
+        own = {s.task: want.settings_of(s).drain_timeout / 1000 for s in want.servers.values()} if want else {}
+        if backend not in self._servers and not any(own.values()):
+            return _Servers()
+        clocks = self._of(backend)
+        kept = {task: seconds for task, seconds in clocks.timeouts.items() if task not in own}
+        clocks.timeouts = kept | {task: seconds for task, seconds in own.items() if seconds}
+        return clocks
 
     def forget(self, backend: str) -> None:
         """The backend is no more."""
         self.unusable.pop(backend, None)
+        self.awaited.pop(backend, None)
         self._servers.pop(backend, None)
 
     def _of(self, backend: str) -> _Servers:
@@ -111,3 +153,6 @@ def _prune(clocks: _Servers, want: Backend | None, rows: Mapping[str, ServerRow]
         del clocks.closing[name]
     for name in [n for n in clocks.draining if n not in rows or rows[n].enabled]:
         del clocks.draining[name]
+    tasks = {name.partition(".")[0] for name in rows} | (want.servers.keys() if want else set())
+    for task in [task for task in clocks.timeouts if task not in tasks]:
+        del clocks.timeouts[task]

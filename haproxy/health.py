@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from haproxy.mirror import name_of
 from haproxy.model import HOLD, ServerRow
 from l7.v1 import sync_pb2 as pb
 
 Verdicts = dict[tuple[str, str], pb.HealthStatus]
-"""(logical backend, task id) -> verdict."""
+"""(core's name of the backend, task id) -> verdict."""
 
 
 def verdict(row: ServerRow) -> pb.HealthStatus:
@@ -18,12 +19,13 @@ def verdict(row: ServerRow) -> pb.HealthStatus:
 
 
 def verdicts(placement: Mapping[str, str], servers: Mapping[str, Mapping[str, ServerRow]]) -> Verdicts:
-    """Of all tasks; where a task has two generations, the better one counts (UP is the smallest)."""
+    """Of all tasks; the better one counts (UP is the smallest) where a task has two generations, or its backend two
+    keys while its policy changes."""
     found: Verdicts = {}
     for logical, physical in placement.items():
         for name, row in servers.get(physical, {}).items():
             if name != HOLD:
-                key = (logical, name.partition(".")[0])
+                key = (name_of(logical), name.partition(".")[0])
                 found[key] = min(found.get(key, pb.HEALTH_STATUS_GONE), verdict(row))
     return found
 

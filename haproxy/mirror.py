@@ -2,6 +2,10 @@
 
 Nothing of an update counts until its last chunk has arrived; an update that does not continue the revision
 held is refused (BrokenChain), and the caller asks core for a COMPLETE.
+
+A policy is fixed when a backend is made. So the key of a logical backend is core's name for it and, unless its
+policy is the default one, the policy's kind: another policy is another key, and a change of it looks to the planner
+like routes that move from one backend to another.
 """
 
 from __future__ import annotations
@@ -11,12 +15,15 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from haproxy.model import Backend, Desired, Route, RouteKey, Server
+from haproxy.policy import DEFAULT, POLICIES, policy_of
 from haproxy.wire import route_from, server_from, with_settings
 from l7.kit.errors import ProtocolError
 from l7.v1 import sync_pb2 as pb
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+_KINDS = frozenset(policy.kind for policy in POLICIES)
 
 
 class BrokenChain(ProtocolError):
@@ -25,25 +32,59 @@ class BrokenChain(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What an update changed: names of backends, and hosts whose routes changed."""
+    """What an update changed: keys of backends, hosts whose routes changed, names of rules, the configuration."""
 
     backends: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
+    rules: frozenset[str] = frozenset()
+    config: bool = False
+
+
+def key_of(backend: Backend) -> str:
+    """Key of a logical backend: `shop`, or `shop.http-leastconn`. Names of Swarm's services have no dot."""
+    policy = policy_of(backend)
+    return backend.name if policy == DEFAULT else f"{backend.name}.{policy.kind}"
+
+
+def name_of(key: str) -> str:
+    """Core's name of the backend with this key, wanted or not."""
+    name, dot, kind = key.rpartition(".")
+    return name if dot and kind in _KINDS and name else key
 
 
 @dataclass(slots=True)
 class Mirror:
-    """Desired state, changed in place by `apply` so that cost follows change; `desired` is a live view."""
+    """Desired state, changed in place by `apply` so that cost follows change.
+
+    `backends` by key and `hosts` (routes by host) are what is planned from: routes in them name keys.
+    `named` and `routes` are the same in core's names. `leading`: core's name of a backend -> the routes that lead
+    to it. `config`: JSON.
+    """
 
     revision: str = ""
     backends: dict[str, Backend] = field(default_factory=dict)
-    routes: dict[RouteKey, Route] = field(default_factory=dict)
     hosts: dict[str, dict[RouteKey, Route]] = field(default_factory=dict)
+    rules: dict[str, pb.Rules] = field(default_factory=dict)
+    config: bytes = b"{}"
+    named: dict[str, Backend] = field(default_factory=dict)
+    routes: dict[RouteKey, Route] = field(default_factory=dict)
+    leading: dict[str, set[RouteKey]] = field(default_factory=dict)
     _staged: list[pb.SyncResponse] = field(default_factory=list)
 
     @property
     def desired(self) -> Desired:
-        return Desired(self.revision, self.backends, self.routes)
+        """A live view, in core's names."""
+        return Desired(self.revision, self.named, self.routes, self.rules, self.config)
+
+    @property
+    def keyed(self) -> Desired:
+        """The same by keys, as HAProxy is to have it. All routes are copied."""
+        routes = {key: route for of_host in self.hosts.values() for key, route in of_host.items()}
+        return Desired(self.revision, self.backends, routes, self.rules, self.config)
+
+    @property
+    def everything(self) -> Touched:
+        return Touched(frozenset(self.backends), frozenset(self.hosts), frozenset(self.rules), True)
 
     def apply(self, chunk: pb.SyncResponse) -> Touched | None:
         """Take one chunk. None until the update is whole; then what it touched.
@@ -67,61 +108,123 @@ class Mirror:
         return self._replace([pb.SyncResponse(results_in=revision, changes=changes)])
 
     def _replace(self, chunks: list[pb.SyncResponse]) -> Touched:
-        backends: dict[str, Backend] = {}
-        routes: dict[RouteKey, Route] = {}
-        for chunk in chunks:
-            for message in chunk.changes.backends:
-                backends[message.name] = _merge(backends.get(message.name), message)
-            for row in chunk.changes.routes:
-                routes[(row.host, row.path)] = route_from(row)
+        fresh = Mirror(chunks[-1].results_in)
+        changes = [chunk.changes for chunk in chunks]
+        fresh.named = _merge_all({}, set(), changes)
+        fresh.backends = {key_of(backend): backend for backend in fresh.named.values()}
+        fresh._put_routes(route_from(row) for each in changes for row in each.routes)
+        fresh.rules = {rules.name: rules for each in changes for rules in each.rules}
+        fresh.config = _config(changes) or b"{}"
         touched = Touched(
-            frozenset(_different(self.backends, backends)),
-            frozenset(host for host, _ in _different(self.routes, routes)),
+            frozenset(_different(self.backends, fresh.backends)),
+            frozenset(_different(self.hosts, fresh.hosts)),
+            frozenset(_different(self.rules, fresh.rules)),
+            self.config != fresh.config,
         )
-        self.revision, self.backends, self.routes = chunks[-1].results_in, backends, routes
-        self.hosts = {}
-        for key, route in routes.items():
-            self.hosts.setdefault(key[0], {})[key] = route
+        for name in ("revision", "backends", "hosts", "rules", "config", "named", "routes", "leading"):
+            setattr(self, name, getattr(fresh, name))
         return touched
 
     def _change(self, chunks: list[pb.SyncResponse]) -> Touched:
         if chunks[0].applies_to != self.revision:
             raise BrokenChain(f"an update from {chunks[0].applies_to}, while {self.revision or 'none'} is held")
-        removed = {name for chunk in chunks for name in chunk.changes.removed_backends}
-        merged = _merge_all(self.backends, removed, chunks)  # may raise: before anything is changed
-        hosts: set[str] = set()
-        for name in removed:
-            self.backends.pop(name, None)
-        for row in (row for chunk in chunks for row in chunk.changes.removed_routes):
-            self._drop_route((row.host, row.path))
-            hosts.add(row.host)
-        for message in (message for chunk in chunks for message in chunk.changes.routes):
-            self._put_route(route_from(message))
-            hosts.add(message.host)
-        self.backends.update(merged)
+        changes = [chunk.changes for chunk in chunks]
+        removed = {name for each in changes for name in each.removed_backends}
+        merged = _merge_all(self.named, removed, changes)  # this and the next may raise: nothing is changed yet
+        routes = [route_from(row) for each in changes for row in each.routes]
+        gone = [(row.host, row.path) for each in changes for row in each.removed_routes]
+        backends, moved = self._put_backends(removed, merged)
+        for key in gone:
+            self._drop_route(key)
+        self._put_routes(routes)
+        # Routes that nobody sent, and whose backends have other keys now.
+        again = {key for name in moved for key in self.leading.get(name, ())}
+        self._put_routes([self.routes[key] for key in sorted(again)])
+        config = _config(changes)
+        config_changed = config is not None and config != self.config
+        self.config = self.config if config is None else config
         self.revision = chunks[-1].results_in
-        return Touched(frozenset(removed | merged.keys()), frozenset(hosts))
+        hosts = {route.host for route in routes} | {host for host, _ in (*gone, *again)}
+        return Touched(frozenset(backends), frozenset(hosts), self._put_rules(changes), config_changed)
 
-    def _put_route(self, route: Route) -> None:
-        key = (route.host, route.path)
-        self.routes[key] = route
-        self.hosts.setdefault(route.host, {})[key] = route
+    def _put_backends(self, removed: Collection[str], merged: Mapping[str, Backend]) -> tuple[set[str], set[str]]:
+        """Keys that are touched, and names of backends that have another key now, or none."""
+        touched, moved = set(), set()
+        for name in {*removed, *merged}:
+            before, new = self._key(name), merged.get(name)
+            self.named.pop(name, None)
+            self.backends.pop(before, None)
+            if new is not None:
+                self.named[name] = self.backends[key_of(new)] = new
+            touched |= {before, self._key(name)}
+            if self._key(name) != before:
+                moved.add(name)
+        return touched, moved
+
+    def _key(self, name: str) -> str:
+        backend = self.named.get(name)
+        return name if backend is None else key_of(backend)
+
+    def _put_rules(self, changes: Iterable[pb.Changes]) -> frozenset[str]:
+        touched = set()
+        new = {rules.name: rules for each in changes for rules in each.rules}
+        for name in {name for each in changes for name in each.removed_rules}:
+            self.rules.pop(name, None)
+            touched.add(name)
+        self.rules |= new
+        return frozenset(touched | new.keys())
+
+    # -------------------------------------------------------------- routes
+
+    def _put_routes(self, routes: Iterable[Route]) -> None:
+        for route in routes:
+            key = (route.host, route.path)
+            self._drop_route(key)
+            self.routes[key] = route
+            self.hosts.setdefault(route.host, {})[key] = self._keyed(route)
+            for name in backends_of(route):
+                self.leading.setdefault(name, set()).add(key)
+
+    def _keyed(self, route: Route) -> Route:
+        """`route` with keys of backends: the same one, mostly."""
+        backend = self._key(route.backend) if route.backend else ""
+        canaries = tuple(replace(each, backend=self._key(each.backend)) for each in route.canaries)
+        if (backend, canaries) == (route.backend, route.canaries):
+            return route
+        return replace(route, backend=backend, canaries=canaries)
 
     def _drop_route(self, key: RouteKey) -> None:
-        self.routes.pop(key, None)
-        of_host = self.hosts.get(key[0], {})
-        of_host.pop(key, None)
+        old = self.routes.pop(key, None)
+        if old is None:
+            return
+        of_host = self.hosts[key[0]]
+        del of_host[key]
         if not of_host:
-            self.hosts.pop(key[0], None)
+            del self.hosts[key[0]]
+        for name in backends_of(old):
+            self.leading[name].discard(key)
+            if not self.leading[name]:
+                del self.leading[name]
+
+
+def backends_of(route: Route) -> set[str]:
+    """Names of all backends that a route leads to."""
+    return {each for each in (route.backend, *(canary.backend for canary in route.canaries)) if each}
+
+
+def _config(changes: Iterable[pb.Changes]) -> bytes | None:
+    """The newest, None when none of them has one."""
+    found = [each.config.json for each in changes if each.HasField("config")]
+    return found[-1] if found else None
 
 
 def _merge_all(
-    backends: Mapping[str, Backend], removed: set[str], chunks: list[pb.SyncResponse]
+    backends: Mapping[str, Backend], removed: Collection[str], changes: Iterable[pb.Changes]
 ) -> dict[str, Backend]:
     """Removals count before upserts, whichever chunk they are in: a backend or server that went and came back
     within an update starts anew."""
     merged: dict[str, Backend] = {}
-    messages = [message for chunk in chunks for message in chunk.changes.backends]
+    messages = [message for each in changes for message in each.backends]
     for message in messages:
         name = message.name
         old = merged.get(name, None if name in removed else backends.get(name))
@@ -137,9 +240,8 @@ def _without(backend: Backend, tasks: Collection[str]) -> Backend:
     return replace(backend, servers={t: s for t, s in backend.servers.items() if t not in tasks})
 
 
-def _merge(old: Backend | None, message: pb.Backend) -> Backend:
-    """`old` with the upserts of `message`."""
-    backend = old if old is not None else Backend(message.name)
+def _merge(backend: Backend, message: pb.Backend) -> Backend:
+    """`backend` with the upserts of `message`."""
     servers: dict[str, Server] = dict(backend.servers)
     for server in map(server_from, message.servers):
         servers[server.task] = server

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from haproxy.model import ServerRow
+from haproxy.model import HOLD, ServerRow
+from haproxy.settings import CHECK_MAPS, ROUTES_MAP, RULES_MAPS
+from haproxy.tables import HOST_MAPS, SHARED
+from haproxy.work import Work
+
+Table = dict[str, dict[str, str]]
+"""owner -> key -> value"""
 
 
 @dataclass(slots=True)
@@ -13,30 +19,73 @@ class Observation:
     """What HAProxy answered last, by the keys that the planner asks for; changed in place by the read-backs.
 
     `servers`: physical backend -> server name -> row, every backend that HAProxy has is a key.
-    `placement`: logical -> physical backend. `routes`: host -> key -> value.
+    `placement`: logical -> physical backend. `routes`: routes.map. `tables`: the other maps that have owners
+    (`haproxy.tables`), by file.
     """
 
     servers: dict[str, dict[str, ServerRow]] = field(default_factory=dict)
     placement: dict[str, str] = field(default_factory=dict)
-    routes: dict[str, dict[str, str]] = field(default_factory=dict)
+    routes: Table = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
+
+    def table(self, file: str) -> Table:
+        return self.routes if file == ROUTES_MAP else self.tables.setdefault(file, {})
+
+    def rows(self, files: Iterable[str], owner: str) -> dict[str, dict[str, str]]:
+        """What the owner has in these files; a file without any is left out."""
+        found = {file: self.table(file).get(owner) for file in files}
+        return {file: rows for file, rows in found.items() if rows}
+
+    def owners(self, files: Iterable[str]) -> set[str]:
+        return {owner for file in files for owner in self.table(file)}
+
+    def of(self, logical: str) -> Mapping[str, ServerRow]:
+        """Servers of a logical backend, as it is placed."""
+        return self.servers.get(self.placement.get(logical, ""), {})
+
+    def usable_tasks(self, logical: str) -> set[str]:
+        """Tasks with a server that takes requests."""
+        return {name.partition(".")[0] for name, row in self.of(logical).items() if row.usable and name != HOLD}
 
 
-def drift(before: Observation, now: Observation) -> tuple[int, set[str], set[str]]:
-    """What changed though nobody of ours changed it: number of differences, physical backends, hosts.
+@dataclass(slots=True)
+class Drift:
+    """Differences, and whom they concern; backends are physical ones. News of health checks counts nothing."""
+
+    count: int = 0
+    work: Work = field(default_factory=Work)
+
+
+def drift(before: Observation, now: Observation) -> Drift:
+    """What changed though nobody of ours changed it.
 
     A server that a health check took out or in is news for the planner (its backend is in the answer), not drift.
     """
-    backends, count = set(), 0
+    found = Drift()
     for name in before.servers.keys() | now.servers.keys():
         old, new = before.servers.get(name, {}), now.servers.get(name, {})
         if old != new:
-            backends.add(name)
-            count += sum(_set(old.get(s)) != _set(new.get(s)) for s in old.keys() | new.keys())
+            found.work.backends.add(name)
+            found.count += sum(_set(old.get(s)) != _set(new.get(s)) for s in old.keys() | new.keys())
     for logical in _different(before.placement, now.placement):
-        backends |= {before.placement.get(logical, logical), now.placement.get(logical, logical)}
-        count += 1
-    hosts = _different(before.routes, now.routes)
-    return count + len(hosts), backends, hosts
+        found.work.add([before.placement.get(logical, logical), now.placement.get(logical, logical)])
+        found.count += 1
+    for file in (*HOST_MAPS, *RULES_MAPS, *CHECK_MAPS):
+        _compare(file, before, now, found)
+    return found
+
+
+def _compare(file: str, before: Observation, now: Observation, found: Drift) -> None:
+    """Counted by owner: one who has several rows of a file wrong is looked at once."""
+    owners = _different(before.table(file), now.table(file))
+    found.count += len(owners)
+    if file in HOST_MAPS:
+        found.work.hosts |= owners
+    elif file in RULES_MAPS:
+        found.work.rules |= owners
+    else:
+        found.work.rules |= owners & {SHARED}
+        found.work.backends |= owners - {SHARED}
 
 
 def _set(row: ServerRow | None) -> tuple[object, ...] | None:

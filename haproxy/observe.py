@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 
 from haproxy.model import ServerRow
 from haproxy.observation import Observation
-from haproxy.routes import row_host
+from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow
 from haproxy.runtime.client import Runtime
-from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
+from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, RULES_MAPS, Settings
+from haproxy.tables import HOST_MAPS, owner_of
 from l7.kit.errors import Rejected
 
 FEW_ROWS = 50
@@ -26,11 +28,12 @@ def read_servers(runtime: Runtime) -> dict[str, dict[str, ServerRow]]:
 
 def read_all(runtime: Runtime, settings: Settings) -> Observation:
     """Everything, for the start and for audits."""
-    routes: dict[str, dict[str, str]] = defaultdict(dict)
-    for key, value in runtime.map_rows(settings.file(ROUTES_MAP)):
-        routes[row_host(key)][key] = value
-    placement = dict(runtime.map_rows(settings.file(BACKENDS_MAP)))
-    return Observation(read_servers(runtime), placement, dict(routes))
+    seen = Observation(read_servers(runtime), dict(runtime.map_rows(settings.file(BACKENDS_MAP))))
+    for file in (*HOST_MAPS, *RULES_MAPS, *CHECK_MAPS):
+        table = seen.table(file)
+        for key, value in runtime.map_rows(settings.file(file)):
+            table.setdefault(owner_of(file, key), {})[key] = value
+    return seen
 
 
 def read_backends(runtime: Runtime, settings: Settings, seen: Observation, homes: Mapping[str, str]) -> None:
@@ -52,16 +55,26 @@ def _read_backend(runtime: Runtime, seen: Observation, physical: str) -> None:
         seen.servers.pop(physical, None)
 
 
-def read_routes(runtime: Runtime, settings: Settings, seen: Observation, keys: Iterable[str]) -> None:
-    """Refresh `seen` for some keys of routes.map."""
-    file, wanted = settings.file(ROUTES_MAP), list(keys)
-    rows = dict(runtime.map_rows(file)) if len(wanted) > FEW_ROWS else None
-    for key in wanted:
-        value = rows.get(key) if rows is not None else runtime.get_map_row(file, key)
-        of_host = seen.routes.setdefault(row_host(key), {})
+def read_rows(runtime: Runtime, settings: Settings, seen: Observation, ops: Iterable[Op]) -> None:
+    """Refresh `seen` for the rows that these ops were about, those of backends.map apart."""
+    keys: dict[str, list[str]] = defaultdict(list)
+    for op in ops:
+        if isinstance(op, AddMapRow | SetMapRow | DeleteMapRow):
+            keys[PurePath(op.map).name].append(op.key)
+    for file in keys.keys() - {BACKENDS_MAP}:
+        _read_keys(runtime, settings, seen, file, keys[file])
+
+
+def _read_keys(runtime: Runtime, settings: Settings, seen: Observation, file: str, keys: list[str]) -> None:
+    path, table = settings.file(file), seen.table(file)
+    rows = dict(runtime.map_rows(path)) if len(keys) > FEW_ROWS else None
+    for key in keys:
+        value = rows.get(key) if rows is not None else runtime.get_map_row(path, key)
+        owner = owner_of(file, key)
+        of_owner = table.setdefault(owner, {})
         if value is None:
-            of_host.pop(key, None)
+            of_owner.pop(key, None)
         else:
-            of_host[key] = value
-        if not of_host:
-            del seen.routes[row_host(key)]
+            of_owner[key] = value
+        if not of_owner:
+            del table[owner]

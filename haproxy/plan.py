@@ -7,10 +7,11 @@ any prefix leaves a state from which the next plan goes on; a plan on its own re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from haproxy.capabilities import Capabilities
+from haproxy.checks import check_rows
 from haproxy.model import HOLD, Backend, Server, ServerRow, ServerState
 from haproxy.ops import (
     AddBackend,
@@ -30,7 +31,8 @@ from haproxy.ops import (
     UnpublishBackend,
 )
 from haproxy.policy import hold_server, policy_of, runtime_id, server_keywords, server_name
-from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
+from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, ROUTES_MAP, RULES_MAPS, Settings
+from haproxy.tables import Rows, drop_rows, put_rows
 from l7 import _fastpath
 
 
@@ -40,6 +42,7 @@ class Situation:
 
     `accepting`: answered the probe. `hold`: requests may wait for a successor. `due`: Swarm is about to stop them.
     `overdue`: past the drain deadline, what is left may be cut. `waiting`: a deletion was refused a moment ago.
+    `expired`: earlier generations whose successors have had their time.
     """
 
     accepting: frozenset[str] = frozenset()
@@ -47,6 +50,7 @@ class Situation:
     due: frozenset[str] = frozenset()
     overdue: frozenset[str] = frozenset()
     waiting: frozenset[str] = frozenset()
+    expired: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ class Place:
 
     `physical`: the HAProxy backend that serves it or is to serve it. `mapped`: its row in backends.map says so.
     `exists`: HAProxy has the physical backend. `rows`: its servers by name. `misplaced`: its row in backends.map
-    names another backend. `foreign`: somebody else's backend or frontend has the name.
+    names another backend. `foreign`: somebody else's backend or frontend has the name. `checks`: its rows in the
+    check maps, be they an earlier tenant's.
     """
 
     physical: str
@@ -64,11 +69,12 @@ class Place:
     rows: Mapping[str, ServerRow] = field(default_factory=dict)
     misplaced: bool = False
     foreign: bool = False
+    checks: Rows = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class BackendPlan:
-    """Ops of one backend: those before and those after the routes."""
+    """Ops of one backend, or of the rules of a service: those before and those after the routes."""
 
     opening: tuple[Op, ...] = ()
     closing: tuple[Op, ...] = ()
@@ -97,14 +103,13 @@ def plan_backend(
     if place.foreign:
         return BackendPlan(tuple(_claim(want, place)))
     if want is None:
-        unmap = (place.mapped or place.misplaced) and not _servers(place)
-        row = (DeleteMapRow(settings.file(BACKENDS_MAP), name),) if unmap else ()
-        return BackendPlan((), (*row, *_remove(place, situation, capabilities)))
-    keywords = server_keywords(settings, capabilities, want)
-    wanted = {server_name(server, keywords): server for server in want.servers.values()}
+        return BackendPlan((), tuple(_remove(name, place, situation, settings, capabilities)))
+    targets = targets_of(want, settings, capabilities)
+    wanted = {name: target.server for name, target in targets.items()}
     opening = [
         *_open_backend(want, place, situation.hold, capabilities),
-        *_add_servers(wanted, keywords, place),
+        *_check_ops(check_rows(place.physical, want), place.checks, settings),
+        *_add_servers(targets, place),
         *_enable_servers(wanted, place, situation),
         *_map(name, place, settings),
     ]
@@ -112,20 +117,60 @@ def plan_backend(
     return BackendPlan(tuple(opening), closing)
 
 
-def plan_routes(want: Mapping[str, str], have: Mapping[str, str], settings: Settings) -> list[Op]:
-    """Rows of routes.map for some hosts: those wanted, those there. New and changed rows go before removals.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server that is wanted, and the keywords that it is to be added with."""
+
+    server: Server
+    keywords: tuple[str, ...]
+
+
+def targets_of(want: Backend, settings: Settings, capabilities: Capabilities) -> dict[str, Target]:
+    """What `want` is to have, by the servers' names in HAProxy."""
+    servers = want.servers.values()
+    services = {server.service for server in servers}
+    keywords = {service: server_keywords(settings, capabilities, want, service) for service in services}
+    targets = (Target(server, keywords[server.service]) for server in servers)
+    return {server_name(target.server, target.keywords): target for target in targets}
+
+
+def plan_leaving(place: Place, going: Collection[str]) -> BackendPlan:
+    """Ops for a backend that nobody wants and that routes still lead to: tasks of it that go take no new requests.
+
+    The caller sees to it that another one is left.
+    """
+    rows = (row for row in _servers(place) if row.enabled and row.name.partition(".")[0] in going)
+    return BackendPlan((), tuple(DisableServer(place.physical, row.name) for row in rows))
+
+
+def plan_rules(want: Rows, have: Rows, settings: Settings) -> BackendPlan:
+    """Ops for the rows of one service's rules: features.map says what else is asked, so it is last of what comes
+    and first of what goes."""
+    puts = put_rows(want, have, RULES_MAPS, settings)
+    return BackendPlan(tuple(puts), tuple(drop_rows(want, have, RULES_MAPS, settings)))
+
+
+def plan_checks(want: Rows, have: Rows, settings: Settings) -> BackendPlan:
+    """Ops for rows of the check maps that are no placed backend's."""
+    return BackendPlan((), tuple(_check_ops(want, have, settings)))
+
+
+def plan_routes(
+    want: Mapping[str, str], have: Mapping[str, str], settings: Settings, file: str = ROUTES_MAP
+) -> list[Op]:
+    """Rows of routes.map (or tcp.map) for a host: those wanted, those there. New and changed ones before removals.
 
     Of new rows the longest go first and a host's sentinel last, of removed ones the other way round: in between,
     a path is answered by what was there or by what comes, never by the sentinel in the middle of both.
     """
-    file = settings.file(ROUTES_MAP)
+    path = settings.file(file)
     ops: list[Op] = []
     for key in sorted(want, reverse=True):
         if key not in have:
-            ops.append(AddMapRow(file, key, want[key]))
+            ops.append(AddMapRow(path, key, want[key]))
         elif have[key] != want[key]:
-            ops.append(SetMapRow(file, key, want[key]))
-    return ops + [DeleteMapRow(file, key) for key in sorted(have.keys() - want.keys())]
+            ops.append(SetMapRow(path, key, want[key]))
+    return ops + [DeleteMapRow(path, key) for key in sorted(have.keys() - want.keys())]
 
 
 def _claim(want: Backend | None, place: Place) -> Iterator[Op]:
@@ -150,6 +195,11 @@ def _open_backend(want: Backend, place: Place, hold: bool, capabilities: Capabil
         yield PublishBackend(place.physical)
 
 
+def _check_ops(want: Rows, have: Rows, settings: Settings) -> list[Op]:
+    """All of it before a server is checked: a spare may have had another tenant."""
+    return [*put_rows(want, have, CHECK_MAPS, settings), *drop_rows(want, have, CHECK_MAPS, settings)]
+
+
 def _map(name: str, place: Place, settings: Settings) -> Iterator[Op]:
     if place.misplaced:
         yield SetMapRow(settings.file(BACKENDS_MAP), name, place.physical)
@@ -164,19 +214,19 @@ def _close_hold(place: Place, hold: bool) -> Iterator[Op]:
         yield DisableServer(place.physical, HOLD)
 
 
-def _add_servers(wanted: Mapping[str, Server], keywords: tuple[str, ...], place: Place) -> Iterator[Op]:
+def _add_servers(targets: Mapping[str, Target], place: Place) -> Iterator[Op]:
     have = {name: (row.weight,) for name, row in place.rows.items() if name != HOLD}
-    difference = _fastpath.diff({name: (server.weight,) for name, server in wanted.items()}, have)
+    difference = _fastpath.diff({name: (target.server.weight,) for name, target in targets.items()}, have)
     used = {row.id for row in place.rows.values()}
     for name in difference.added:
-        server = wanted[name]
+        server, keywords = targets[name].server, targets[name].keywords
         if server.state is ServerState.LEAVING:
             continue
         number = runtime_id(server, name, used)
         used.add(number)
         yield AddServer(place.physical, name, server.address, server.port, number, server.weight, keywords)
     for name in difference.changed:
-        yield SetWeight(place.physical, name, wanted[name].weight)
+        yield SetWeight(place.physical, name, targets[name].server.weight)
 
 
 def _enable_servers(wanted: Mapping[str, Server], place: Place, situation: Situation) -> Iterator[Op]:
@@ -195,11 +245,17 @@ def _enable_servers(wanted: Mapping[str, Server], place: Place, situation: Situa
 
 def _close_servers(want: Backend, wanted: Mapping[str, Server], place: Place, situation: Situation) -> Iterator[Op]:
     last = want.expected and not _usable(wanted, place)
+    names = {server.task: name for name, server in wanted.items()}
     for name, row in sorted(place.rows.items()):
         server = wanted.get(name)
         if name == HOLD or (server is not None and server.state is not ServerState.LEAVING):
             continue
-        if row.enabled and not (last and _still_serves(row, server, want, situation)):
+        successor = names.get(name.partition(".")[0]) if server is None else None
+        if successor is not None and wanted[successor].state is not ServerState.LEAVING:
+            serves = _serves_on(row, place.rows.get(successor), situation)
+        else:
+            serves = last and _still_serves(row, server or wanted.get(successor or ""), situation)
+        if row.enabled and not serves:
             yield DisableServer(place.physical, name)
         elif row.enabled:
             continue
@@ -214,14 +270,19 @@ def _usable(wanted: Mapping[str, Server], place: Place) -> bool:
     return any(name in place.rows and place.rows[name].usable for name in ready)
 
 
-def _still_serves(row: ServerRow, server: Server | None, want: Backend, situation: Situation) -> bool:
+def _serves_on(row: ServerRow, successor: ServerRow | None, situation: Situation) -> bool:
+    """An earlier generation of a task that stays goes on until its own successor can take over, or has had its
+    time. What this plan itself enables counts in the next one."""
+    ready = successor is not None and successor.usable
+    return row.up and not ready and row.name not in situation.expired
+
+
+def _still_serves(row: ServerRow, server: Server | None, situation: Situation) -> bool:
     """A backend's last server may go on until a successor is there, or until it is about to be stopped.
 
-    `server` None: an earlier generation of a task that is still wanted serves on too; a task that is gone can't.
+    `server`: its task, in whatever generation; None: the task is gone.
     """
-    if not row.up or row.name in situation.due:
-        return False
-    return server is not None or row.name.partition(".")[0] in want.servers
+    return row.up and row.name not in situation.due and server is not None
 
 
 def _delete(physical: str, name: str, situation: Situation) -> Iterator[Op]:
@@ -236,16 +297,23 @@ def _servers(place: Place) -> list[ServerRow]:
     return [row for name, row in sorted(place.rows.items()) if name != HOLD]
 
 
-def _remove(place: Place, situation: Situation, capabilities: Capabilities) -> Iterator[Op]:
-    """Servers first; once HAProxy says that they are gone, the placeholder and the backend itself."""
+def _remove(
+    name: str, place: Place, situation: Situation, settings: Settings, capabilities: Capabilities
+) -> Iterator[Op]:
+    """Servers first; once HAProxy says that they are gone, what was said of it, the placeholder and the backend."""
     hold = place.rows.get(HOLD)
+    gone = not _servers(place)
+    if gone:
+        yield from drop_rows({}, place.checks, CHECK_MAPS, settings)
+    if gone and (place.mapped or place.misplaced):
+        yield DeleteMapRow(settings.file(BACKENDS_MAP), name)
     if hold is not None and hold.enabled:
         yield DisableServer(place.physical, HOLD)
     for row in _servers(place):
         if row.enabled:
             yield DisableServer(place.physical, row.name)
         yield from _delete(place.physical, row.name, situation)
-    if _servers(place) or not place.exists or not capabilities.dynamic_backends or HOLD in situation.waiting:
+    if not gone or not place.exists or not capabilities.dynamic_backends or HOLD in situation.waiting:
         return
     yield UnpublishBackend(place.physical)
     if hold is not None:

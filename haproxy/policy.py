@@ -113,19 +113,20 @@ def server_keywords(
     if own.max_connections:
         words = (*words, "maxconn", str(min(own.max_connections, LONGEST_CONNECTIONS)))
     if not backend.tcp:
-        words = (*words, *PROTOCOLS[own.protocol])
+        words = (*words, *_protocol(own.protocol, backend.check is not None))
     return (*words, *capabilities.server_keywords)
 
 
-PROTOCOLS = {
-    Protocol.HTTP: (),
-    Protocol.H2C: ("proto", "h2", "check-proto", "h2"),
-    Protocol.HTTPS: (
-        *("ssl", "verify", "none", "alpn", "h2,http/1.1"),
-        # Said for the checks, too: with a port of their own they inherit nothing from `ssl` (section 5.2).
-        *("check-ssl", "check-alpn", "http/1.1"),
-    ),
-}
+def _protocol(protocol: Protocol, checked: bool) -> tuple[str, ...]:
+    """Said for the checks, too: with a port of their own they inherit nothing from `ssl` (section 5.2), and
+    HAProxy refuses the protocol of a check that sends nothing."""
+    match protocol:
+        case Protocol.HTTP:
+            return ()
+        case Protocol.H2C:
+            return ("proto", "h2", *(("check-proto", "h2") if checked else ()))
+        case Protocol.HTTPS:
+            return ("ssl", "verify", "none", "alpn", "h2,http/1.1", "check-ssl")
 
 
 def _check(settings: Settings, own: ServerSettings) -> tuple[str, ...]:
@@ -184,8 +185,14 @@ def hold_server(physical: str) -> AddServer:
 
 def spare_names(settings: Settings, policy: Policy = DEFAULT) -> Iterator[str]:
     """Names of the spare backends of a policy, before 3.4: `spare-http-0001` and on."""
-    number = settings.spare_backends if policy == DEFAULT else settings.spare_backends_other
+    number = pool_size(settings, policy)
     return (f"spare-{policy.kind}-{index:04}" for index in range(1, number + 1))
+
+
+def pool_size(settings: Settings, policy: Policy) -> int:
+    """How many spare backends there are of a policy, before 3.4."""
+    default = settings.spare_backends if policy == DEFAULT else settings.spare_backends_other
+    return dict(settings.spare_pools).get(policy.kind, default)
 
 
 def spares(settings: Settings) -> dict[str, Policy]:

@@ -1,7 +1,7 @@
 """What HAProxy refused, until it is looked at again and goes well. Pure.
 
-Keys are logical backends, "" stands for the routes. A refusal keeps its revision from being acknowledged, whatever
-else converges meanwhile.
+Keys are those of logical backends, or `haproxy.work`'s for rules and routes. A refusal keeps its revision from
+being acknowledged, whatever else converges meanwhile.
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-Work = tuple[set[str], set[str]]
-"""Backends and hosts to look at."""
-
-ROUTES = ""
+from haproxy.work import ROUTES, Work, rules_name
 
 
 @dataclass(slots=True)
 class Refusals:
-    """`reasons`: HAProxy's own, by backend. `hosts`: whose routes have to be looked at again with them."""
+    """`reasons`: HAProxy's own, by key. `hosts`: whose routes have to be looked at again with them."""
 
     reasons: dict[str, str] = field(default_factory=dict)
     hosts: set[str] = field(default_factory=set)
@@ -27,10 +24,10 @@ class Refusals:
     def __bool__(self) -> bool:
         return bool(self.reasons)
 
-    def looked_at(self, backends: Iterable[str]) -> None:
-        """A backend that is planned anew is no longer known to fail."""
-        for name in backends:
-            self.reasons.pop(name, None)
+    def looked_at(self, keys: Iterable[str]) -> None:
+        """What is planned anew is no longer known to fail."""
+        for key in keys:
+            self.reasons.pop(key, None)
 
     def withhold(self, backends: Collection[str], hosts: Collection[str]) -> None:
         """Routes of these hosts wait, for these backends to come or to go."""
@@ -39,11 +36,11 @@ class Refusals:
 
     def settle(self, work: Work, refused: dict[str, str]) -> None:
         """What came of looking at `work`."""
-        if work[1]:
+        if work.hosts:
             self.reasons.pop(ROUTES, None)
         self.reasons |= refused
         if ROUTES in refused:
-            self.hosts |= work[1]
+            self.hosts |= work.hosts
 
     def news(self, revision: str) -> str | None:
         """All reasons as a text, unless the same was said of this revision already."""
@@ -59,6 +56,8 @@ class Refusals:
 
     def again(self) -> Work:
         """What to look at once more, after a while."""
-        backends = (self.reasons.keys() - {ROUTES}) | self._withheld
+        keys = self.reasons.keys() - {ROUTES}
+        rules = {name for name in map(rules_name, keys) if name is not None}
+        backends = {key for key in keys if rules_name(key) is None} | self._withheld
         hosts, self.hosts, self._withheld = self.hosts, set(), set()
-        return backends, hosts
+        return Work(backends, hosts, rules)

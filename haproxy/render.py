@@ -76,8 +76,9 @@ def render_maps(capabilities: Capabilities, desired: Desired, placement: Mapping
     maps[ROUTES_MAP] = rows(desired.routes)
     maps[BACKENDS_MAP] = {name: placement[name] for name in sorted(desired.backends) if name in placement}
     maps[TCP_MAP] = features.tcp_rows(desired.routes.values())
-    for host in sorted({host for host, _ in desired.routes}):
-        maps[CANARY_MAP] |= features.canary_rows(host, desired.routes)
+    leading = {key: route for key, route in desired.routes.items() if route.canaries}
+    for host in sorted({host for host, _ in leading}):
+        maps[CANARY_MAP] |= features.canary_rows(host, leading)
     for name in sorted(desired.rules):
         for file, content in features.rules_rows(desired.rules[name], capabilities).items():
             maps[file] |= content
@@ -159,7 +160,12 @@ defaults {BASE}
 
 
 def _nowhere(settings: Settings) -> str:
-    return f"backend {NOWHERE} from {BASE}\n  http-request {refusal(503, 'no-server', 'no server', settings)}\n"
+    """HAProxy loads a map that a rule names: tcp.map, too, where no port is open as yet."""
+    return f"""\
+backend {NOWHERE} from {BASE}
+  acl tcp_map str(-),map_str({settings.file(TCP_MAP)}) -m found
+  http-request {refusal(503, "no-server", "no server", settings)}
+"""
 
 
 def _backend(

@@ -19,6 +19,8 @@ class Settings:
     threads: int = 0
     spare_backends: int = 200
     spare_backends_other: int = 16
+    spare_pools: tuple[tuple[str, int], ...] = ()
+    """Kind of a policy -> spare backends of it, where it is neither of the two numbers above: pools that grew."""
     connect_timeout: int = 250
     client_timeout: int = 60_000
     server_timeout: int = 60_000

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from haproxy import health, policy, render, state
 from haproxy.apply import RuntimeThread
 from haproxy.attach import require_static
 from haproxy.capabilities import Capabilities, capabilities, dotted
-from haproxy.mirror import Mirror, Touched
+from haproxy.mirror import Mirror
 from haproxy.observation import Observation
 from haproxy.places import PoolExhausted
 from haproxy.process import POLL, START_TIMEOUT, Process, version_of
@@ -92,7 +93,7 @@ class Sidecar:
         """Until `stop` is set; then HAProxy finishes what it has, for up to `stop_grace` seconds."""
         Path(self.settings.run_dir).mkdir(parents=True, exist_ok=True)
         if state.load(self._state_file, self.mirror):
-            self.reconciler.update(Touched(frozenset(self.mirror.backends), frozenset(self.mirror.hosts)))
+            self.reconciler.update(self.mirror.everything)
             self._synced.set()
             log.info("state found", revision=self.mirror.revision)
         following = asyncio.create_task(self.stream.run(stop))
@@ -134,8 +135,8 @@ class Sidecar:
         while True:
             try:
                 await self._session()
-            except PoolExhausted:
-                await self._grow()
+            except PoolExhausted as missing:
+                await self._grow(missing.policies)
 
     async def _session(self) -> None:
         """Drive one HAProxy process until it is gone. Raises what ended it."""
@@ -188,28 +189,32 @@ class Sidecar:
 
     def _write_files(self) -> None:
         """The complete current state, as HAProxy will load it."""
-        desired = self.mirror.desired
+        desired = self.mirror.keyed
         placement = policy.place(self.settings, self.capabilities, desired.backends, self.reconciler.seen.placement)
-        if len(placement) < len(desired.backends):
-            self._widen(len(desired.backends))
+        if missing := desired.backends.keys() - placement.keys():
+            self._widen({policy.policy_of(desired.backends[key]) for key in missing})
             placement = policy.place(self.settings, self.capabilities, desired.backends, placement)
         ready = self.reconciler.admission.accepting.all()
         files = render.render_files(self.settings, self.capabilities, desired, placement, ready)
         for name, content in files.items():
             state.write(Path(self.settings.file(name)), content.encode())
 
-    def _widen(self, needed: int) -> None:
-        """More spare backends, by half again what is needed."""
-        wanted = max(needed + needed // 2, self.settings.spare_backends * 2)
-        self._use(replace(self.settings, spare_backends=wanted))
+    def _widen(self, policies: Collection[policy.Policy]) -> None:
+        """More spare backends of these policies, by half again what is needed."""
+        needed = Counter(map(policy.policy_of, self.mirror.backends.values()))
+        sizes = dict(self.settings.spare_pools)
+        for each in policies:
+            size = policy.pool_size(self.settings, each)
+            sizes[each.kind] = max(needed[each] + needed[each] // 2, size * 2)
+        self._use(replace(self.settings, spare_pools=tuple(sorted(sizes.items()))))
 
     def _use(self, settings: Settings) -> None:
         self.settings = self.process.settings = self.reconciler.settings = settings
 
-    async def _grow(self) -> None:
-        """No spare backend is left (before 3.4): the one case in which a new service costs a reload."""
+    async def _grow(self, policies: Collection[policy.Policy]) -> None:
+        """No spare backend of these is left (before 3.4): a new service, or a new policy of one, costs a reload."""
         before = self.settings
-        self._widen(len(self.mirror.backends))
+        self._widen(policies)
         try:
             await self.reload("spare-pool")
         except (L7Error, TimeoutError):
@@ -222,7 +227,7 @@ class Sidecar:
         await self.process.check()
         self.reloads += 1
         self.metrics.reloads.labels(reason).inc()
-        log.warning("reload", reason=reason, spare_backends=self.settings.spare_backends)
+        log.warning("reload", reason=reason, spare_pools=dict(self.settings.spare_pools))
         old = self._thread.runtime.pid
         await self._thread.call(Master(master_url(self.settings.master_socket)).reload)
         await self._replaced(old)

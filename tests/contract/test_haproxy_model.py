@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from haproxy import ops, policy
 from haproxy.capabilities import Capabilities
-from haproxy.model import HOLD, Desired
+from haproxy.model import HOLD, Balance, Desired
 from haproxy.observe import read_servers
 from haproxy.ops import Op
 from haproxy.runtime import replies
 from haproxy.runtime.client import Runtime
 from haproxy.runtime.dumps import StatKind
 from haproxy.runtime.replies import Reason, Refusal
-from haproxy.settings import BACKENDS_MAP, ROUTES_MAP
+from haproxy.settings import BACKENDS_MAP, CANARY_MAP, FEATURES_MAP, MAPS, ROUTES_MAP, TCP_MAP
 from tests.fakes.haproxy import ModelHAProxy, Observed
 from tests.integration.live_haproxy import (
     PATIENCE,
@@ -39,18 +39,20 @@ from tests.integration.live_haproxy import (
 pytestmark = [pytest.mark.haproxy, pytest.mark.timeout(240)]
 
 EXAMPLES = 30
-SPARES = ("spare-http-0001", "spare-http-0002")
+SPARES = ("spare-http-0001", "spare-http-0002", "spare-http-leastconn-checked-0001", "spare-tcp-0001")
 CHECK = ("check", "inter", "600000")  # so long that no check is ever made: what it finds is not the model's
-ROUTES, BACKENDS = "<routes>", "<backends>"  # the files differ from run to run
+LEASTCONN = policy.Policy(Balance.LEAST_CONNECTIONS, checked=True)
 
 
 @dataclass
 class Pair:
-    """A real HAProxy and its model, which get the same commands."""
+    """A real HAProxy and its model, which get the same commands. `fixed`: backends of the configuration that no
+    command is about, and that the model does not have."""
 
     proxy: LiveHAProxy
     runtime: Runtime
     model: ModelHAProxy
+    fixed: frozenset[str]
 
     def apply(self, *commands: Op) -> list[Refusal | None]:
         """What the two answered, after it was compared."""
@@ -65,19 +67,20 @@ class Pair:
         return row.sessions
 
     def _locate(self, op: Op) -> Op:
-        files = {ROUTES: ROUTES_MAP, BACKENDS: BACKENDS_MAP, "<none>": "none.map"}
         match op:
             case ops.AddMapRow(file, key, value) | ops.SetMapRow(file, key, value):
-                return type(op)(self.proxy.settings.file(files[file]), key, value)
+                return type(op)(self.proxy.settings.file(file), key, value)
             case ops.DeleteMapRow(file, key):
-                return ops.DeleteMapRow(self.proxy.settings.file(files[file]), key)
+                return ops.DeleteMapRow(self.proxy.settings.file(file), key)
             case _:
                 return op
 
     def observed(self) -> Observed:
         """What HAProxy has, after it was compared with the model."""
-        maps = {name: self.runtime.map_rows(self.proxy.settings.file(name)) for name in (ROUTES_MAP, BACKENDS_MAP)}
-        seen = Observed(read_servers(self.runtime), dict(maps[BACKENDS_MAP]), dict(maps[ROUTES_MAP]))
+        maps = {name: self.runtime.map_rows(self.proxy.settings.file(name)) for name in MAPS}
+        tables = {name: dict(rows) for name, rows in maps.items() if name not in (BACKENDS_MAP, ROUTES_MAP)}
+        servers = {name: rows for name, rows in read_servers(self.runtime).items() if name not in self.fixed}
+        seen = Observed(servers, dict(maps[BACKENDS_MAP]), dict(maps[ROUTES_MAP]), tables)
         assert self.model.observed() == seen
         modelled = {name: self.model.maps[self.proxy.settings.file(name)] for name in maps}
         assert {name: sorted(rows) for name, rows in modelled.items()} == {
@@ -99,10 +102,12 @@ def pair(binary: Path, directory: Path) -> Iterator[Pair]:
     for old in directory.iterdir():
         old.unlink()
     with (
-        running(binary, directory, Desired(), spare_backends=len(SPARES)) as proxy,
+        running(binary, directory, Desired(), spare_backends=2, spare_backends_other=1) as proxy,
         Runtime(proxy.runtime_url) as runtime,
     ):
-        yield Pair(proxy, runtime, ModelHAProxy(proxy.settings, proxy.capabilities))
+        model = ModelHAProxy(proxy.settings, proxy.capabilities)
+        fixed = {name for name in runtime.backends() if name.startswith("l7.")} - model.backends.keys()
+        yield Pair(proxy, runtime, model, frozenset(fixed))
 
 
 # ---------------------------------------------------------------- any sequence
@@ -110,29 +115,34 @@ def pair(binary: Path, directory: Path) -> Iterator[Pair]:
 names = st.sampled_from(("t1.a", "t1.b", "t2.a", HOLD))
 ids = st.sampled_from((0, 5, 5 + 2**20, 6, policy.HOLD_ID))
 weights = st.sampled_from((0, 1, 64, 256))
-keys = st.sampled_from(("a.test/", "a.test/api/", "b.test/"))
-values = st.sampled_from(("web|", "-|404"))
+keys = st.sampled_from(("a.test/", "a.test/api/", "b.test/", "a.test/|h=x", "shop", "shop|4C0A8"))
+values = st.sampled_from(("web|", "-|404", "F1A|||| 3;x\\y", "F"))
 
 
 def any_op(able: Capabilities) -> st.SearchStrategy[Op]:
     backends = st.sampled_from((*SPARES, "none") if not able.dynamic_backends else ("web", "api", "none"))
     there = backends.filter(lambda name: name != "none") if able.dynamic_backends else backends
-    maps = st.sampled_from((ROUTES, ROUTES, BACKENDS, "<none>"))
+    maps = st.sampled_from((ROUTES_MAP, ROUTES_MAP, BACKENDS_MAP, *MAPS, "none.map"))
     addresses = st.sampled_from(("127.0.0.1", "10.9.8.7", "fd00::1"))
     keywords = st.sampled_from((CHECK, (), policy.hold_keywords()))
     servers = (ops.EnableServer, ops.EnableHealth, ops.DisableServer, ops.ShutdownSessions, ops.DeleteServer)
     return st.one_of(
-        st.builds(ops.AddBackend, there, st.sampled_from((policy.HTTP, "p-none"))),
+        st.builds(ops.AddBackend, there, st.sampled_from((policy.HTTP, LEASTCONN.name, "p-none"))),
         st.one_of(*(st.builds(kind, backends) for kind in _BACKEND_OPS)),
         st.builds(ops.AddServer, backends, names, addresses, st.just(80), ids, weights, keywords),
         st.builds(ops.AddServer, backends, names, addresses, st.just(80), ids, weights, keywords),
         st.one_of(*(st.builds(kind, backends, names) for kind in servers)),
         st.one_of(*(st.builds(kind, backends, names) for kind in servers)),
         st.builds(ops.SetWeight, backends, names, weights),
-        st.builds(ops.AddMapRow, maps, keys, values),
-        st.builds(ops.SetMapRow, maps, keys, values),
-        st.builds(ops.DeleteMapRow, maps, keys),
+        maps.flatmap(lambda file: st.builds(ops.AddMapRow, st.just(file), keys_of(file), values)),
+        maps.flatmap(lambda file: st.builds(ops.SetMapRow, st.just(file), keys_of(file), values)),
+        maps.flatmap(lambda file: st.builds(ops.DeleteMapRow, st.just(file), keys_of(file))),
     )
+
+
+def keys_of(file: str) -> st.SearchStrategy[str]:
+    """Ports are numbers for HAProxy, too; all other keys are texts."""
+    return st.sampled_from(("5432", "20000")) if file == TCP_MAP else keys
 
 
 _BACKEND_OPS = (ops.PublishBackend, ops.UnpublishBackend, ops.DeleteBackend)
@@ -173,12 +183,16 @@ def _a_life(able: Capabilities) -> list[Op]:
         ops.AddServer(name, "t1.a", "127.0.0.1", 80, 5, 64, CHECK),
         ops.EnableServer(name, "t1.a"),
         ops.EnableHealth(name, "t1.a"),
-        ops.AddMapRow(BACKENDS, "web", name),
-        ops.AddMapRow(ROUTES, "a.test/", "web|"),
+        ops.AddMapRow(BACKENDS_MAP, "web", name),
+        ops.AddMapRow(ROUTES_MAP, "a.test/", "web|"),
+        ops.AddMapRow(CANARY_MAP, "a.test/|h=yes", "web"),
+        ops.AddMapRow(FEATURES_MAP, "web", "FA|||||10|1"),
+        ops.AddMapRow(TCP_MAP, "5432", "web"),
+        ops.DeleteMapRow(TCP_MAP, "5432"),
         ops.SetWeight(name, "t1.a", 32),
-        ops.SetMapRow(ROUTES, "a.test/", "-|404"),
-        ops.DeleteMapRow(ROUTES, "a.test/"),
-        ops.DeleteMapRow(BACKENDS, "web"),
+        ops.SetMapRow(ROUTES_MAP, "a.test/", "-|404"),
+        ops.DeleteMapRow(ROUTES_MAP, "a.test/"),
+        ops.DeleteMapRow(BACKENDS_MAP, "web"),
         ops.DisableServer(name, "t1.a"),
         ops.DeleteServer(name, "t1.a"),
         ops.DisableServer(name, HOLD),
@@ -208,8 +222,8 @@ def served(haproxy_binary: Path, tmp_path: Path) -> Iterator[tuple[Pair, str, so
         both.apply(
             ops.AddServer(backend, "t1.a", "127.0.0.1", port, 5, 64),
             ops.EnableServer(backend, "t1.a"),
-            ops.AddMapRow(BACKENDS, "web", backend),
-            ops.AddMapRow(ROUTES, "a.test/", "web|"),
+            ops.AddMapRow(BACKENDS_MAP, "web", backend),
+            ops.AddMapRow(ROUTES_MAP, "a.test/", "web|"),
         )
         with socket.create_connection(both.proxy.address, timeout=PATIENCE) as connection:
             send(connection, "/wait", "host: a.test")

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from haproxy import ops, policy
+from haproxy import checks, ops, policy
 from haproxy.capabilities import Capabilities
 from haproxy.frontend import BASE, NOWHERE
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Admin, ServerRow
 from haproxy.ops import Op
-from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
+from haproxy.settings import BACKENDS_MAP, CHECK_STATUS_MAP, MAPS, ROUTES_MAP, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,13 @@ class Observed:
 
     `servers`: physical backend -> server name -> row; a physical backend without servers maps to {}.
     `backends`: rows of backends.map, logical -> physical. `routes`: rows of routes.map, "host/path/" -> value.
+    `tables`: rows of the other maps, by file.
     """
 
     servers: Mapping[str, Mapping[str, ServerRow]] = field(default_factory=dict)
     backends: Mapping[str, str] = field(default_factory=dict)
     routes: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 UNKNOWN_COMMAND = "Unknown command, but maybe one of the following ones is a better match:\n  help\n"
@@ -58,15 +60,13 @@ class ModelHAProxy:
     def __init__(self, settings: Settings, capabilities: Capabilities) -> None:
         self.settings = settings
         self.capabilities = capabilities
-        self.policies = {policy.HTTP, BASE}
+        self.policies = {BASE, *(each.name for each in policy.POLICIES)}
         self.backends: dict[str, _Backend] = {NOWHERE: _Backend()}
-        self.maps: dict[str, list[tuple[str, str]]] = {
-            settings.file(ROUTES_MAP): [],
-            settings.file(BACKENDS_MAP): [],
-        }
+        self.maps: dict[str, list[tuple[str, str]]] = {settings.file(file): [] for file in MAPS}
+        self.maps[settings.file(CHECK_STATUS_MAP)] += checks.shared_rows().items()
         self.connections: Counter[tuple[str, str]] = Counter()
         if not capabilities.dynamic_backends:
-            for name in policy.spare_names(settings):
+            for name in policy.spares(settings):
                 self.backends[name] = _Backend(servers={HOLD: _spare_hold(name)})
 
     # ------------------------------------------------------------ commands
@@ -217,10 +217,12 @@ class ModelHAProxy:
 
     def observed(self) -> Observed:
         """As read back; of a map's copies the last one counts, as in a dict made of its rows."""
+        maps = {file: dict(self.maps[self.settings.file(file)]) for file in MAPS}
         return Observed(
             servers={name: dict(backend.servers) for name, backend in sorted(self.backends.items())},
-            backends=dict(self.maps[self.settings.file(BACKENDS_MAP)]),
-            routes=dict(self.maps[self.settings.file(ROUTES_MAP)]),
+            backends=maps.pop(BACKENDS_MAP),
+            routes=maps.pop(ROUTES_MAP),
+            tables=maps,
         )
 
     def copies(self) -> Mapping[str, int]:

@@ -346,7 +346,7 @@ async def command(socket: str, line: str) -> str:
 def proxy_settings(directory: Path, **changes: Any) -> Settings:
     settings = Settings(
         run_dir=str(directory), bind=(f"127.0.0.1:{free_port()}",), max_connections=200, threads=1,
-        spare_backends=4, connect_timeout=100, check_interval=500,
+        spare_backends=4, spare_backends_other=4, connect_timeout=100, check_interval=500,
     )  # fmt: skip
     return replace(settings, **changes)
 

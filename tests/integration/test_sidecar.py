@@ -297,4 +297,4 @@ async def test_a_reload_that_fails_does_not_make_the_pool_grow_further(
         await until(lambda: tries.exists() and tries.read_text().count("again") == 3)
         running.sidecar.process.binary = str(haproxy_binary)
         await eventually(lambda: running.servers("b"), {"two": True})
-        assert (running.sidecar.reloads, running.sidecar.settings.spare_backends) == (1, 3)
+        assert (running.sidecar.reloads, running.sidecar.settings.spare_pools) == (1, (("http", 3),))

@@ -11,15 +11,27 @@ from hypothesis import strategies as st
 
 from haproxy import ops, policy
 from haproxy.capabilities import Capabilities, capabilities
+from haproxy.checks import shared_rows
+from haproxy.features import rules_rows
 from haproxy.model import HOLD, Backend, Desired, Route, RouteKey, Server, ServerRow, ServerState
 from haproxy.moves import Prospects, plan_hosts
 from haproxy.observation import Observation
 from haproxy.ops import Op
 from haproxy.places import Places
-from haproxy.plan import BackendPlan, Situation, join, plan_backend
+from haproxy.plan import (
+    BackendPlan,
+    Situation,
+    join,
+    plan_backend,
+    plan_checks,
+    plan_leaving,
+    plan_rules,
+    targets_of,
+)
 from haproxy.routes import row_host, rows
 from haproxy.runtime.replies import Reason, check
-from haproxy.settings import Settings
+from haproxy.settings import CHECK_MAPS, CHECK_STATUS_MAP, ROUTES_MAP, RULES_MAPS, Settings
+from haproxy.tables import SHARED, owner_of
 from tests.fakes.haproxy import ModelHAProxy
 
 SETTINGS = Settings(run_dir="/run/l7", spare_backends=6)
@@ -98,23 +110,27 @@ class Driver:
 
     def restart(self) -> None:
         """A sidecar that knows nothing but what HAProxy answers."""
-        self.places = Places(None if self.able.dynamic_backends else policy.spare_names(SETTINGS))
+        self.places = Places(None if self.able.dynamic_backends else policy.spares(SETTINGS))
         self.places.adopt(self.seen())
 
     def seen(self) -> Observation:
         observed = self.model.observed()
-        routes: dict[str, dict[str, str]] = {}
-        for key, value in observed.routes.items():
-            routes.setdefault(row_host(key), {})[key] = value
-        return Observation({b: dict(s) for b, s in observed.servers.items()}, dict(observed.backends), routes)
+        seen = Observation({b: dict(s) for b, s in observed.servers.items()}, dict(observed.backends))
+        for file, rows_of_file in {ROUTES_MAP: observed.routes, **observed.tables}.items():
+            for key, value in rows_of_file.items():
+                seen.table(file).setdefault(owner_of(file, key), {})[key] = value
+        return seen
 
     def names(self, want: Backend) -> dict[str, Server]:
-        keywords = policy.server_keywords(SETTINGS, self.able, want)
-        return {policy.server_name(server, keywords): server for server in want.servers.values()}
+        return {name: each.server for name, each in targets_of(want, SETTINGS, self.able).items()}
 
     def prospects(self, step: Step) -> Prospects:
         wanted = step.desired.backends
-        return Prospects(wanted, (), lambda name: self.patient and step.hold and wanted[name].expected)
+
+        def may_come(name: str) -> bool:
+            return self.patient and step.hold and wanted[name].expected
+
+        return Prospects(wanted, (), may_come, lambda name: self.patient and step.hold, step.desired.rules)
 
     def plan(self, step: Step) -> list[Op]:
         seen = self.seen()
@@ -126,14 +142,28 @@ class Driver:
         hosts = wanted.keys() | seen.routes.keys()
         routes = plan_hosts(hosts, wanted, self.prospects(step), seen, SETTINGS)
         self.late = routes.late
-        plans = [self._plan(name, step, seen) for name in sorted(names - routes.protected)]
+        plans = [self._plan(name, step, seen) for name in sorted(names - routes.protected.keys())]
+        for name, going in routes.protected.items():
+            place = self.places.place(name, None, seen)
+            assert place is not None
+            plans.append(plan_leaving(place, going))
+        rules = step.desired.rules.keys() | seen.owners(RULES_MAPS) | {SHARED}
+        plans += [self._rules(name, step, seen) for name in sorted(rules - routes.ruling)]
         return join(plans, routes.ops)
+
+    def _rules(self, name: str, step: Step, seen: Observation) -> BackendPlan:
+        if name == SHARED:
+            have = seen.rows(CHECK_MAPS, SHARED)
+            return plan_checks({CHECK_STATUS_MAP: shared_rows()}, have, SETTINGS)
+        rules = step.desired.rules.get(name)
+        want = rules_rows(rules, self.able) if rules is not None else {}
+        return plan_rules(want, seen.rows(RULES_MAPS, name), SETTINGS)
 
     def _plan(self, name: str, step: Step, seen: Observation) -> BackendPlan:
         want = step.desired.backends.get(name)
-        place = self.places.place(name, want is not None, seen)
+        place = self.places.place(name, policy.policy_of(want) if want else None, seen)
         if place is None:
-            return BackendPlan()
+            return plan_checks({}, seen.rows(CHECK_MAPS, name), SETTINGS)
         waiting = frozenset(server for backend, server in self.waiting if backend == place.physical)
         situation = Situation(
             accepting=self._of(step.accepting, self.names(want) if want else ()),

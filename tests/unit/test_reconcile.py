@@ -13,6 +13,7 @@ from haproxy import admission, reconcile
 from haproxy.accepting import Passed
 from haproxy.capabilities import Capabilities, capabilities
 from haproxy.checks import check_of
+from haproxy.clocks import Clocks
 from haproxy.mirror import Mirror
 from haproxy.model import ServerRow
 from haproxy.observation import Observation
@@ -24,6 +25,7 @@ from haproxy.runtime.client import Result
 from haproxy.runtime.dumps import Info
 from haproxy.runtime.replies import Reason, Refusal, check
 from haproxy.settings import Settings
+from haproxy.work import Work
 from l7.kit.errors import Rejected, Unavailable
 from l7.v1 import sync_pb2 as pb
 from tests.fakes.haproxy import ModelHAProxy
@@ -182,7 +184,7 @@ async def test_what_is_refused_stays_refused_until_it_goes_well(bench: Bench) ->
     assert "bad" in bench.listener.said[0][2]
     assert bench.backend_of("good.test")
 
-    bench.reconciler.touch(["good"])
+    bench.reconciler.touch(Work({"good"}))
     await bench.settle()
     bench.content["other"] = ("t3",)
     bench.push()
@@ -249,7 +251,7 @@ async def test_a_path_is_answered_as_before_until_its_new_service_can(bench: Ben
     assert {bench.backend_of("h.test", path) for path in ("/", "/p", "/p/q")} == {homes["a"]}
     await bench.settle()
     assert [bench.backend_of("h.test", path) for path in ("/p", "/p/q")] == [homes["b"], homes["a"]]
-    assert bench.reconciler._late == {}
+    assert bench.reconciler.planner.late == {}
 
 
 async def test_a_path_is_its_new_services_once_that_had_its_time(bench: Bench) -> None:
@@ -259,8 +261,8 @@ async def test_a_path_is_its_new_services_once_that_had_its_time(bench: Bench) -
     bench.content["b"], bench.routes["h.test/p"] = ("t2",), "b"
     bench.push()
     await bench.settle(accept=False)
-    bench.reconciler._settings = replace(SETTINGS, hold_deadline=0)
-    bench.reconciler.touch(["b"])  # as the clock does
+    bench.reconciler.settings = replace(SETTINGS, hold_deadline=0)
+    bench.reconciler.touch(Work({"b"}))  # as the clock does
     await bench.settle(accept=False)
     assert bench.backend_of("h.test", "/p") == bench.reconciler.seen.placement["b"]
 
@@ -330,9 +332,9 @@ async def test_connections_cut_past_the_deadline_end_the_pass(
     await bench.settle()
     assert bench.listener.said[-1] == ("ack", "r2")
     assert name in bench.thread.model.backends[physical].servers
-    bench.reconciler._settings = Settings(run_dir="/run/l7", spare_backends=3, drain_timeout=0)
-    bench.reconciler._clocks._of("a").closing.clear()
-    bench.reconciler.touch(["a"])
+    bench.reconciler.settings = Settings(run_dir="/run/l7", spare_backends=3, drain_timeout=0)
+    bench.reconciler.planner.clocks._of("a").closing.clear()
+    bench.reconciler.touch(Work({"a"}))
     await bench.settle()
     await asyncio.sleep(0)
     assert [said[0] for said in bench.listener.said] == ["ack", "ack"]
@@ -353,9 +355,10 @@ async def test_churn_leaves_no_memory(bench: Bench) -> None:
     bench.content, bench.routes = {}, {}
     bench.push()
     await bench.settle()
-    reconciler = bench.reconciler
-    assert reconciler._places._homes == reconciler._places._tenants == {}
-    assert reconciler._clocks == reconcile.Clocks()
-    assert reconciler.admission.accepting.all() == frozenset()
+    planner = bench.reconciler.planner
+    assert planner.places._homes == planner.places._tenants == {}
+    assert not planner.late
+    assert planner.clocks == Clocks()
+    assert planner.admission.accepting.all() == frozenset()
     assert bench.listener.said[-1] == ("ack", "r30")
-    assert not reconciler.seen.routes
+    assert not planner.seen.routes

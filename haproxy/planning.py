@@ -1,0 +1,188 @@
+"""What the loop knows of its HAProxy, and plans made with it: the pure planner, fed from memory and clocks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable
+
+from haproxy.admission import Admission
+from haproxy.capabilities import Capabilities
+from haproxy.checks import shared_rows
+from haproxy.clocks import Clocks
+from haproxy.features import rules_rows
+from haproxy.mirror import Mirror, Touched
+from haproxy.model import HOLD, Server
+from haproxy.moves import Prospects, Routes, plan_hosts
+from haproxy.observation import Observation
+from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow
+from haproxy.places import Places
+from haproxy.plan import BackendPlan, plan_backend, plan_checks, plan_leaving, plan_rules, targets_of
+from haproxy.policy import policy_of, spares
+from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, CHECK_STATUS_MAP, FEATURES_MAP, RULES_MAPS, Settings
+from haproxy.tables import HOST_MAPS, SHARED, owner_of
+from haproxy.work import ROUTES, Work, rules_name, rules_owner
+
+Again = Callable[[float, str], None]
+"""Asks for another look at a backend, at a time of the monotonic clock."""
+
+
+class Planner:
+    """`seen` is what HAProxy answered last. `touched` is told of a backend of which one more server accepts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        capabilities: Capabilities,
+        mirror: Mirror,
+        again: Again,
+        touched: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self.capabilities = capabilities
+        self.mirror = mirror
+        self.seen = Observation()
+        self.clocks = Clocks()
+        self.places = Places(self._spares())
+        self.admission = Admission(self.wanted, touched, lambda key: mirror.backends.get(key))
+        self.late: dict[str, set[str]] = {}
+        """host -> what makes its rows worth another look (`moves.Routes.late`)."""
+        self._again = again
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        """Pools may have grown."""
+        self._settings = settings
+        self.places.resize(self._spares())
+
+    def _spares(self) -> Iterable[str] | None:
+        return None if self.capabilities.dynamic_backends else spares(self._settings)
+
+    # -------------------------------------------------------------- what there is
+
+    def adopt(self, seen: Observation) -> None:
+        """This is the whole state of an HAProxy that was just started or found."""
+        self.seen = seen
+        self.places.adopt(seen)
+
+    def update(self, touched: Touched) -> None:
+        """The mirror has changed: clocks start, and the first connection is made while the rest is planned."""
+        now = time.monotonic()
+        for key in touched.backends:
+            want = self.mirror.backends.get(key)
+            for due in self.clocks.left(key, want.servers.values() if want else (), now):
+                self._again(due, key)
+            self.admission.ask(key)
+
+    def everything(self) -> Work:
+        """All that is wanted or there."""
+        orphans = self.places.orphans(self.seen, self.seen.servers)
+        homeless = {name for name in self.seen.owners(CHECK_MAPS) if self.places.logical(name) is None}
+        return Work(
+            {*self.mirror.backends, *self.seen.placement, *orphans, *(homeless - {SHARED})},
+            {*self.mirror.hosts, *self.seen.owners(HOST_MAPS)},
+            {*self.mirror.rules, *self.seen.owners(RULES_MAPS), SHARED},
+        )
+
+    def worth_another_look(self, work: Work) -> set[str]:
+        """Hosts with rows that wait for any of this."""
+        changed = work.backends | {rules_owner(name) for name in work.rules}
+        return {host for host, late in self.late.items() if not late.isdisjoint(changed)}
+
+    def wanted(self, key: str) -> dict[str, Server]:
+        """Servers of a logical backend by their HAProxy name."""
+        want = self.mirror.backends.get(key)
+        if want is None:
+            return {}
+        return {name: each.server for name, each in targets_of(want, self.settings, self.capabilities).items()}
+
+    def holding(self) -> list[str]:
+        """Physical backends without a usable server in which requests may wait."""
+        homes = self.places.homes(self.clocks.unusable).values()
+        holds = ((home, self.seen.servers.get(home, {}).get(HOLD)) for home in homes)
+        return [home for home, hold in holds if hold is not None and hold.enabled]
+
+    def owner(self, op: Op) -> str:
+        """Whose op it is: the key of a logical backend, or one of `haproxy.work`'s for rules and routes."""
+        if not isinstance(op, AddMapRow | SetMapRow | DeleteMapRow):
+            return self.places.logical(op.backend) or op.backend
+        file = op.map.rpartition("/")[2]
+        if file == BACKENDS_MAP:
+            return op.key
+        if file in HOST_MAPS:
+            return ROUTES
+        owner = owner_of(file, op.key)
+        return rules_owner(owner) if file in RULES_MAPS or owner == SHARED else self.places.logical(owner) or owner
+
+    # -------------------------------------------------------------- plans
+
+    def backend(self, key: str) -> BackendPlan:
+        """For one logical backend. Raises PoolExhausted, and ProtocolError or ValueError for what can't be said."""
+        want = self.mirror.backends.get(key)
+        place = self.places.place(key, policy_of(want) if want else None, self.seen)
+        if place is None:
+            self._forget(key)
+            stale = self.seen.rows(CHECK_MAPS, key) if self.places.logical(key) is None else {}
+            return plan_checks({}, stale, self.settings)
+        now = time.monotonic()
+        self.admission.learn(key, place.rows)
+        deadline = self.settings.hold_deadline / 1000 + 0.01
+        if self.clocks.usable(key, want, place.rows, now):
+            self._again(now + deadline, key)
+        if self.clocks.supersede(key, self.wanted(key), place.rows, now):
+            self._again(now + deadline, key)
+        accepting = self.admission.accepting.of(key)
+        situation = self.clocks.situation(key, want, place.rows, accepting, self.settings, now)
+        return plan_backend(key, want, place, situation, self.settings, self.capabilities)
+
+    def _forget(self, key: str) -> None:
+        self.admission.forget(key)
+        self.clocks.forget(key)
+
+    def leaving(self, key: str, going: Collection[str]) -> BackendPlan:
+        """For a backend that is not wanted, while routes still lead to it."""
+        place = self.places.place(key, None, self.seen)
+        return BackendPlan() if place is None else plan_leaving(place, going)
+
+    def rules(self, name: str) -> BackendPlan:
+        """For the rules of one service, and for the rows that all checks share."""
+        if name == SHARED:
+            want = {CHECK_STATUS_MAP: shared_rows()}
+            return plan_checks(want, self.seen.rows(CHECK_MAPS, SHARED), self.settings)
+        rules = self.mirror.rules.get(name)
+        rows = rules_rows(rules, self.capabilities) if rules is not None else {}
+        return plan_rules(rows, self.seen.rows(RULES_MAPS, name), self.settings)
+
+    def hosts(self, hosts: Collection[str], broken: Collection[str]) -> Routes:
+        """For the routes of some hosts. `broken`: what HAProxy refuses."""
+        want, now = self.mirror.backends, time.monotonic()
+        deadline = self.settings.hold_deadline / 1000
+        refused = {name for name in map(rules_name, broken) if name in self.mirror.rules}
+
+        def may_come(key: str) -> bool:
+            return self.clocks.holds(key, want.get(key), self.settings, now)
+
+        def patient(key: str) -> bool:
+            return self.clocks.patient(key, now, deadline)
+
+        unsaid = {name for name in refused if name is not None and name not in self.seen.table(FEATURES_MAP)}
+        prospects = Prospects(want, broken, may_come, patient, self.mirror.rules, unsaid)
+        routes = plan_hosts(hosts, self.mirror.hosts, prospects, self.seen, self.settings)
+        self._wait(hosts, routes, now + deadline + 0.01)
+        return routes
+
+    def _wait(self, hosts: Collection[str], routes: Routes, until: float) -> None:
+        """Remember what these hosts wait for, and for how long they may."""
+        for host in hosts:
+            self.late.pop(host, None)
+        self.late |= routes.late
+        for key in routes.targets:
+            if self.clocks.wait(key, time.monotonic()):
+                self._again(until, key)
+        if self.clocks.awaited:
+            awaited = {key for late in self.late.values() for key in late}
+            for key in self.clocks.awaited.keys() - awaited:
+                del self.clocks.awaited[key]
