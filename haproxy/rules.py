@@ -192,17 +192,28 @@ def _cors(settings: Settings) -> str:
 def _body(settings: Settings) -> str:
     """A body whose length is not said beforehand is measured when it is short; else its length has to be said.
 
-    One that does not come to its end in time is answered 408 by `wait-for-body`.
+    Without a length are bodies in chunks, and those of HTTP/2, which needs neither (a WebSocket over HTTP/2 shows
+    as an upgrade, which no client of HTTP/2 can claim). One that does not end in time is answered 408 by
+    `wait-for-body`. `req.body_size` is the length as said, and 0 for the latter (seen on 3.4.7); `req.body_len` is
+    what came.
     """
+    unsized = "if bounded chunked or bounded http2 !sized !upgrading"
+    too_large = refusal(413, "body-too-large", "the body is too large", settings)
+    no_length = refusal(411, "length-required", "the length of the body has to be given", settings)
     return f"""\
   acl bounded var(txn.flags) -m sub {Flag.BODY}
-  acl unsized req.fhdr(transfer-encoding) -m found
+  acl chunked req.fhdr(transfer-encoding) -m found
+  acl http2 req.ver 2.0 3.0
+  acl sized req.fhdr(content-length) -m found
+  acl upgrading req.fhdr(upgrade) -m found
   http-request set-var(txn.limit) {field(Field.BODY)} if bounded
-  http-request set-var(txn.head) req.hdrs,length if bounded unsized
-  http-request wait-for-body time 10s if bounded unsized
-  http-request {refusal(413, "body-too-large", "the body is too large", settings)} if bounded {{ req.body_size,sub(txn.limit) gt 0 }}
-  http-request {refusal(411, "length-required", "the length of the body has to be given", settings)} if bounded unsized {{ req.body_len,add(txn.head) ge {FITS} }}
-"""  # noqa: E501
+  http-request set-var(txn.head) req.hdrs,length {unsized}
+  http-request wait-for-body time 10s {unsized}
+  http-request {too_large} if bounded {{ req.body_size,sub(txn.limit) gt 0 }}
+  http-request {too_large} if bounded {{ req.body_len,sub(txn.limit) gt 0 }}
+  http-request set-var(txn.held) req.body_len,add(txn.head) if {{ var(txn.head) -m found }} {{ req.body_len gt 0 }}
+  http-request {no_length} if {{ var(txn.held) -m int ge {FITS} }}
+"""
 
 
 # Text in every case, so that it is the same when it comes over the hop. A request without the key goes anywhere.
@@ -245,7 +256,6 @@ def _change_headers(direction: str, condition: str, capabilities: Capabilities) 
 # Only for clients that take it; never a WebSocket, which is no answer, or gRPC, which compresses by itself.
 _COMPRESSION = f"""\
   acl takes_gzip req.hdr(accept-encoding) -m sub gzip
-  acl upgrading req.fhdr(upgrade) -m found
   acl grpc req.fhdr(content-type) -m beg application/grpc
   acl hopped var(txn.hopped) -m bool
   http-request set-var(txn.hopped) bool(1) if {has(Flag.COMPRESSION)} takes_gzip !upgrading !grpc

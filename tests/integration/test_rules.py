@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,6 +231,38 @@ def test_a_long_body_has_to_say_its_length(live: LiveRules) -> None:
     assert outcome(chunked(live, *[b"x"] * 30_000)) == (411, "length-required")
     live.set()
     assert chunked(live, b"x" * 50_000).status == 200
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """Of HTTP/2 (RFC 9113, section 4.1)."""
+    return struct.pack("!I", len(payload))[1:] + struct.pack("!BBI", kind, flags, stream) + payload
+
+
+def post_over_http2(live: LiveRules, *parts: bytes) -> bytes:
+    """The answer's HEADERS: `\x88` is 200, others have their three digits. The request says no length."""
+    pairs = {":method": "POST", ":scheme": "http", ":path": "/", ":authority": HOST}
+    block = b"".join(b"\0%c%b%c%b" % (len(k), k.encode(), len(v), v.encode()) for k, v in pairs.items())
+    body = [frame(0, 0, 1, part) for part in parts] + [frame(0, 1, 1)]
+    with socket.create_connection(live.proxy.address, timeout=PATIENCE) as connection:
+        connection.sendall(
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 4, 1, block) + b"".join(body)
+        )
+        stream = connection.makefile("rb")
+        while head := stream.read(9):
+            payload = stream.read(int.from_bytes(head[:3], "big"))
+            if head[3] == 1:
+                return payload
+    return b""
+
+
+def test_the_length_of_a_body_over_http2_is_bounded(live: LiveRules) -> None:
+    live.set(max_body_bytes=1000)
+    assert post_over_http2(live, b"x" * 500, b"x" * 500).startswith(b"\x88")
+    assert b"413" in post_over_http2(live, b"x" * 500, b"x" * 501)
+    assert b"413" in post_over_http2(live, b"x" * 15_000, b"x" * 15_000)
+    live.set(max_body_bytes=100_000)
+    assert post_over_http2(live, b"x" * 500).startswith(b"\x88")
+    assert b"411" in post_over_http2(live, b"x" * 15_000, b"x" * 15_000)
 
 
 # ---------------------------------------------------------------- cross-origin requests
