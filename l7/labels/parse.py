@@ -12,7 +12,7 @@ from l7.labels.grammar import Bad
 from l7.labels.label import PREFIX
 from l7.labels.legacy import Translation, translate
 from l7.labels.reading import Reading
-from l7.labels.redirects import endless
+from l7.labels.redirects import endless, landings
 from l7.labels.spec import RedirectSpec, RouteSpec
 from l7.labels.table import STACK
 from l7.model import Problem, PublishedPort
@@ -132,14 +132,16 @@ def _read_weight(reading: Reading) -> int | None:
 
 
 def _read_redirects(reading: Reading, path: str) -> tuple[RedirectSpec, ...]:
-    """Those that lead somewhere."""
+    """Those that lead somewhere, as far as this service can tell: others may have what a target names. What is left
+    is followed again among the redirects of all services."""
     given = reading.get(routing.REDIRECTS, ())
     if not given:
         return ()
     hosts = reading.get(routing.HOSTS, ())
     secured = hosts if reading.get(requests.HTTPS_REDIRECT, False) else ()
     to_https = [RedirectSpec("http", host, path, f"https://{host}") for host in secured if host[0] != "*"]
-    refused = endless([*to_https, *given], [(host, path) for host in hosts])
+    redirects = [*to_https, *given]
+    refused = endless(redirects, [*((host, path) for host in hosts), *landings(redirects)])
     for each in refused:
         source = f"{each.scheme}://{each.host}{each.path}" if each.scheme else each.host + each.path
         message = f"sends requests for {source} in circles, so that pair is left out"

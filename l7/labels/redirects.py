@@ -202,5 +202,14 @@ def endless(redirects: Sequence[RedirectSpec], forwarded: Collection[RouteKey] =
     return tuple(refused)
 
 
+def landings(redirects: Collection[RedirectSpec]) -> tuple[RouteKey, ...]:
+    """Where others than those who redirect may let clients arrive: at the path of a location that has one, and at
+    a host that no redirect names as its source (one with a wildcard gives way to whoever names it)."""
+    sources = {each.host for each in redirects}
+    places = [_split(each.location)[1:] for each in redirects]
+    keys = [(_PORT.sub("", authority), path) for authority, path in places]
+    return tuple((host, path or "/") for host, path in keys if path or host not in sources)
+
+
 def _segments(path: str) -> Segments:
     return tuple(segment for segment in path.split("/") if segment)
