@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from haproxy import policy
-from haproxy.capabilities import Capabilities, capabilities
+from haproxy.capabilities import capabilities
 from haproxy.model import Backend, Balance, HealthCheck, Protocol, Server, ServerSettings
 from haproxy.settings import Settings
 
@@ -22,9 +22,9 @@ def test_a_server_on_2_6_gets_the_keywords_without_which_connections_are_never_r
     assert words == "check inter 2000ms fall 2 rise 1 pool-max-conn -1 pool-purge-delay 5s"
 
 
-def words(capability: Capabilities = NEW, tcp: bool = False, **own: Any) -> str:
-    backend = Backend("a:b", ("a", "b"), settings=(ServerSettings(), ServerSettings(**own)), tcp=tcp)
-    return " ".join(policy.server_keywords(Settings(), capability, backend, 1))
+def words(tcp: bool = False, check: HealthCheck | None = None, **own: Any) -> str:
+    backend = Backend("a:b", ("a", "b"), settings=(ServerSettings(), ServerSettings(**own)), tcp=tcp, check=check)
+    return " ".join(policy.server_keywords(Settings(), NEW, backend, 1))
 
 
 def test_each_service_of_a_backend_has_keywords_of_its_own() -> None:
@@ -42,9 +42,11 @@ def test_each_service_of_a_backend_has_keywords_of_its_own() -> None:
          "check port 81 inter 300ms fall 4 rise 3"),
         ({"slow_start": 1500}, "check inter 2000ms fall 2 rise 1 slowstart 1500ms"),
         ({"max_connections": 2**31}, "check inter 2000ms fall 2 rise 1 maxconn 1000000"),
-        ({"protocol": Protocol.H2C}, "check inter 2000ms fall 2 rise 1 proto h2 check-proto h2"),
+        ({"protocol": Protocol.H2C}, "check inter 2000ms fall 2 rise 1 proto h2"),
+        ({"protocol": Protocol.H2C, "check": HealthCheck("/")},
+         "check inter 2000ms fall 2 rise 1 proto h2 check-proto h2"),
         ({"protocol": Protocol.HTTPS},
-         "check inter 2000ms fall 2 rise 1 ssl verify none alpn h2,http/1.1 check-ssl check-alpn http/1.1"),
+         "check inter 2000ms fall 2 rise 1 ssl verify none alpn h2,http/1.1 check-ssl"),
         ({"max_fails": 3},
          "check inter 2000ms fall 2 rise 6 observe layer7 error-limit 3 on-error mark-down"),
         ({"max_fails": 1, "fail_timeout": 15_000, "check_interval": 400},
