@@ -26,21 +26,21 @@ _HEADERS = (
 TIMEOUT_SERVER = Label(
     "timeout_server",
     duration(10, _LONGEST),
-    "the operator's `ServerTimeout`",
+    "60s, or the operator's `ServerTimeout`",
     "Longest wait for an answer, or for its next part; then 504.",
     "2m",
 )
 TIMEOUT_TUNNEL = Label(
     "timeout_tunnel",
     duration(10, 7 * _LONGEST),
-    "the proxies' own",
+    "1h",
     "Longest silence on a WebSocket or other upgraded connection.",
     "4h",
 )
 TIMEOUT_CONNECT = Label(
     "timeout_connect",
     duration(10, HOUR),
-    "the operator's `ConnectTimeout`",
+    "250ms, or the operator's `ConnectTimeout`",
     "Longest wait for a connection to a task, per attempt.",
     "500ms",
     versions="3.4 and up; before, it has no effect and is reported",
@@ -48,7 +48,7 @@ TIMEOUT_CONNECT = Label(
 QUEUE_TIMEOUT = Label(
     "queue_timeout",
     duration(10, HOUR),
-    "the proxies' own",
+    "15s",
     "Longest wait for a free slot where `max_connections` bounds them; then 503.",
     "10s",
     versions="3.4 and up; before, it has no effect and is reported",
@@ -58,7 +58,8 @@ HTTPS_REDIRECT = Label(
     "https_redirect",
     kinds.BOOLEAN,
     "false",
-    "Requests that did not come over TLS (here or at a trusted proxy) are answered 308: the same URL with https.",
+    "Requests that did not come over TLS (here or at a trusted proxy) are answered 308: the same URL with https, "
+    "on its usual port.",
     "true",
 )
 HSTS = Label(
@@ -82,7 +83,7 @@ RATE_LIMIT = Label(
     kinds.text("`N/s`, `N/10s`, `N/m` or `N/h`", parse_rate, "^ *[0-9]+/(s|10s|m|h) *$"),
     "none",
     "Requests per client address in a second, ten seconds, a minute or an hour, counted by each proxy on its own; "
-    "more are answered 429.",
+    "more are answered 429, with `Retry-After`, and are not counted.",
     "100/m",
 )
 MAX_BODY_SIZE = Label(
@@ -93,14 +94,16 @@ MAX_BODY_SIZE = Label(
         {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^ *[0-9]+[kmgKMG]? *$"}]},
     ),
     "0: no bound",
-    "Longest body of a request; longer ones are answered 413.",
+    "Longest body of a request; longer ones are answered 413. A body whose length is not said in advance "
+    "(chunked, or HTTP/2 without `Content-Length`) is measured when it fits into a buffer (about 16 kB), else the "
+    "answer is 411.",
     "10m",
 )
 COMPRESSION = Label(
     "compression",
     kinds.BOOLEAN,
     "false",
-    "Text is compressed (gzip) for clients that take it.",
+    "Text, JSON, XML, SVG and the like are compressed (gzip) for clients that take it.",
     "true",
 )
 CORS_ORIGINS = Label(
@@ -108,13 +111,13 @@ CORS_ORIGINS = Label(
     kinds.text("origins, separated by commas and/or spaces, or `*`", parse_origins, r"^ *\*? *$|://"),
     "none",
     "Origins whose scripts may use the service: scheme, host and perhaps a port. The proxies answer preflight "
-    "requests by themselves (204) and add the headers to the answers. `*`: any.",
+    "requests by themselves (204; 403 for other origins) and add the headers to the answers. `*`: any.",
     "https://app.example.org",
 )
 CORS_METHODS = Label(
     "cors_methods",
     kinds.text("methods, separated by commas and/or spaces", parse_methods, "^[A-Za-z, ]+$"),
-    "GET, HEAD, POST",
+    "GET, HEAD and POST, which browsers allow anyway",
     "Methods that preflight requests are told.",
     "GET, POST, DELETE",
     conflicts="no effect without `cors_origins`",
@@ -138,7 +141,7 @@ CORS_CREDENTIALS = Label(
 CORS_MAX_AGE = Label(
     "cors_max_age",
     seconds(1, 86_400),
-    "the proxies' own",
+    "none: browsers keep it for 5 s",
     "For how long browsers may keep the answer to a preflight request; whole seconds.",
     "10m",
     conflicts="no effect without `cors_origins`",

@@ -95,7 +95,7 @@ HEALTH_CHECK_PORT = Label(
 HEALTH_CHECK_INTERVAL = Label(
     "health_check_interval",
     duration(_SHORTEST, HOUR),
-    "the proxies' own",
+    "2s",
     "Pause between two checks of a task, by each proxy.",
     "5s",
     tcp=True,
@@ -103,7 +103,7 @@ HEALTH_CHECK_INTERVAL = Label(
 HEALTH_CHECK_RISE = Label(
     "health_check_rise",
     integer(1, 100),
-    "the proxies' own",
+    "1",
     "Successful checks in a row that bring a task back. A new task takes requests at the first one.",
     "2",
     tcp=True,
@@ -111,7 +111,7 @@ HEALTH_CHECK_RISE = Label(
 HEALTH_CHECK_FALL = Label(
     "health_check_fall",
     integer(1, 100),
-    "the proxies' own",
+    "2",
     "Failed checks in a row that take a task out.",
     "3",
     tcp=True,
@@ -136,19 +136,23 @@ MAX_FAILS = Label(
     "max_fails",
     integer(0, 1000),
     "0: off",
-    "Failed requests in a row (no connection, no answer, a 5xx status other than 501 and 505) that take a task "
-    "out for `fail_timeout`. NGINX, whose label this is, counts differently: failures within `fail_timeout`, "
-    "whether in a row or not, with 1 as its default. Here one success starts the count anew, "
-    "and without the label nothing is counted, because the tasks are checked anyway.",
+    "Failed requests in a row (no connection, no answer, a 5xx status other than 501 and 505; for raw TCP: no "
+    "connection) that take a task out for `fail_timeout`, at each proxy by its own count. NGINX, "
+    "whose label this is, counts differently: failures within `fail_timeout`, whether in a row or not, with 1 as "
+    "its default. Here one success starts the count anew, and without the label nothing is counted, "
+    "because the tasks are checked anyway.",
     "3",
+    tcp=True,
 )
 FAIL_TIMEOUT = Label(
     "fail_timeout",
     duration(_SHORTEST, 24 * HOUR),
     "10s, with `max_fails`",
-    "For how long `max_fails` takes a task out; after it, a successful check brings the task back. It is only "
-    "this pause, not also the window in which failures are counted, as it is in NGINX.",
+    "For how long `max_fails` takes a task out, to within one `health_check_interval`; checks during that time and "
+    "at its end have to succeed. It is only this pause, not also the window in which failures are counted, "
+    "as it is in NGINX.",
     "15s",
+    tcp=True,
     conflicts="no effect without `max_fails`, or when that is 0",
 )
 PROTOCOL = Label(
@@ -165,15 +169,15 @@ RETRY_ON = Label(
     "none",
     "Which requests may be sent again, to another task. `none`: only those that reached no task, for as long as a "
     "successor may be on its way. `safe`: also GET, HEAD and OPTIONS without answer, or answered 502, 503 or 504. "
-    "`all`: any method; the application must bear to see a request twice. With `safe` and `all` a request is tried "
-    "4 times at most, which also bounds the wait for a successor to about 4 s.",
+    "`all`: any method, when the body has at most 8 kB; the application must bear to see a request twice. "
+    "With `safe` and `all` a request is sent 5 times at most, which also bounds the wait for a successor to about 4 s.",
     "safe",
     change=Change.FLIP,
 )
 DRAIN_TIMEOUT = Label(
     "drain_timeout",
     duration(_SHORTEST, 24 * HOUR),
-    "the proxies' own",
+    "10m, or the operator's `--drain-timeout`",
     "How long requests under way may take on a task that goes, before their connections are cut. Swarm's own "
     "`stop_grace_period` ends them earlier when it is shorter.",
     "5m",

@@ -10,13 +10,19 @@ from typing import Any
 
 import pytest
 
+from haproxy.capabilities import capabilities
+from haproxy.model import Backend
+from haproxy.policy import FAIL_TIMEOUT, server_keywords
+from haproxy.settings import Settings
 from l7.labels.docs import PAGE, SCHEMA, render_labels
 from l7.labels.parse import parse_labels
 from l7.labels.prose import EXAMPLE
+from l7.labels.quantities import parse_duration
 from l7.labels.schema import build_schema, render_schema
 from l7.labels.table import LATER, PREFIX, SUPPORTED, TABLE, label_of
 from tests.unit.test_labels_values import GOOD
 
+PROXY = Settings()
 ROOT = Path(__file__).parents[2]
 LABELS: Any = json.loads(json.dumps(build_schema()))["definitions"]["labels"]
 
@@ -42,6 +48,28 @@ def test_conflicts_and_meanings_name_labels_that_exist() -> None:
     }
     assert words
     assert words - known - {"endpoint_mode", "stop_grace_period"} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "milliseconds"),
+    [
+        ("health_check_interval", PROXY.check_interval),
+        ("drain_timeout", PROXY.drain_timeout),
+        ("timeout_server", PROXY.server_timeout),
+        ("timeout_tunnel", PROXY.tunnel_timeout),
+        ("timeout_connect", PROXY.connect_timeout),
+        ("queue_timeout", PROXY.hold_timeout),
+        ("fail_timeout", FAIL_TIMEOUT),
+    ],
+)
+def test_defaults_are_those_of_the_proxies(name: str, milliseconds: int) -> None:
+    assert parse_duration(TABLE[PREFIX + name].default.partition(",")[0]) == milliseconds
+
+
+def test_numbers_of_checks_are_those_of_the_proxies() -> None:
+    assert TABLE[PREFIX + "health_check_fall"].default == str(PROXY.check_fall)
+    keywords = server_keywords(PROXY, capabilities((2, 6, 12)), Backend("web"))
+    assert f"rise {TABLE[PREFIX + 'health_check_rise'].default} " in " ".join([*keywords, ""])
 
 
 def test_links_lead_somewhere() -> None:
