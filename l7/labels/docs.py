@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from l7.labels import legacy
 from l7.labels.grammar import FALSE, TRUE
 from l7.labels.prose import CANARY, CHANGES, EXAMPLE, INTRO, LEFT_OUT, LEGACY, SHARING, WRITING
@@ -75,7 +77,8 @@ def _label(label: Label[object]) -> str:
     ]
     if label.conflicts:
         facts.append(f"- Together with others: {label.conflicts}")
-    return f"### `{label.name}`\n\n{label.meaning}\n\n" + "\n".join(facts) + "\n"
+    meaning = textwrap.fill(label.meaning, 112, break_long_words=False, break_on_hyphens=False)
+    return f"### `{label.name}`\n\n{meaning}\n\n" + "\n".join(facts) + "\n"
 
 
 def _legacy_table() -> str:

@@ -100,7 +100,7 @@ DEFAULT_BACKEND = Label(
     kinds.BOOLEAN,
     "false",
     "The service answers every request whose host nobody has. It is forwarded, not redirected: the URL stays. "
-    "Needs `port`, and no `hosts`. There is one such service per service cluster: the one created first.",
+    "Needs `port`; can do without `hosts`. There is one such service per service cluster: the one created first.",
     "true",
     conflicts="one service per service cluster; the others are reported",
 )
@@ -108,8 +108,8 @@ TCP_PORT = Label(
     "tcp_port",
     integer(1, 65535),
     "none",
-    "Port of the proxies that leads to this service as raw TCP, whatever is spoken on it. Needs `port`, and no "
-    "`hosts`. Tasks are checked by TCP connections. Services with the same `tcp_port` share its connections.",
+    "Port of the proxies that leads to this service as raw TCP, whatever is spoken on it. Needs `port`; can do "
+    "without `hosts`. Tasks are checked by TCP connections. Services with the same `tcp_port` share its connections.",
     "5432",
     change=Change.FIRST_USE,
     changing="a port inside the range that the operator declared (`TCPPorts`) is live",

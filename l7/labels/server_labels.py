@@ -170,7 +170,8 @@ RETRY_ON = Label(
     "Which requests may be sent again, to another task. `none`: only those that reached no task, for as long as a "
     "successor may be on its way. `safe`: also GET, HEAD and OPTIONS without answer, or answered 502, 503 or 504. "
     "`all`: any method, when the body has at most 8 kB; the application must bear to see a request twice. "
-    "With `safe` and `all` a request is sent 5 times at most, which also bounds the wait for a successor to about 4 s.",
+    "With `safe` and `all` a request is sent 5 times at most, which also bounds the wait for a successor to about "
+    "4 s.",
     "safe",
     change=Change.FLIP,
 )
