@@ -10,6 +10,9 @@ from l7.labels.prose import CANARY, CHANGES, EXAMPLE, INTRO, LEFT_OUT, LEGACY, S
 from l7.labels.schema import render_schema
 from l7.labels.table import LATER, PREFIX, SECTIONS, Label
 
+_NAMES = {"header_request_*": "X-Team", "header_response_*": "X-Frame-Options"}
+"""For the examples of rows that stand for several labels."""
+
 PAGE, SCHEMA = "docs/labels.md", "docs/labels.schema.json"
 
 
@@ -66,7 +69,7 @@ def _section(title: str, rows: tuple[Label[object], ...]) -> str:
 
 
 def _label(label: Label[object]) -> str:
-    written = label.key.replace("*", "X-Team")
+    written = label.key.replace("*", _NAMES.get(label.name, ""))
     changing = f"{label.change}; {label.changing}" if label.changing else str(label.change)
     facts = [
         f"- Type: {label.type}",

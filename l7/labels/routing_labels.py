@@ -109,7 +109,8 @@ TCP_PORT = Label(
     integer(1, 65535),
     "none",
     "Port of the proxies that leads to this service as raw TCP, whatever is spoken on it. Needs `port`; can do "
-    "without `hosts`. Tasks are checked by TCP connections. Services with the same `tcp_port` share its connections.",
+    "without `hosts`. Tasks are checked by TCP connections. Services with the same `tcp_port` share the "
+    "connections.",
     "5432",
     change=Change.FIRST_USE,
     changing="a port inside the range that the operator declared (`TCPPorts`) is live",

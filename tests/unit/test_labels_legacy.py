@@ -58,7 +58,6 @@ def test_a_service_without_them_is_none_of_ours_either(labels: dict[str, str]) -
 # ---------------------------------------------------------------- Interlock 1
 
 
-@pytest.mark.acceptance(100)
 def test_interlock_1_together() -> None:
     labels = one(
         hostname="shop", domain="example.org", alias_domain__0="www.example.org", alias_domain="example.org",
@@ -186,7 +185,6 @@ def test_without_hostname_nothing_is_published() -> None:
 # ---------------------------------------------------------------- the HTTP routing mesh
 
 
-@pytest.mark.acceptance(100)
 def test_the_mesh_together() -> None:
     labels = {
         MESH + ".1": "external_route=http://a.x,internal_port=8080,sticky_sessions=SID",

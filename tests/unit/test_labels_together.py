@@ -202,7 +202,6 @@ def test_of_two_ways_to_balance_one_holds_and_the_other_is_told(
 # ---------------------------------------------------------------- servers and checks
 
 
-@pytest.mark.acceptance(33)
 @pytest.mark.parametrize(
     ("given", "fails", "timeout", "problems"),
     [
@@ -269,7 +268,6 @@ def test_any_origin_never_gets_credentials() -> None:
     assert spec_of({"cors_origins": "*", "cors_credentials": "true"}).rules.cors == Cors(("*",))
 
 
-@pytest.mark.acceptance(74)
 def test_websocket_endpoints_change_nothing() -> None:
     assert replace(spec_of({"websocket_endpoints": "/ws,/"}), written=()) == replace(spec_of({}), written=())
 
