@@ -204,9 +204,9 @@ def test_the_bound_is_the_rules_own(live: LiveRules) -> None:
     assert live.ask("/", host="b.test").status == 200
 
 
-def chunked(live: LiveRules, *chunks: bytes, end: bool = True) -> Answer:
-    data = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + (b"0\r\n\r\n" if end else b"")
-    with socket.create_connection(live.proxy.address, timeout=3 * PATIENCE) as connection:
+def chunked(live: LiveRules, *chunks: bytes) -> Answer:
+    data = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+    with socket.create_connection(live.proxy.address, timeout=PATIENCE) as connection:
         head = f"POST / HTTP/1.1\r\nhost: {HOST}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
         connection.sendall(head.encode() + data)
         return receive(connection)

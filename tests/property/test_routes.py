@@ -7,10 +7,10 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haproxy.model import Route, RouteKey
+from haproxy.model import Redirect, Route, RouteKey
 from haproxy.routes import NO_ROUTE, look_up_path, row_host, row_key, row_value, rows, rows_for_host
 
-hosts = st.sampled_from(("a.test", "b.test", "*.test", "*.a.test"))
+hosts = st.sampled_from(("a.test", "b.test", "*.test", "*.a.test", "*"))
 paths = st.lists(st.sampled_from(("a", "ab", "b", "a@b", "é")), max_size=3).map(lambda parts: "/" + "/".join(parts))
 routes = st.dictionaries(
     st.tuples(hosts, paths), st.tuples(st.sampled_from(("web", "api:v2")), st.booleans()), max_size=8
@@ -40,8 +40,27 @@ def test_the_longest_prefix_of_whole_segments_wins(routes: dict[RouteKey, Route]
         if route is not None:
             wanted = row_value(route)
             break
-    known = any(route.host == host for route in routes.values())
+    known = host != "*" and any(route.host == host for route in routes.values())
     assert (table[found] if found else None) == (wanted or (NO_ROUTE if known else None))
+
+
+texts = st.text(max_size=20)
+
+
+@given(
+    st.builds(Redirect, st.sampled_from(("", "http", "https")), texts), st.booleans(), st.sampled_from(("", "r"))
+)
+def test_a_location_ends_no_field_and_no_row(redirect: Redirect, strip: bool, rules: str) -> None:
+    value = row_value(Route("a.test", "/x", "web", strip, rules, redirect))
+    assert value.isascii()
+    assert value.isprintable()
+    assert " " not in value
+    fields = value.split("|")
+    assert (fields[0], fields[1].endswith(f"r302{redirect.scheme}"), fields[3:]) == (
+        "web",
+        True,
+        [rules] if rules else [],
+    )
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=12))

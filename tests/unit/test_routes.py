@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from haproxy.model import Route
-from haproxy.routes import MAX_STRIPPED, NO_ROUTE, look_up_path, operation, row_host, rows, rows_for_host
+from haproxy.model import Canary, Redirect, Route
+from haproxy.routes import MAX_STRIPPED, NO_ROUTE, look_up_path, operation, row_host, row_value, rows, rows_for_host
 
 
 def routes_of(*routes: Route) -> dict[tuple[str, str], Route]:
@@ -56,6 +56,36 @@ def test_a_path_too_long_to_be_stripped_is_an_error() -> None:
     assert operation(Route("a.test", path, "web", strip_path=True)) == f"s{MAX_STRIPPED}"
     with pytest.raises(ValueError, match="segments"):
         operation(Route("a.test", path + "/s", "web", strip_path=True))
+
+
+def test_any_host_has_no_sentinel() -> None:
+    assert rows(routes_of(Route("*", "/app", "web"))) == {"*/app/": "web|"}
+
+
+def test_a_port_is_no_host() -> None:
+    assert rows(routes_of(Route(":5432", "/", "db.tcp"))) == {}
+
+
+BLUE = Canary("blue", "header", "x-v", "2")
+GREEN = Canary("green", "cookie", "v")
+
+
+@pytest.mark.parametrize(
+    ("route", "value"),
+    [
+        (Route("a.test", "/", "web"), "web|"),
+        (Route("a.test", "/", ""), "-|"),
+        (Route("a.test", "/", "web", rules="r"), "web|||r"),
+        (Route("a.test", "/x", "web", True, "r"), "web|s1||r"),
+        (Route("a.test", "/x", "web", canaries=(BLUE,)), "web||||x-v||a.test/x/"),
+        (Route("a.test", "/x", "web", canaries=(GREEN, BLUE), rules="r"), "web|||r|x-v|v|a.test/x/"),
+        (Route("a.test", "/", "", redirect=Redirect("", "http://b.test")), "-|r302|http://b.test"),
+        (Route("a.test", "/", "web", redirect=Redirect("http", "https://b.test/|%s p")), "web|r302http|https://b.test/%7C%s%20p"),
+        (Route("a.test", "/x/y", "web", True, redirect=Redirect("https", "http://b.test")), "web|s2+r302https|http://b.test"),
+    ],
+)  # fmt: skip
+def test_a_row_says_as_much_as_it_has_to(route: Route, value: str) -> None:
+    assert row_value(route) == value
 
 
 @pytest.mark.parametrize(
