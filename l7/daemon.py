@@ -26,7 +26,7 @@ from l7.kit import http, logs, tasks
 from l7.kit.errors import ConfigError
 from l7.kit.metrics import Metrics
 from l7.kit.tls import TlsFiles
-from l7.labels.table import TABLE
+from l7.labels.table import label_of
 from l7.model import Changes, Delta, Problem
 from l7.serve.grpc_api import NANOSECONDS, Endpoint, Server, SyncApi
 from l7.store import Store
@@ -82,6 +82,7 @@ class Core:
         self._watch: Watching | None = None
         self._look = asyncio.Event()
         self.metrics.before_exposition = self._count
+        self.api.on_problems = self._look.set
 
     # ------------------------------------------------------------ parts
 
@@ -168,10 +169,14 @@ class Core:
         known: frozenset[Problem] = frozenset()
         while await tasks.first(stop, self._look.wait()):
             self._look.clear()
-            now = frozenset(self.build.problems())
+            now = frozenset(self.problems())
             log_problems(known, now)
             known = now
             await tasks.first(stop, asyncio.sleep(PROBLEM_PAUSE))
+
+    def problems(self) -> tuple[Problem, ...]:
+        """All that is not as users asked: core's own, and what the proxies report; sorted, each once."""
+        return tuple(sorted({*self.build.problems(), *self.extensions.problems()}))
 
     # ------------------------------------------------------------ seen from outside
 
@@ -190,7 +195,7 @@ class Core:
             "reason": self.not_ready(),
             "source": asdict(self._watch.status) if self._watch else {},
             "clusters": [status.cluster_document(self.build.snapshot(name)) for name in self._served()],
-            "problems": [asdict(problem) for problem in self.build.problems()],
+            "problems": [asdict(problem) for problem in self.problems()],
             "extensions": [status.extension_document(each) for each in self.extensions],
         }
 
@@ -204,7 +209,7 @@ class Core:
             self.metrics.set_revision(cluster, snapshot.revision)
             self.metrics.routes.labels(cluster).set(len(snapshot.routes))
             self.metrics.set_servers(cluster, status.servers_by_state(snapshot))
-        self.metrics.set_problems(problems_by_label(self.build.problems()))
+        self.metrics.set_problems(problems_by_label(self.problems()))
 
 
 _SOURCES: Mapping[str, WatchSource] = {"auto": "auto", "swarmkit": "swarmkit", "docker": "docker"}
@@ -225,9 +230,10 @@ def watch_settings(options: Options) -> WatchSettings:
 
 
 def problems_by_label(problems: Iterable[Problem]) -> dict[str, int]:
-    """How many problems there are with each label. A label that is none of ours is `unknown`: its name is a user's
-    text, and each would be a time series for ever."""
-    return dict(Counter(each.label if each.label in TABLE else "unknown" for each in problems))
+    """How many problems there are with each row of the table of labels. A label that is none of ours is `unknown`:
+    its name is a user's text, and each would be a time series for ever."""
+    rows = (label_of(each.label) for each in problems)
+    return dict(Counter("unknown" if row is None else row.key for row in rows))
 
 
 def log_problems(known: frozenset[Problem], now: frozenset[Problem]) -> None:

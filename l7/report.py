@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 Document = Mapping[str, Any]
+_NO_BACKEND: Document = {"name": "", "services": [], "states": {}, "expected": False, "servers": [], "shares": {}}
 
 
 def report(document: Document) -> Iterator[RenderableType]:
@@ -18,6 +19,9 @@ def report(document: Document) -> Iterator[RenderableType]:
     for cluster in document["clusters"]:
         yield Text(f"\nCluster {cluster['name'] or 'default'} at revision {cluster['revision'][:12]}", style="bold")
         yield _routes(cluster)
+        if cluster["rules"]:
+            yield Text("\nRules", style="bold")
+            yield _rules(cluster)
     if document["extensions"]:
         yield Text("\nProxies", style="bold")
         yield _extensions(document)
@@ -34,25 +38,115 @@ def _headline(document: Document) -> str:
     return f"l7 {document['version']}, {state}{follows}{lost}"
 
 
+# ---------------------------------------------------------------- routes
+
+
 def _routes(cluster: Document) -> RenderableType:
+    """A row for each route, and one below it for each canary."""
     if not cluster["routes"]:
         return Text("no routes: no service has labels that lead here")
     backends = {backend["name"]: backend for backend in cluster["backends"]}
     table = _table("Host", "Path", "Services", "Ready", "Coming", "Leaving", "")
-    for route in cluster["routes"]:
-        backend = backends[route["backend"]]
-        states = backend["states"]
-        notes = ["path stripped"] if route["strip_path"] else []
-        if not states.get("ready"):
-            notes.append("requests wait" if backend["expected"] else "scaled to zero")
-        table.add_row(
-            route["host"],
-            route["path"],
-            ", ".join(backend["services"]),
-            *(str(states.get(state, 0)) for state in ("ready", "pending", "leaving")),
-            ", ".join(notes),
-        )
+    for route in sorted(cluster["routes"], key=_place):
+        backend = backends.get(route["backend"], _NO_BACKEND)
+        host, path = _address(route)
+        table.add_row(host, path, _services(backend), *_counts(backend), ", ".join(_notes(route, backend)))
+        for canary in route["canaries"]:
+            chosen = backends.get(canary["backend"], _NO_BACKEND)
+            table.add_row("", "", _services(chosen), *_counts(chosen), _canary(canary, chosen))
     return table
+
+
+def _place(route: Document) -> tuple[int, str, str]:
+    """Hosts, then the default, then TCP ports in the order of their numbers."""
+    host = route["host"]
+    port = int(host[1:]) + 1 if host.startswith(":") else int(host == "*")
+    return port, host, route["path"]
+
+
+def _address(route: Document) -> tuple[str, str]:
+    """Host and path, for people."""
+    if route["host"].startswith(":"):
+        return f"TCP port {route['host'][1:]}", ""
+    return ("any other" if route["host"] == "*" else route["host"]), route["path"]
+
+
+def _services(backend: Document) -> str:
+    """Names; with shares, where they are not simply by number of tasks."""
+    shares: Mapping[str, int] = backend["shares"]
+    total = sum(shares.values())
+    if len(shares) < 2 or not total or len({server["weight"] for server in backend["servers"]}) == 1:
+        return ", ".join(backend["services"])
+    return ", ".join(f"{name} {_percent(shares[name] / total)}" for name in backend["services"])
+
+
+def _percent(part: float) -> str:
+    return f"{part * 100:.1f}".removesuffix(".0") + "%"
+
+
+def _counts(backend: Document) -> tuple[str, ...]:
+    if not backend["name"]:
+        return ("", "", "")
+    return tuple(str(backend["states"].get(state, 0)) for state in ("ready", "pending", "leaving"))
+
+
+def _notes(route: Document, backend: Document) -> Iterator[str]:
+    if redirect := route["redirect"]:
+        what = f"{redirect['scheme']} redirected" if redirect["scheme"] else "redirected"
+        yield f"{what} to {redirect['location']}"
+    if route["strip_path"]:
+        yield "path stripped"
+    if route["rules"]:
+        yield f"rules {route['rules']}"
+    if not backend["name"]:
+        if not redirect:
+            yield "only by header or cookie" if route["canaries"] else "weight 0: nobody answers"
+    elif not backend["states"].get("ready"):
+        yield "requests wait" if backend["expected"] else "scaled to zero"
+
+
+def _canary(canary: Document, backend: Document) -> str:
+    value = f"={canary['value']}" if canary["value"] else ""
+    away = "" if backend["states"].get("ready") else ", no server: falls back"
+    return f"with {canary['source']} {canary['name']}{value}{away}"
+
+
+# ---------------------------------------------------------------- rules
+
+
+def _rules(cluster: Document) -> Table:
+    table = _table("Service", "Rules")
+    for rules in cluster["rules"]:
+        told = (_rule(name, value) for name, value in rules.items() if name != "name")
+        table.add_row(rules["name"], ", ".join(told))
+    return table
+
+
+_TIMES = ("timeout_server", "timeout_tunnel", "timeout_connect", "queue_timeout")
+_PERIODS = {1000: "s", 10_000: "10s", 60_000: "m", 3_600_000: "h"}
+
+
+def _rule(name: str, value: Any) -> str:
+    """One rule, in the words of its label."""
+    if value is True:
+        return name
+    if name in _TIMES:
+        return f"{name} {value / 1000:g}s"
+    if name in ("request_headers", "response_headers"):
+        return f"{name} " + " ".join(f"{each['action']} {each['name']}" for each in value)
+    return f"{name} {_value(name, value)}"
+
+
+def _value(name: str, value: Any) -> str:
+    if name == "rate_limit":
+        return f"{value['requests']}/{_PERIODS.get(value['period'], value['period'])}"
+    if name == "hash_key":
+        return f"{value['source']} {value['name']}".rstrip()
+    listed = value["origins"] if name == "cors" else value
+    return " ".join(listed) if isinstance(listed, list) else str(listed)
+
+
+# ---------------------------------------------------------------- proxies, problems
 
 
 def _extensions(document: Document) -> Table:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from enum import IntEnum
 from typing import Any
 
-from l7.model import Backend, Server, ServerState, Snapshot
+import orjson
+
+from l7.model import Backend, Problem, Rules, Server, ServerSettings, ServerState, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """One connected extension. `applied`: the revision in effect there; `unhealthy`: (backend, task, status)."""
+    """One connected extension. `applied`: the revision in effect there; `unhealthy`: (backend, task, status).
+
+    `problems`: what it can't do of what users asked for.
+    """
 
     cluster: str
     instance: str
@@ -27,6 +33,7 @@ class Extension:
     held_requests: int = 0
     worker_pid: int = 0
     unhealthy: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(slots=True)
@@ -56,6 +63,10 @@ class Extensions:
     def __iter__(self) -> Iterator[Extension]:
         return iter(sorted(self._open.values(), key=lambda each: (each.cluster, each.instance)))
 
+    def problems(self) -> frozenset[Problem]:
+        """What they report, each once however many proxies say it."""
+        return frozenset(problem for each in self._open.values() for problem in each.problems)
+
     def count(self, cluster: str) -> int:
         """Open streams of a cluster."""
         return sum(each.cluster == cluster for each in self._open.values())
@@ -76,26 +87,64 @@ def backend_states(backend: Backend) -> dict[str, int]:
 
 
 def cluster_document(snapshot: Snapshot) -> dict[str, Any]:
-    """A service cluster as JSON values: revision, routes, backends with their servers."""
+    """A service cluster as JSON values: revision, routes, rules, backends with their servers, settings."""
     return {
         "name": snapshot.cluster,
         "revision": snapshot.revision,
         "routes": [asdict(route) for _, route in sorted(snapshot.routes.items())],
+        "rules": [_rules_document(rules) for _, rules in sorted(snapshot.rules.items())],
         "backends": [_backend_document(backend) for _, backend in sorted(snapshot.backends.items())],
+        "config": orjson.loads(snapshot.config),
     }
+
+
+def _rules_document(rules: Rules) -> dict[str, Any]:
+    """Only what is set."""
+    return {name: _plain(value) for name, value in _set(rules) if name != "name"} | {"name": rules.name}
+
+
+def _set(value: Any) -> Iterator[tuple[str, Any]]:
+    """Fields of a dataclass that differ from their default."""
+    for each in fields(value):
+        if (held := getattr(value, each.name)) != each.default:
+            yield each.name, held
+
+
+def _plain(value: Any) -> Any:
+    """As JSON values: enumerations by name in lower case."""
+    if isinstance(value, IntEnum):
+        return value.name.lower()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 _SERVER = tuple(each.name for each in fields(Server))
 
 
 def _backend_document(backend: Backend) -> dict[str, Any]:
+    settings = backend.settings
     return {
         "name": backend.name,
-        "services": list(backend.settings.services),
-        "expected": backend.settings.expected,
+        **{each.name: _plain(getattr(settings, each.name)) for each in fields(settings) if each.name != "servers"},
+        "server_settings": [dict(_set_plain(each)) for each in settings.servers],
         "states": backend_states(backend),
+        "shares": _shares(backend),
         "servers": [_server_document(server) for _, server in sorted(backend.servers.items())],
     }
+
+
+def _set_plain(settings: ServerSettings) -> Iterator[tuple[str, Any]]:
+    return ((name, _plain(value)) for name, value in _set(settings))
+
+
+def _shares(backend: Backend) -> dict[str, int]:
+    """Sums of the weights of the ready servers, by service."""
+    sums = dict.fromkeys(backend.settings.services, 0)
+    for server in backend.servers.values():
+        if server.state is ServerState.READY:
+            sums[backend.settings.services[server.service]] += server.weight
+    return sums
 
 
 def _server_document(server: Server) -> dict[str, Any]:

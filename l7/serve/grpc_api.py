@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -23,7 +23,7 @@ from l7.kit.metrics import Metrics
 from l7.model import Delta, Snapshot
 from l7.serve import session as sessions
 from l7.serve import wire
-from l7.serve.session import Ack, Health, Hello, Nack, Session
+from l7.serve.session import Ack, Health, Hello, Nack, Report, Session
 from l7.status import Extension, Extensions
 from l7.store import Store
 from l7.v1 import sync_pb2 as pb
@@ -50,6 +50,7 @@ class SyncApi(rpc.SyncServiceServicer):
     """Serves the store's state to extensions and keeps book of what they answer.
 
     `clusters` are the service clusters there are; a Hello for another one is answered with NOT_FOUND.
+    `on_problems` is called when what extensions report has changed.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class SyncApi(rpc.SyncServiceServicer):
         self.extensions = extensions
         self.metrics = metrics
         self.clock = clock
+        self.on_problems: Callable[[], None] = lambda: None
         self.stopping = asyncio.Event()
         self._whole: dict[str, tuple[str, list[pb.SyncResponse]]] = {}
 
@@ -101,6 +103,7 @@ class SyncApi(rpc.SyncServiceServicer):
                 await tasks.race(stream.read(requests), stream.write(context), self.stopping.wait())
         finally:
             self._count(hello.cluster)
+            self.on_problems()
             _log.info("stream closed")
 
     def messages(self, update: Snapshot | Delta) -> list[pb.SyncResponse]:
@@ -175,6 +178,8 @@ class _Stream:
                 self._refused(message)
             elif isinstance(message, Health):
                 self._health(message)
+            elif isinstance(message, Report):
+                self._reported(message)
             else:
                 self._greeted(message)
 
@@ -203,6 +208,12 @@ class _Stream:
         self.api.metrics.refusals.labels(self.session.hello.cluster).inc()
         _log.warning("revision refused", revision=nack.revision, reason=nack.reason)
         self.wake.set()
+
+    def _reported(self, report: Report) -> None:
+        cluster = self.session.hello.cluster
+        problems = tuple(replace(problem, cluster=cluster) for problem in report.problems)
+        self.api.extensions.update(self.number, problems=problems)
+        self.api.on_problems()
 
     def _health(self, health: Health) -> None:
         unhealthy = dict(self.api.extensions[self.number].unhealthy)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from l7.model import Delta, Snapshot
+from l7.model import Delta, Problem, Snapshot
 
 Since = Callable[[str], Delta | None]
 """From a revision to the current state, as one delta; None when unknown."""
@@ -74,7 +74,14 @@ class Health:
     counters: Counters | None = None
 
 
-Message = Hello | Ack | Nack | Health
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a proxy can't do of what users asked for, whole; `problems` are of the cluster of the stream."""
+
+    problems: tuple[Problem, ...] = ()
+
+
+Message = Hello | Ack | Nack | Health | Report
 
 
 class Whole(Enum):

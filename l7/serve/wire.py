@@ -11,9 +11,10 @@ from itertools import pairwise
 
 from l7 import delta as deltas
 from l7.kit.errors import ProtocolError
-from l7.model import BackendChange, Changes, Delta, Server, ServerState, Snapshot
+from l7.labels.grammar import printable
+from l7.model import BackendChange, Changes, Delta, Problem, Server, ServerState, Snapshot
 from l7.serve import wire_parts
-from l7.serve.session import Ack, Counters, Health, Hello, Message, Nack, Verdict
+from l7.serve.session import Ack, Counters, Health, Hello, Message, Nack, Report, Verdict
 from l7.v1 import sync_pb2 as pb
 
 CHUNK = 512 * 1024
@@ -21,6 +22,10 @@ CHUNK = 512 * 1024
 
 _SERVERS = 500
 """Servers per piece of a backend: some 50 kB, so that pieces fill chunks well."""
+
+_PROBLEMS = 10_000
+_TEXT = 500
+"""So many problems of a proxy are taken in, and so much of each text."""
 
 _STATUS = {
     pb.HEALTH_STATUS_UP: "up",
@@ -103,7 +108,16 @@ def message_from(request: pb.SyncRequest) -> Message:
         return Nack(request.nack.revision, request.nack.reason)
     if kind == "health":
         return _health_from(request.health)
+    if kind == "report":
+        return Report(tuple(map(_problem_from, request.report.problems[:_PROBLEMS])))
     raise ProtocolError("a SyncRequest without a message, or with one that this version does not know")
+
+
+def _problem_from(message: pb.Problem) -> Problem:
+    """Shown to people beside core's own, so cut and escaped like those."""
+    texts = (message.service, message.label, message.message, message.remedy)
+    service, label, told, remedy = (printable(text, _TEXT) for text in texts)
+    return Problem(service, label, "", told, remedy, fatal=False)
 
 
 def _health_from(message: pb.Health) -> Health:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from l7.build import Build
 from l7.config import Settings
 from l7.model import (
@@ -12,6 +14,7 @@ from l7.model import (
     NodeState,
     Problem,
     PublishedPort,
+    Route,
     Server,
     Service,
     ServiceSpec,
@@ -74,6 +77,18 @@ class World:
         if with_proxy:
             self.put(proxy())
 
+    def serve(self, name: str, created: int = 1, tasks: int = 1, **given: str) -> dict[str, Delta]:
+        """A service with these labels, on port 80, new or changed; its running tasks are t-<name>-0, 1, ..."""
+        made = service(name, spec(labels(port="80", **given), ("front",), tasks), created=created)
+        old = self.cache.services.get(made.id)
+        wanted = {f"t-{name}-{number}" for number in range(tasks)}
+        gone = self.cache.tasks_of(made.id).keys() - wanted
+        return self.take(
+            Upsert(replace(made, version=old.version + 1 if old else 1, created=old.created if old else created)),
+            *(Upsert(task(each, name)) for each in sorted(wanted)),
+            *(Remove(Kind.TASK, each) for each in sorted(gone)),
+        )
+
     def put(self, *objects: Service | Task | Node | Network) -> dict[str, Delta]:
         """New or changed objects, as one change."""
         return self.take(*(Upsert(each) for each in objects))
@@ -91,6 +106,9 @@ class World:
 
     def snapshot(self, cluster: str = "") -> Snapshot:
         return self.build.snapshot(cluster)
+
+    def route(self, host: str, path: str = "/") -> Route:
+        return self.snapshot().routes[host, path]
 
     def routes(self, cluster: str = "") -> dict[str, str]:
         """host + path → backend."""

@@ -11,15 +11,20 @@ from hypothesis import strategies as st
 from l7 import delta as deltas
 from l7.build import Build
 from l7.config import Cluster, Settings
-from l7.model import Network, Node, NodeState, Service, ServiceSpec, Snapshot, Task, TaskState
+from l7.host_policy import HostPolicy
+from l7.model import Network, Node, NodeState, PublishedPort, Service, ServiceSpec, Snapshot, Task, TaskState
 from l7.swarm.cache import Cache, Event, Kind, Remove, Touched, Upsert
 
 SETTINGS = Settings(
-    clusters={"": Cluster(), "east": Cluster("east", "east"), "fixed": Cluster("fixed", "f", ("n1",))}
+    clusters={"": Cluster(), "east": Cluster("east", "east"), "fixed": Cluster("fixed", "f", ("n1",), b'{"A":1}')},
+    host_policies=(HostPolicy(("y.example",), services=("a", "b")),),
+    legacy_labels=True,
 )
 NETWORKS = ("n0", "n1", "n2")
 NODES = ("h0", "h1")
 SERVICES = tuple("abcd")
+NAMES = {"a": "a", "b": "b", "c": "c", "d": "c"}
+"""Two have one name, as when a service is made again: rules and servers of both must not get mixed up."""
 PREFIX = "com.docker.lb."
 
 label_values = st.fixed_dictionaries(
@@ -33,32 +38,73 @@ label_values = st.fixed_dictionaries(
         PREFIX + "unheard_of": st.just("x"),
     },
 )
-# Mostly labels that work and that meet each other: on one route, with and without a rewrite.
+# Mostly labels that work and that meet each other: on the same routes, with settings that differ or not.
+SETTING = {
+    "context_root_rewrite": ["true"],
+    "weight": ["0", "10", "90"],
+    "canary_header": ["x-a=1", "x-a", "x-b=1"],
+    "canary_cookie": ["c=1", "c"],
+    "default_backend": ["true"],
+    "tcp_port": ["5432", "5433"],
+    "redirects": ["x.example,http://y.example", "y.example,http://x.example", "http://z.example,https://z.example"],
+    "balance": ["leastconn", "uri"],
+    "sticky_session_cookie": ["sid"],
+    "retry_on": ["all"],
+    "health_check_path": ["/up"],
+    "max_connections": ["7"],
+    "compression": ["true"],
+    "allow": ["10.0.0.0/8", "fd00::/8"],
+    "header_request_X-A": ["1", "2"],
+    "backend_mode": ["vip"],
+}
+settings_labels = st.lists(
+    st.sampled_from(sorted(SETTING)).flatmap(
+        lambda name: st.tuples(st.just(PREFIX + name), st.sampled_from(SETTING[name]))
+    ),
+    max_size=4,
+).map(dict)
 sharing_labels = st.builds(
-    lambda rewrite, more: {PREFIX + "hosts": "x.example", PREFIX + "context_root": "/a", **rewrite, **more},
-    st.sampled_from([{}, {PREFIX + "context_root_rewrite": "true"}]),
+    lambda more, port: {PREFIX + "hosts": "x.example", PREFIX + "context_root": "/a", **more, **port},
+    settings_labels,
     st.sampled_from([{PREFIX + "port": "80"}, {PREFIX + "port": "81"}, {PREFIX + "port": "abc"}]),
 )
+# Redirects that may close circles, and what may answer on the way.
+circling_labels = st.sampled_from(
+    [
+        {"redirects": "p.example,http://q.example"},
+        {"redirects": "q.example,http://p.example"},
+        {"redirects": "q.example,http://p.example/d"},
+        {"hosts": "p.example", "context_root": "/d"},
+        {"hosts": "q.example"},
+    ]
+).map(lambda given: {PREFIX + "port": "80", **{PREFIX + name: value for name, value in given.items()}})
+bare_labels = settings_labels.map(lambda more: {PREFIX + "port": "80", **more})
+host_ports = st.sampled_from([(), (), (PublishedPort(80, 0, "tcp", "host"),)])
+old_labels = st.sampled_from([(), (), (("interlock.domain", "example"), ("interlock.hostname", "x"))])
 proxy_labels = st.sampled_from(["", "east"]).map(
     lambda cluster: {"type": "com.docker.interlock.core.proxy", "com.docker.l7.cluster": cluster}
 )
 specs = st.builds(
     ServiceSpec,
-    labels=st.one_of(sharing_labels, label_values, sharing_labels, st.just({}), proxy_labels).map(
-        lambda given: tuple(sorted(given.items()))
-    ),
+    labels=st.one_of(
+        sharing_labels, label_values, sharing_labels, bare_labels, circling_labels, st.just({}), proxy_labels
+    ).map(lambda given: tuple(sorted(given.items()))),
     networks=st.one_of(st.just(NETWORKS), st.lists(st.sampled_from(NETWORKS), unique=True).map(tuple)),
     replicas=st.sampled_from([None, 0, 1]),
+    ports=host_ports,
+    endpoint_mode=st.sampled_from(["vip", "vip", "dnsrr"]),
+    container_labels=old_labels,
 )
 GOOD = ServiceSpec(
     ((PREFIX + "context_root", "/a"), (PREFIX + "hosts", "x.example"), (PREFIX + "port", "80")), NETWORKS
 )
 services = st.builds(
-    lambda name, **rest: Service(id=f"s{name}", name=name, version=1, **rest),
+    lambda name, **rest: Service(id=f"s{name}", name=NAMES[name], version=1, **rest),
     st.sampled_from(SERVICES),
     created=st.integers(1, 3),
     spec=specs,
     previous=st.one_of(st.none(), st.just(GOOD), specs),
+    vips=st.sampled_from([(), (("n0", "10.9.0.1"),), (("n0", "10.9.0.1"), ("n1", "10.9.1.1"))]),
 )
 tasks = st.builds(
     Task,
@@ -76,8 +122,16 @@ tasks = st.builds(
         st.tuples(st.sampled_from(NETWORKS), st.sampled_from(["10.0.0.1", "10.0.0.2"])),
         unique_by=lambda pair: pair[0],
     ).map(tuple),
+    ports=st.sampled_from([(), (PublishedPort(80, 32768, "tcp", "host"),)]),
 )
-nodes = st.builds(Node, st.sampled_from(NODES), st.just(1), st.just("host"), st.sampled_from(NodeState))
+nodes = st.builds(
+    Node,
+    st.sampled_from(NODES),
+    st.just(1),
+    st.just("host"),
+    st.sampled_from(NodeState),
+    st.sampled_from(["", "192.0.2.1", "192.0.2.2"]),
+)
 networks = st.builds(
     lambda id_, name, ingress: Network(id_, 1, name or id_, ingress),
     st.sampled_from(NETWORKS),
@@ -105,7 +159,7 @@ START: list[Event] = [
     Upsert(Service("sp", 1, "p", 1, PROXY)),
     *(Upsert(Network(name, 1, name)) for name in NETWORKS),
     *(Upsert(Node(name, 1, "host", NodeState.READY)) for name in NODES),
-    *(Upsert(Service(f"s{name}", 1, name, 2, GOOD)) for name in SERVICES[:3]),
+    *(Upsert(Service(f"s{name}", 1, NAMES[name], 2, GOOD)) for name in SERVICES[:3]),
     *(Upsert(good_task(number)) for number in range(6)),
 ]
 batches = st.lists(st.lists(events, min_size=1, max_size=4), max_size=25)
@@ -126,11 +180,22 @@ def outcome(build: Build) -> tuple[list[Snapshot], object]:
 
 
 def check_sound(snapshot: Snapshot) -> None:
-    assert {route.backend for route in snapshot.routes.values()} == set(snapshot.backends)
+    routes = snapshot.routes.values()
+    canaries = [canary for route in routes for canary in route.canaries]
+    assert ({route.backend for route in routes} - {""}) | {each.backend for each in canaries} == set(
+        snapshot.backends
+    )
+    assert {route.rules for route in routes} - {""} == set(snapshot.rules)
+    assert all(rules.name == name and rules for name, rules in snapshot.rules.items())
+    assert all(not snapshot.backends[each.backend].settings.expected for each in canaries)
+    assert all(route.key == key for key, route in snapshot.routes.items())
     for name, backend in snapshot.backends.items():
         assert backend.name == name
         assert len({server.id for server in backend.servers.values()}) == len(backend.servers)
         assert all(server.task == task and 1 <= server.id < 1 << 20 for task, server in backend.servers.items())
+        assert all(1 <= server.weight <= 256 for server in backend.servers.values())
+        assert all(server.service < len(backend.settings.services) for server in backend.servers.values())
+        assert len(backend.settings.servers) in (0, len(backend.settings.services))
 
 
 @given(batches)
@@ -152,6 +217,25 @@ def test_incremental_build_equals_a_fresh_one_and_its_deltas_lead_there(sequence
         for cluster in build.clusters:
             assert held[cluster] == build.snapshot(cluster)
             check_sound(held[cluster])
+        assert outcome(build) == outcome(fresh(cache))
+
+
+circling_services = st.builds(
+    lambda name, labels, created: Upsert(
+        Service(f"s{name}", 1, NAMES[name], created, ServiceSpec(tuple(sorted(labels.items())), NETWORKS))
+    ),
+    st.sampled_from(SERVICES),
+    circling_labels,
+    st.integers(1, 3),
+)
+departures = st.sampled_from(SERVICES).map(lambda name: Remove(Kind.SERVICE, f"s{name}"))
+
+
+@given(st.lists(st.one_of(circling_services, circling_services, departures), min_size=3, max_size=12))
+def test_circles_are_found_and_opened_whatever_came_first(sequence: list[Event]) -> None:
+    cache, build = Cache(), Build(SETTINGS)
+    for number, event in enumerate([*START[:6], *sequence]):
+        build.update(cache, cache.apply(newer(event, number + 1)))
         assert outcome(build) == outcome(fresh(cache))
 
 

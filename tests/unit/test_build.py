@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from l7.config import Cluster, Settings
@@ -467,3 +469,33 @@ def test_going_back_gives_the_revision_back() -> None:
     assert world.snapshot().revision == revision
     world.remove(Kind.SERVICE, "id-web")
     assert world.snapshot().revision == empty
+
+
+# ---------------------------------------------------------------- the operator's settings
+
+
+OLD = (("interlock.domain", "example"), ("interlock.hostname", "old"), ("interlock.port", "80"))
+
+
+@pytest.mark.parametrize(("legacy", "routes"), [(True, {"old.example/": "web"}), (False, {})])
+def test_labels_of_interlock_1_on_containers_count_when_the_settings_say_so(
+    legacy: bool, routes: dict[str, str]
+) -> None:
+    world = World(Settings(legacy_labels=legacy))
+    world.put(service("web", replace(spec({}), container_labels=OLD)), task("t1", "web"))
+    assert world.routes() == routes
+    assert world.build.problems() == ()
+
+
+def test_previous_labels_are_those_of_the_containers_too() -> None:
+    world = World(Settings(legacy_labels=True))
+    before = replace(spec({}), container_labels=OLD)
+    world.put(service("web", before), task("t1", "web"))
+    assert world.put(service("web", spec(HTTPS), previous=before, version=2)) == {}
+    assert world.routes() == {"old.example/": "web"}
+
+
+def test_the_extensions_settings_are_in_the_snapshot_and_in_its_revision() -> None:
+    plain, told = World(), World(Settings(clusters={"": Cluster(config=b'{"A":1}')}))
+    assert (plain.snapshot().config, told.snapshot().config) == (b"{}", b'{"A":1}')
+    assert plain.snapshot().revision != told.snapshot().revision

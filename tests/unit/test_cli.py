@@ -202,10 +202,29 @@ DOCUMENT: dict[str, Any] = {
         {
             "name": "",
             "revision": "0123456789abcdef",
-            "routes": [{"host": "a.example.org", "path": "/", "backend": "web", "strip_path": False}],
-            "backends": [
-                {"name": "web", "services": ["web"], "expected": True, "states": {"pending": 1}, "servers": []}
+            "routes": [
+                {
+                    "host": "a.example.org",
+                    "path": "/",
+                    "backend": "web",
+                    "strip_path": False,
+                    "rules": "",
+                    "redirect": None,
+                    "canaries": [],
+                }
             ],
+            "rules": [],
+            "backends": [
+                {
+                    "name": "web",
+                    "services": ["web"],
+                    "expected": True,
+                    "states": {"pending": 1},
+                    "shares": {"web": 0},
+                    "servers": [],
+                }
+            ],
+            "config": {},
         }
     ],
     "problems": [

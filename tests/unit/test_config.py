@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from l7.config import Cluster, Settings, parse_duration, parse_settings
+from l7.host_policy import HostPolicy
 from l7.kit.errors import ConfigError
 from l7.kit.tls import DEFAULT_CLUSTER
 
@@ -68,6 +69,42 @@ User = "x"
     )
 
 
+def test_the_extensions_own_table_is_passed_on_as_it_is() -> None:
+    text = """\
+[Extensions.default.Config]
+ErrorPages = {503 = "<p>back soon</p>", 404 = "gone"}
+ClientTimeout = 30
+HideInfoHeaders = true
+Odd-Key = [1.5, "x"]
+[Extensions.east]
+ServiceCluster = "east"
+config = {A = 1}
+"""
+    settings = parse_settings(text)
+    assert settings.clusters[""].config == (
+        b'{"ClientTimeout":30,"ErrorPages":{"404":"gone","503":"<p>back soon</p>"},"HideInfoHeaders":true,'
+        b'"Odd-Key":[1.5,"x"]}'
+    )
+    assert settings.clusters["east"].config == b'{"A":1}'
+    assert settings.warnings == ()
+    assert Cluster().config == b"{}"
+
+
+def test_host_policies() -> None:
+    text = """\
+LegacyLabels = true
+[[HostPolicy]]
+Hosts = ["Shop.Example.", "*.shop.example"]
+Stacks = ["shop-*"]
+"""
+    settings = parse_settings(text)
+    assert settings.legacy_labels
+    assert settings.host_policies == (HostPolicy(("shop.example", "*.shop.example"), stacks=("shop-*",)),)
+    more = parse_settings("[[HostPolicy]]\nhosts = ['*']\nservices = ['a', 'b']\nnetworks = ['front']\nColour = 1")
+    assert more.host_policies == (HostPolicy(("*",), services=("a", "b"), networks=("front",)),)
+    assert more.warnings == ("config.toml:5: HostPolicy.Colour: not a key that l7 knows",)
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -94,6 +131,18 @@ User = "x"
             "c.toml:4: Extensions.b.ServiceCluster",
         ),
         ("[Extensions.a]\n[Extensions.b]\n", "c.toml:2: Extensions.b"),
+        ("[Extensions.a]\nConfig = 1", "c.toml:2: Extensions.a.Config"),
+        (f"[Extensions.a.Config]\nx = {2**70}", "c.toml:1: Extensions.a.Config"),
+        ("LegacyLabels = 1", "c.toml:1: LegacyLabels"),
+        ("HostPolicy = 1", "c.toml:1: HostPolicy"),
+        ("[HostPolicy]\nHosts = ['a']", "c.toml:1: HostPolicy"),
+        ("[[HostPolicy]]\nStacks = ['a']", "c.toml:1: HostPolicy"),
+        ("[[HostPolicy]]\nHosts = []\nStacks = ['a']", "c.toml:1: HostPolicy"),
+        ("[[HostPolicy]]\nHosts = ['a']", "c.toml:1: HostPolicy"),
+        ("[[HostPolicy]]\nHosts = ['a']\nStacks = []", "c.toml:1: HostPolicy"),
+        ("[[HostPolicy]]\nHosts = ['a b']\nStacks = ['x']", "c.toml:2: HostPolicy.Hosts"),
+        ("[[HostPolicy]]\nHosts = ['http://a']\nStacks = ['x']", "c.toml:2: HostPolicy.Hosts"),
+        ("[[HostPolicy]]\nHosts = 'a'\nStacks = ['x']", "c.toml:2: HostPolicy.Hosts"),
     ],
 )
 def test_errors_name_line_and_key(text: str, place: str) -> None:

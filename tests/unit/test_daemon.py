@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from l7 import status
 from l7.config import Cluster, Settings
 from l7.daemon import Core, Options, log_problems, watch_settings
 from l7.kit.errors import ConfigError
@@ -149,6 +150,31 @@ async def test_status_says_what_is_routed_and_what_is_not(core: Core, script: Sc
     script.remove(Kind.SERVICE, "s1")
     await script.told()
     assert core.status()["clusters"][0]["routes"] == []
+
+
+async def test_what_a_proxy_reports_is_shown_beside_cores_own_and_counted(core: Core, script: Script) -> None:
+    first_look(script)
+    script.put(service(*LABELS, ("com.docker.lb.ssl_cert", "x"), version=2))
+    await script.told()
+    said = Problem("web", "com.docker.lb.timeout_connect", "", "needs HAProxy 3.4", "update", "", fatal=False)
+    with core.extensions.connected(status.Extension("", "p1", problems=(said,))):
+        with core.extensions.connected(status.Extension("", "p2", problems=(said,))):
+            labels = [each["label"] for each in core.status()["problems"]]
+            assert labels == ["com.docker.lb.ssl_cert", "com.docker.lb.timeout_connect"]
+            assert 'l7_problems{label="com.docker.lb.timeout_connect"} 1.0' in core.metrics.exposition().decode()
+    assert [each["label"] for each in core.status()["problems"]] == ["com.docker.lb.ssl_cert"]
+
+
+async def test_what_a_proxy_reports_is_logged(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Problem("web", "com.docker.lb.timeout_connect", "", "needs HAProxy 3.4", "update", "", fatal=False)
+    stop, logged = asyncio.Event(), asyncio.Queue[frozenset[Problem]]()
+    monkeypatch.setattr("l7.daemon.log_problems", lambda known, now: logged.put_nowait(now))
+    watching = asyncio.create_task(core._watch_problems(stop))
+    with core.extensions.connected(status.Extension("", "p1", problems=(said,))):
+        core.api.on_problems()
+        assert await logged.get() == {said}
+    stop.set()
+    await watching
 
 
 def test_problems_are_logged_when_they_come_and_when_they_go() -> None:

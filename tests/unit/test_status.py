@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from io import StringIO
+
+from rich.console import Console
 
 from l7.fragment import wanted_id
 from l7.model import TaskState
+from l7.report import report
 from l7.status import Extension, Extensions, cluster_document, extension_document, servers_by_state
 from tests.fakes.swarm_state import RUNNING, SHUTDOWN, World, labels, service, spec, task
 
@@ -49,3 +54,87 @@ def test_extensions_are_listed_while_they_are_connected() -> None:
         assert document["unhealthy"] == [{"backend": "web", "task": "t1", "status": "down"}]
         assert extensions.count("") == 2
     assert list(extensions) == []
+
+
+# ---------------------------------------------------------------- on the screen
+
+
+def screen(world: World) -> str:
+    """What `l7 status` prints, runs of blanks as one."""
+    problems = [asdict(problem) for problem in world.build.problems()]
+    clusters = [json.loads(json.dumps(cluster_document(world.snapshot())))]
+    head = {"version": "1", "ready": True, "reason": "", "source": {}, "extensions": []}
+    console = Console(width=300, highlight=False, markup=False, emoji=False, file=StringIO())
+    for part in report({**head, "clusters": clusters, "problems": problems}):
+        console.print(part)
+    assert isinstance(console.file, StringIO)
+    return "\n".join(" ".join(line.split()) for line in console.file.getvalue().splitlines())
+
+
+def test_shares_and_canaries() -> None:
+    shown = World()
+    shown.serve("web", 1, 4, hosts="a.example", weight="90")
+    shown.serve("next", 2, hosts="a.example", weight="10", canary_header="x-lane=next")
+    shown.serve("dark", 3, 0, hosts="a.example", weight="0", canary_cookie="lane")
+    lines = screen(shown).splitlines()
+    at = lines.index("a.example / next 10%, web 90% 5 0 0")
+    assert lines[at + 1] == "next 1 0 0 with header x-lane=next"
+    assert lines[at + 2] == "dark 0 0 0 with cookie lane, no server: falls back"
+
+
+def test_redirects_default_and_tcp() -> None:
+    shown = World()
+    shown.serve("web", 1, hosts="a.example", redirects="http://a.example,https://a.example;old.example,http://a.example")
+    shown.serve("all", 2, default_backend="true")
+    for port in ("993", "5432"):
+        shown.serve(f"tcp{port}", 3, tcp_port=port)
+    text = screen(shown)
+    assert "a.example / web 1 0 0 http redirected to https://a.example" in text
+    assert "old.example / redirected to http://a.example" in text
+    assert text.index("any other / all 1 0 0") > text.index("old.example")
+    assert text.index("TCP port 5432 tcp5432 1 0 0") > text.index("TCP port 993 tcp993") > text.index("any other")
+
+
+def test_what_nobody_answers() -> None:
+    shown = World()
+    shown.serve("parked", 1, hosts="a.example", weight="0")
+    shown.serve("canary", 1, hosts="b.example", weight="0", canary_cookie="c")
+    shown.serve("zero", 1, 0, hosts="c.example")
+    shown.put(service("soon", spec(labels(hosts="d.example", port="80"))))
+    text = screen(shown)
+    assert "a.example / weight 0: nobody answers" in text
+    assert "b.example / only by header or cookie" in text
+    assert "c.example / zero 0 0 0 scaled to zero" in text
+    assert "d.example / soon 0 0 0 requests wait" in text
+
+
+def test_rules_in_the_words_of_the_labels() -> None:
+    shown = World()
+    given = {
+        "https_redirect": "true", "rate_limit": "10/m", "allow": "10.0.0.0/8 fd00::/8", "timeout_server": "90s",
+        "cors_origins": "https://x.example", "header_request_X-Team": "shop", "header_response_Server": "",
+        "balance": "header:x-user", "max_body_size": "1k",
+    }  # fmt: skip
+    shown.serve("web", hosts="a.example", **given)
+    text = screen(shown)
+    assert "a.example / web 1 0 0 rules web" in text
+    rules = next(line for line in text.splitlines() if line.startswith("web https_redirect"))
+    for part in (
+        "allow 10.0.0.0/8 fd00::/8", "rate_limit 10/m", "max_body 1024", "cors https://x.example",
+        "request_headers set X-Team", "response_headers remove Server", "hash_key header x-user",
+        "timeout_server 90s",
+    ):  # fmt: skip
+        assert part in rules
+
+
+def test_settings_in_the_document() -> None:
+    shown = World()
+    given = {"balance": "leastconn", "health_check_path": "/up", "max_fails": "3", "retry_on": "safe"}
+    shown.serve("web", hosts="a.example", **given)
+    document = json.loads(json.dumps(cluster_document(shown.snapshot())))
+    [backend] = document["backends"]
+    assert (backend["balance"], backend["retry_on"], backend["tcp"]) == ("least_connections", "safe", False)
+    assert backend["check"] == {"path": "/up", "host": "", "statuses": []}
+    assert backend["server_settings"] == [{"max_fails": 3, "fail_timeout": 10000}]
+    assert backend["shares"] == {"web": 64}
+    assert document["config"] == {}

@@ -62,6 +62,20 @@ def test_networks_where_old_clients_put_them() -> None:
     assert from_proto.parse_service(old).spec.networks == ("net1",)
 
 
+def test_of_the_containers_labels_only_those_of_interlock_1_are_kept() -> None:
+    given = {"interlock.port": "80", "interlock.hostname": "x", "com.docker.lb.port": "1", "secret": "s"}
+    kept = (("interlock.hostname", "x"), ("interlock.port", "80"))
+    template = {"ContainerSpec": {"Labels": given}}
+    raw = {"ID": "s1", "Version": {"Index": 1}, "Spec": {"TaskTemplate": template}, "PreviousSpec": {"Name": "x"}}
+    service = from_json.parse_service(raw)
+    assert service.spec.container_labels == kept
+    assert service.previous is not None
+    assert service.previous.container_labels == ()
+    task = pb.TaskSpec(container=pb.ContainerSpec(labels=given))
+    assert from_proto.parse_service(pb.Service(id="s1", spec=pb.ServiceSpec(task=task))).spec == service.spec
+    assert from_json.parse_service({**raw, "Spec": {"TaskTemplate": {}}}).spec.container_labels == ()
+
+
 def test_a_node_of_unknown_state_is_unknown_and_a_word_we_do_not_know_is_refused() -> None:
     raw = {"ID": "n1", "Version": {"Index": 1}, "Status": {"State": "unknown"}}
     assert from_json.parse_node(raw).state is NodeState.UNKNOWN
