@@ -104,9 +104,9 @@ Where a label needs a newer HAProxy than the proxies have, it has no effect and 
 SHARING = """## Services that share a host and path
 
 Their tasks are pooled: four tasks of one and one of another get 80 % and 20 % of the requests. What is said
-about tasks (how often they are checked, `max_connections`, `protocol` ...) is each service's own. What is said about
-requests, and `balance`, `retry_on` and `health_check_path`, can be true only once per host and path: there the
-service created first decides (by time of creation, then by id), and each other service that wrote something
+about tasks (how often they are checked, `max_connections`, `protocol` ...) is each service's own. What is said
+about requests, and `balance`, `retry_on` and `health_check_path`, can be true only once per host and path: there
+the service created first decides (by time of creation, then by id), and each other service that wrote something
 else is reported, with the label and the service that won.
 """
 

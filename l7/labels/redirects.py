@@ -113,8 +113,9 @@ class Redirector:
 
     def __init__(self, redirects: Iterable[RedirectSpec], forwarded: Iterable[RouteKey] = ()) -> None:
         self._routes: dict[str, dict[Segments, list[RedirectSpec]]] = {}
-        for host, path in forwarded:
-            self._routes.setdefault(host, {}).setdefault(_segments(path), [])
+        self._forwarded = {(host, _segments(path)) for host, path in forwarded}
+        for host, path in self._forwarded:
+            self._routes.setdefault(host, {})[path] = []
         self._depth = max((len(path) for routes in self._routes.values() for path in routes), default=0)
         for each in redirects:
             self.add(each)
@@ -129,7 +130,7 @@ class Redirector:
         """Undo `add`. ValueError, KeyError: was not added."""
         routes, path = self._routes[redirect.host], _segments(redirect.path)
         routes[path].remove(redirect)
-        if not routes[path]:
+        if not routes[path] and (redirect.host, path) not in self._forwarded:
             del routes[path]
         if not routes:
             del self._routes[redirect.host]
@@ -193,12 +194,14 @@ def endless(redirects: Sequence[RedirectSpec], forwarded: Collection[RouteKey] =
 
     A route that forwards and redirects only one scheme may be in both.
     """
-    kept: list[RedirectSpec] = []
+    kept = Redirector((), forwarded)
     refused: list[RedirectSpec] = []
     for each in redirects:
+        kept.add(each)
         # Whatever circles now and did not before goes through the new one.
-        closes = Redirector([*kept, each], forwarded).loops(each)
-        (refused if closes else kept).append(each)
+        if kept.loops(each):
+            kept.remove(each)
+            refused.append(each)
     return tuple(refused)
 
 
