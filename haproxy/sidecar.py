@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Collection, Coroutine
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from haproxy import health, policy, render, state
+from haproxy import checks, health, state
 from haproxy.apply import RuntimeThread
 from haproxy.attach import require_static
 from haproxy.capabilities import Capabilities, capabilities, dotted
-from haproxy.mirror import Mirror
+from haproxy.mirror import Mirror, Touched
 from haproxy.observation import Observation
 from haproxy.places import PoolExhausted
-from haproxy.process import POLL, START_TIMEOUT, Process, version_of
+from haproxy.process import Process, version_of
 from haproxy.reconcile import AuditKind, Reconciler
-from haproxy.runtime.client import Master, Runtime, master_url, unix_url
+from haproxy.runtime.client import Runtime, unix_url
 from haproxy.runtime.dumps import StatKind
 from haproxy.settings import Settings
 from haproxy.stream import Stream
+from haproxy.worker import Worker
 from l7.kit import logs
 from l7.kit.backoff import Backoff
 from l7.kit.errors import Incompatible, L7Error, ProtocolError, Rejected, Unavailable
@@ -48,6 +47,10 @@ GOOD_SESSION = 5.0
 SAVE_PAUSE = 0.5
 
 
+class _ReloadDue(Exception):
+    """The running HAProxy can't express something that is wanted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the sidecar is told. `attach`: URL of the Runtime API of an HAProxy that someone else runs."""
@@ -66,12 +69,10 @@ class Sidecar:
 
     def __init__(self, options: Options, settings: Settings, metrics: Metrics, version: str) -> None:
         self.options = options
-        self.settings = settings
         self.metrics = metrics
         self.mirror = Mirror()
         self.ready = asyncio.Event()
         self.revision = ""
-        self.reloads = 0
         self.drift = 0
         self._version = version
         self._synced = asyncio.Event()
@@ -80,12 +81,30 @@ class Sidecar:
         self._held = 0
         self._observed_at = 0
         self._saving: asyncio.TimerHandle | None = None
+        self._updated = asyncio.Event()
+        self._problems: dict[str, tuple[pb.Problem, ...]] = {}
+        self._said: list[pb.Problem] = []
         url = options.attach or unix_url(settings.socket)
         self._thread = RuntimeThread(Runtime(url, on_command=self._count))
-        self.process = Process(settings, options.binary)
         self.capabilities = self._capabilities()
-        self.reconciler = Reconciler(settings, self.capabilities, self.mirror, self, not options.attach)
+        self.reconciler = Reconciler(
+            settings, self.capabilities, self.mirror, self, not options.attach, lambda: bool(self._due())
+        )
+        self.worker = Worker(settings, options.binary, self._thread, self.reconciler, metrics)
         self.stream = Stream(options.core, options.tls, self._hello, self._update)
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the running HAProxy."""
+        return self.worker.settings
+
+    @property
+    def process(self) -> Process:
+        return self.worker.process
+
+    @property
+    def reloads(self) -> int:
+        return self.worker.reloads
 
     # -------------------------------------------------------------- life
 
@@ -93,8 +112,7 @@ class Sidecar:
         """Until `stop` is set; then HAProxy finishes what it has, for up to `stop_grace` seconds."""
         Path(self.settings.run_dir).mkdir(parents=True, exist_ok=True)
         if state.load(self._state_file, self.mirror):
-            self.reconciler.update(self.mirror.everything)
-            self._synced.set()
+            self._take(self.mirror.everything)
             log.info("state found", revision=self.mirror.revision)
         following = asyncio.create_task(self.stream.run(stop))
         serving = asyncio.create_task(self._serve())
@@ -131,12 +149,15 @@ class Sidecar:
                 await asyncio.sleep(next(delays))
 
     async def _sessions(self) -> None:
-        """One per worker: growing the pool replaces it."""
+        """One per worker: a reload replaces it."""
         while True:
             try:
                 await self._session()
             except PoolExhausted as missing:
-                await self._grow(missing.policies)
+                await self.worker.grow(missing.policies)
+            except _ReloadDue:
+                await self.worker.renew()
+                self._report()
 
     async def _session(self) -> None:
         """Drive one HAProxy process until it is gone. Raises what ended it."""
@@ -144,7 +165,7 @@ class Sidecar:
         await self.reconciler.start(self._thread)
         parts: list[Coroutine[Any, Any, None]] = [self.reconciler.run(self._thread), self._audits()]
         if not self.options.attach:
-            parts.append(self._ended())
+            parts += [self._ended(), self._until_reload()]
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -156,6 +177,16 @@ class Sidecar:
     async def _ended(self) -> None:
         await self.process.ended()
         raise Unavailable("the haproxy process has ended")
+
+    async def _until_reload(self) -> None:
+        while not self._due():
+            self._updated.clear()
+            await self._updated.wait()
+        raise _ReloadDue
+
+    def _due(self) -> str:
+        """The reason for a reload of ours."""
+        return "" if self.options.attach else self.worker.due()
 
     async def _audits(self) -> None:
         last_whole = time.monotonic()
@@ -181,68 +212,8 @@ class Sidecar:
             if missing:
                 raise Incompatible("the attached HAProxy lacks: " + "; ".join(missing))
             return
-        if self.process.alive() or self.process.adopt():
-            return
-        await self.process.buried(self._thread.runtime.pid or 0)
-        self._write_files()
-        await self.process.start()
-
-    def _write_files(self) -> None:
-        """The complete current state, as HAProxy will load it."""
-        desired = self.mirror.keyed
-        placement = policy.place(self.settings, self.capabilities, desired.backends, self.reconciler.seen.placement)
-        if missing := desired.backends.keys() - placement.keys():
-            self._widen({policy.policy_of(desired.backends[key]) for key in missing})
-            placement = policy.place(self.settings, self.capabilities, desired.backends, placement)
-        ready = self.reconciler.admission.accepting.all()
-        files = render.render_files(self.settings, self.capabilities, desired, placement, ready)
-        for name, content in files.items():
-            state.write(Path(self.settings.file(name)), content.encode())
-
-    def _widen(self, policies: Collection[policy.Policy]) -> None:
-        """More spare backends of these policies, by half again what is needed."""
-        needed = Counter(map(policy.policy_of, self.mirror.backends.values()))
-        sizes = dict(self.settings.spare_pools)
-        for each in policies:
-            size = policy.pool_size(self.settings, each)
-            sizes[each.kind] = max(needed[each] + needed[each] // 2, size * 2)
-        self._use(replace(self.settings, spare_pools=tuple(sorted(sizes.items()))))
-
-    def _use(self, settings: Settings) -> None:
-        self.settings = self.process.settings = self.reconciler.settings = settings
-
-    async def _grow(self, policies: Collection[policy.Policy]) -> None:
-        """No spare backend of these is left (before 3.4): a new service, or a new policy of one, costs a reload."""
-        before = self.settings
-        self._widen(policies)
-        try:
-            await self.reload("spare-pool")
-        except (L7Error, TimeoutError):
-            self._use(before)  # else each further try would double it
-            raise
-
-    async def reload(self, reason: str) -> None:
-        """Write everything anew and let the master replace its worker."""
-        self._write_files()
-        await self.process.check()
-        self.reloads += 1
-        self.metrics.reloads.labels(reason).inc()
-        log.warning("reload", reason=reason, spare_pools=dict(self.settings.spare_pools))
-        old = self._thread.runtime.pid
-        await self._thread.call(Master(master_url(self.settings.master_socket)).reload)
-        await self._replaced(old)
-
-    async def _replaced(self, old: int | None) -> None:
-        """Wait until the socket leads to the new worker; before 3.0 the master says nothing."""
-        runtime = self._thread.runtime
-        async with asyncio.timeout(START_TIMEOUT):
-            while True:
-                await self._thread.call(runtime.reopen)
-                with suppress(Unavailable):  # between the two workers
-                    info = await self._thread.call(runtime.info)
-                    if info.pid != old and not info.stopping:
-                        return
-                await asyncio.sleep(POLL)
+        await self.worker.ensure()
+        self._report()
 
     # -------------------------------------------------------------- seen from outside
 
@@ -271,8 +242,8 @@ class Sidecar:
     # -------------------------------------------------------------- the stream
 
     def _hello(self) -> pb.Hello:
-        """Whoever hears it may know nothing of us: health is told from the beginning."""
-        self._verdicts, self._reported = {}, pb.Counters()
+        """Whoever hears it may know nothing of us: health and problems are told from the beginning."""
+        self._verdicts, self._reported, self._said = {}, pb.Counters(), []
         return pb.Hello(
             cluster=self.options.cluster,
             instance=self.options.instance,
@@ -290,8 +261,29 @@ class Sidecar:
             "update", revision=self.mirror.revision, backends=len(touched.backends), hosts=len(touched.hosts),
             kind=pb.UpdateKind.Name(response.kind),
         )  # fmt: skip
+        self._take(touched)
+
+    def _take(self, touched: Touched) -> None:
+        """The mirror has changed."""
+        self.worker.update(touched)
         self.reconciler.update(touched)
+        self._updated.set()
         self._synced.set()
+        for name in touched.rules:
+            found = checks.problems(self.mirror.rules.get(name), None, self.capabilities)
+            if found:
+                self._problems[name] = found
+            else:
+                self._problems.pop(name, None)
+        self._report()
+
+    def _report(self) -> None:
+        """Tell core what can't be done here, when that has changed."""
+        found = [problem for name in sorted(self._problems) for problem in self._problems[name]]
+        found += self.worker.problems(static=bool(self.options.attach))
+        if self.stream.connected and found != self._said:
+            self._said = found
+            self.stream.send(pb.SyncRequest(report=pb.Report(problems=found)))
 
     # -------------------------------------------------------------- how it went (reconcile.Listener)
 

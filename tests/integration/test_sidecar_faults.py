@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from haproxy import sidecar as sidecar_module
-from haproxy.render import render_static
+from haproxy.model import Desired
+from haproxy.render import CONFIG, render_files, render_static
 from haproxy.runtime.client import unix_url
-from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
+from haproxy.settings import Settings
 from l7.kit.errors import Incompatible
 from tests.integration.live_haproxy import await_listening, capabilities_of, free_port
 from tests.integration.live_sidecar import (
@@ -277,10 +278,12 @@ def supervised(binary: Path, settings: Settings, core: int) -> Iterator[subproce
 @contextmanager
 def foreign(binary: Path, directory: Path, settings: Settings, static: bool, more: str = "") -> Iterator[None]:
     """An HAProxy that someone else runs, with our static part or without."""
-    for name in (ROUTES_MAP, BACKENDS_MAP):
-        (directory / name).touch()
+    able = capabilities_of(binary)
+    for name, text in render_files(settings, able, Desired(), {}, ()).items():
+        if name != CONFIG:
+            (directory / name).write_text(text)
     plain = f"global\n  stats socket {settings.socket} level admin\n"
-    (directory / "l7.cfg").write_text(render_static(settings, capabilities_of(binary)) if static else plain)
+    (directory / "l7.cfg").write_text(render_static(settings, able) if static else plain)
     port = free_port()
     own = f"defaults theirs\n  mode http\n  timeout client 5s\n  timeout server 5s\n  timeout connect 1s\n{more}"
     (directory / "own.cfg").write_text(own + f"frontend own from theirs\n  bind 127.0.0.1:{port}\n")
