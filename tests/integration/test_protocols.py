@@ -172,7 +172,11 @@ async def repeat(changes: Changes, once: Callable[[], Awaitable[None]], until: i
 
 @pytest.mark.parametrize("http2", [False, True], ids=["client-http1", "client-h2"])
 async def test_requests(haproxy_binary: Path, tmp_path: Path, kind: Kind, http2: bool) -> None:
-    """Clear text from the client; HTTP/2 without upgrade."""
+    """Clear text from the client; HTTP/2 without upgrade.
+
+    Bodies of all workers together are smaller than a connection's window: a request of httpcore that waits for
+    more of it may miss that another request has read of it.
+    """
     seen: set[str] = set()
     with serving(haproxy_binary, tmp_path, kind) as (live, changes):
         url = "http://{}:{}".format(*live.proxy.address)
@@ -181,7 +185,7 @@ async def test_requests(haproxy_binary: Path, tmp_path: Path, kind: Kind, http2:
         ) as client:
 
             async def once() -> None:
-                for method, body in (("GET", b""), ("POST", b"x" * 20_000)):
+                for method, body in (("GET", b""), ("POST", b"x" * 4_000)):
                     answer = await client.request(method, "/", headers={"host": "a.test"}, content=body)
                     assert answer.status_code == 200, (answer.headers, answer.text)
                     assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
