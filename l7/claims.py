@@ -44,6 +44,8 @@ class Claims:
             self._forget(was)
         if now is not None:
             self._note(now)
+        if _course(was) != _course(now):
+            self._stale = self._stale or self._matters(was) or self._matters(now)
 
     def asked(self, key: RouteKey) -> Asked:
         """What is asked for on a route."""
@@ -113,8 +115,17 @@ class Claims:
         for namesake in self._named.get(claim.service, ()):
             if namesake != claim.service_id:
                 self.dirty |= self._fragments[namesake].claim.touches
-        if claim.redirects or not self._watched.isdisjoint(host for host, _ in claim.keys):
-            self._stale = True
+
+    def _matters(self, claim: Claim | None) -> bool:
+        """Whether redirected clients may come by it."""
+        if claim is None:
+            return False
+        return bool(claim.redirects) or not self._watched.isdisjoint(host for host, _ in claim.keys)
+
+
+def _course(claim: Claim | None) -> object:
+    """What of a claim has a say in where redirects lead."""
+    return claim and (claim.keys, claim.redirects, claim.seniority, claim.spec.weight == 0)
 
 
 def _add(table: dict[Key, set[Value]], key: Key, value: Value) -> None:

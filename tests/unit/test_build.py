@@ -442,6 +442,16 @@ def test_a_task_event_changes_only_its_backend() -> None:
     assert changed == {"web7"}
 
 
+def test_a_task_event_reads_no_label_and_decides_no_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.put(service("web", spec(WEB | labels(weight="50"))), service("other", spec(WEB)), task("t1", "web"))
+    monkeypatch.setattr("l7.build.parse_labels", None)
+    monkeypatch.setattr("l7.pool.decide", None)
+    [delta] = world.put(task("t2", "web"), task("u1", "other")).values()
+    assert delta.changes.routes == ()
+    assert {name: each.weight for name, each in world.servers("other:web").items()} == {"t1": 64, "t2": 64, "u1": 256}
+
+
 def test_nothing_in_nothing_out() -> None:
     world = World()
     web, one = service("web", spec(WEB)), task("t1", "web")

@@ -427,11 +427,12 @@ def test_a_client_arrives_where_a_deeper_path_is_answered() -> None:
     assert told(world, "two") == {"redirects"}
 
 
-def test_a_change_of_tasks_looks_at_no_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_may_close_a_circle_makes_redirects_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.serve("one", 1, redirects="a.example,http://b.example", hosts="b.example")
     world.serve("two", 2, hosts="c.example")
     monkeypatch.setattr("l7.circles.circles", None)
     world.serve("one", 1, 3, redirects="a.example,http://b.example", hosts="b.example")
+    world.serve("one", 1, 3, redirects="a.example,http://b.example", hosts="b.example", compression="true")
     world.serve("two", 2, hosts="d.example")
     assert len(world.servers("one")) == 3
