@@ -9,11 +9,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-from haproxy import ops, policy
+from haproxy import features, ops, policy
 from haproxy.checks import check_rows
 from haproxy.model import Backend, Desired, Route, Server, ServerRow
 from haproxy.runtime.client import Runtime
+from l7.v1 import sync_pb2 as pb
 from tests.integration.live_haproxy import PATIENCE, Answer, LiveHAProxy, request, running
 
 HOST = "host: a.test"
@@ -27,6 +29,12 @@ class LiveBackend:
     runtime: Runtime
     backend: Backend
     physical: str
+
+    def set_rules(self, **values: object) -> None:
+        """Rules of the route, for which there were none."""
+        rows = features.rules_rows(pb.Rules(name="web", **values), self.proxy.capabilities)  # type: ignore[arg-type]
+        for name, content in rows.items():
+            self.apply(*(ops.AddMapRow(self.proxy.settings.file(name), *row) for row in content.items()))
 
     def ask(self, target: str = "/", *headers: str, method: str = "GET", body: str = "") -> Answer:
         return request(self.proxy.address, target, HOST, *headers, method=method, body=body)
@@ -64,9 +72,10 @@ class LiveBackend:
 
 
 @contextmanager
-def live_backend(binary: Path, directory: Path, backend: Backend, **settings: int | bool) -> Iterator[LiveBackend]:
-    """`backend`, which has the name `web`, without servers as yet."""
-    desired = Desired("r", {"web": backend}, {("a.test", "/"): Route("a.test", "/", "web")})
+def live_backend(binary: Path, directory: Path, backend: Backend, **settings: Any) -> Iterator[LiveBackend]:
+    """`backend`, which has the name `web`, without servers as yet; for raw TCP: at the first of `tcp_ports`."""
+    host = f":{settings['tcp_ports'][0]}" if backend.tcp else "a.test"
+    desired = Desired("r", {"web": backend}, {(host, "/"): Route(host, "/", "web", rules="web")})
     with running(binary, directory, desired, **settings) as proxy, Runtime(proxy.runtime_url) as runtime:
         live = LiveBackend(proxy, runtime, backend, proxy.placement["web"])
         if proxy.capabilities.dynamic_backends:
@@ -103,7 +112,7 @@ def well(method: str, path: str) -> int | None:
 @dataclass
 class Application:
     """Answers its name, and what `behaviour` says. `seen`: method and path of all requests, checks included.
-    `/wait`: answers when `gate` is open."""
+    `/wait`: answers when `gate` is open. `/upgrade`: a connection on which nothing is said."""
 
     name: str
     id: int
@@ -140,6 +149,8 @@ def application(name: str, number: int = 1, tls: ssl.SSLContext | None = None) -
             app.seen.append((self.command, self.path))
             if self.headers.get("user-agent") == "l7-check":
                 app.checked.append((self.path, self.headers.get("host", "")))
+            if self.path == "/upgrade":
+                return self.upgrade()
             if self.path == "/wait":
                 app.gate.wait(PATIENCE)
             status = app.behaviour(self.command, self.path)
@@ -152,6 +163,15 @@ def application(name: str, number: int = 1, tls: ssl.SSLContext | None = None) -
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
+
+        def upgrade(self) -> None:
+            """Nothing is said on it."""
+            self.send_response(101)
+            self.send_header("connection", "upgrade")
+            self.send_header("upgrade", "silence")
+            self.end_headers()
+            self.rfile.read()
+            self.close_connection = True
 
         do_GET = do_POST = do_HEAD = do_OPTIONS = do_PUT = do_DELETE = answer
 

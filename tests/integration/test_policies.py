@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import socketserver
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from haproxy.model import Backend, Balance, HealthCheck, RetryOn, Server, Server
 from haproxy.render import CONFIG
 from haproxy.runtime.dumps import StatKind
 from tests.integration.live_backend import HOST, Application, LiveBackend, application, live_backend, well
-from tests.integration.live_haproxy import PATIENCE, await_true, receive, send
+from tests.integration.live_haproxy import PATIENCE, await_true, free_port, receive, send
 
 pytestmark = pytest.mark.haproxy
 
@@ -29,7 +31,7 @@ def start(haproxy_binary: Path, tmp_path: Path) -> Iterator[Start]:
     """Starts an HAProxy with the backend `web`; its fields and, as `proxy`, settings are arguments."""
     with ExitStack() as stack:
 
-        def start(proxy: dict[str, int] | None = None, **fields: Any) -> LiveBackend:
+        def start(proxy: dict[str, Any] | None = None, **fields: Any) -> LiveBackend:
             backend = Backend("web", ("web",), **fields)
             return stack.enter_context(live_backend(haproxy_binary, tmp_path, backend, **proxy or {}))
 
@@ -321,6 +323,126 @@ def test_the_share_of_a_new_server_grows(start: Start, apps: list[Application]) 
     assert first < 20
     await_true(lambda: first < share() < 30, "it has grown")
     await_true(lambda: share() == 30, "it is complete")
+
+
+# ---------------------------------------------------------------- times of a service's own
+
+
+def test_a_timeout_of_its_own(start: Start, apps: list[Application]) -> None:
+    """Waiting for an answer for too long is nothing that is tried again."""
+    live = start(retry_on=RetryOn.ALL)
+    live.set_rules(timeout_server_milliseconds=200)
+    live.add(*apps)
+    assert (live.ask("/wait").status, live.ask("/").status) == (504, 200)
+    assert sum(app.asked("GET", "/wait") for app in apps) == 1
+
+
+def test_an_upgraded_connection_may_be_silent_for_as_long_as_the_service_says(
+    start: Start, apps: list[Application]
+) -> None:
+    live = start()
+    live.set_rules(timeout_tunnel_milliseconds=300)
+    live.add(apps[0])
+    with socket.create_connection(live.proxy.address, timeout=PATIENCE) as connection:
+        connection.sendall(
+            f"GET /upgrade HTTP/1.1\r\n{HOST}\r\nconnection: upgrade\r\nupgrade: silence\r\n\r\n".encode()
+        )
+        answer = receive(connection)
+    assert (answer.status, answer.body) == (101, b"")
+
+
+def test_connecting_and_queueing_have_times_of_their_own_from_3_4_on(start: Start, apps: list[Application]) -> None:
+    live = start({"connect_timeout": 20_000, "hold_timeout": 60_000}, settings=own(max_connections=1))
+    if not live.proxy.capabilities.own_connect_timeout:
+        pytest.skip("this HAProxy can't, and says so: tests/unit/test_checks.py")
+    live.set_rules(timeout_connect_milliseconds=100, queue_timeout_milliseconds=200)
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(2):  # what does not fit into the backlog is not answered at all
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(silent.getsockname())
+        name = live.put(Server("silent", 9, "127.0.0.1", silent.getsockname()[1]))
+        live.add(apps[0])
+        assert [live.ask().status for _ in range(3)] == [200] * 3
+        live.apply(ops.DisableServer(live.physical, name))
+        (busy,) = begin(live, stack, 1, "/wait")
+        await_true(lambda: apps[0].asked("GET", "/wait") == 1, "one is under way")
+        assert live.ask().status == 503
+        apps[0].gate.set()
+        assert receive(busy).status == 200
+
+
+# ---------------------------------------------------------------- raw TCP
+
+
+@contextmanager
+def greeting(text: bytes) -> Iterator[int]:
+    """A server that speaks first, and waits until the client leaves; its port."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(text)
+            self.request.recv(1)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Checks connect and reset."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+TCP_BALANCES = (Balance.ROUND_ROBIN, Balance.LEAST_CONNECTIONS, Balance.HASH)
+
+
+@pytest.mark.parametrize("balance", TCP_BALANCES)
+def test_tcp_connections_wait_for_a_server_and_are_spread(start: Start, balance: Balance) -> None:
+    port = free_port()
+    live = start({"tcp_ports": (port,), "tcp_address": "127.0.0.1", "held_requests": 3}, tcp=True, balance=balance)
+    with ExitStack() as stack:
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+
+        waiting = [connect() for _ in range(3)]
+        await_true(lambda: sessions(live) == 3, "three wait")
+        assert refused(connect())
+        for number, text in enumerate((b"one", b"two"), 1):
+            live.put(Server(text.decode(), number, "127.0.0.1", stack.enter_context(greeting(text))))
+        said = {connection.recv(3) for connection in waiting} | {connect().recv(3) for _ in range(10)}
+        assert said <= {b"one", b"two"}
+        assert len(said) == (1 if balance is Balance.HASH else 2)
+
+
+def refused(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_tcp_server_that_refuses_connections_is_out_after_so_many(start: Start) -> None:
+    port = free_port()
+    live = start(
+        {"tcp_ports": (port,), "tcp_address": "127.0.0.1", "check_interval": 60_000}, tcp=True,
+        settings=own(max_fails=2),
+    )  # fmt: skip
+    with greeting(b"one") as good:
+        name = live.put(Server("one", 1, "127.0.0.1", good))
+        gone = live.put(Server("gone", 2, "127.0.0.1", 1))
+        for _ in range(8):
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+                assert connection.recv(3) == b"one"
+        assert (live.is_up(name), live.is_up(gone)) == (True, False)
 
 
 # ---------------------------------------------------------------- size
