@@ -68,12 +68,12 @@ class Process:
     async def check(self) -> None:
         """Let HAProxy judge its files (`-c`). Raises Rejected with its words."""
         process = await asyncio.create_subprocess_exec(
-            self.binary, "-c", "-q", "-f", self.settings.file(CONFIG),
+            self.binary, "-c", "-f", self.settings.file(CONFIG),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         output, _ = await process.communicate()
         if process.returncode != 0:
-            raise Rejected("haproxy -c", output.decode(errors="replace").strip())
+            raise Rejected("haproxy -c", _alerts(output.decode(errors="replace")))
 
     async def start(self) -> None:
         """Check, start, and wait until the worker's socket accepts. Raises Rejected or Unavailable."""
@@ -185,3 +185,9 @@ async def _accepts(path: str) -> bool:
         return False
     writer.close()
     return True
+
+
+def _alerts(output: str) -> str:
+    """What HAProxy refuses, out of all that it says. (`-q`, which would leave out the rest, leaves out this, too.)"""
+    lines = output.strip().splitlines()
+    return "; ".join(line.partition(" : ")[2] for line in lines if line.startswith("[ALERT]")) or output.strip()

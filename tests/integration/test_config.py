@@ -12,8 +12,10 @@ import pytest
 from haproxy import policy
 from haproxy.lua import SOURCE
 from haproxy.model import Backend, Desired, Route, Server
+from haproxy.process import Process
 from haproxy.render import render_files, render_maps, render_static
 from haproxy.settings import LUA, Settings
+from l7.kit.errors import Rejected
 from tests.integration.live_haproxy import application, await_true, capabilities_of, request, running
 
 pytestmark = pytest.mark.haproxy
@@ -101,3 +103,12 @@ def test_each_request_is_logged_as_a_line_of_json(haproxy_binary: Path, tmp_path
     assert first["request_id"] == answer.headers["x-request-id"]
     assert (second["status"], second["service"]) == (400, "-")
     assert (third["status"], len(str(third["path"]))) == (503, 2048)
+
+
+async def test_a_bad_configuration_is_refused_in_haproxys_own_words(haproxy_binary: Path, tmp_path: Path) -> None:
+    settings = Settings(run_dir=str(tmp_path))
+    (tmp_path / "haproxy.cfg").write_text("defaults\n  mode http\n  timeout conect 1s\n")
+    with pytest.raises(Rejected) as refused:
+        await Process(settings, str(haproxy_binary)).check()
+    assert "timeout conect" in str(refused.value) or "'conect'" in str(refused.value), refused.value
+    assert "NOTICE" not in str(refused.value)
