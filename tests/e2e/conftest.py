@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from testbed.swarm import Swarm
+from testbed import app
+from testbed.swarm import Node, Swarm
 from tests.conftest import HAPROXY_SERIES
 from tests.e2e.installation import Installation
 
@@ -34,6 +35,15 @@ def l7(installation: Installation) -> Iterator[Installation]:
     yield installation
     assert installation.workers() == before, "HAProxy was reloaded or started again"
     assert len(installation.answered(WITNESS)) == len(installation.series)
+
+
+@pytest.fixture
+def second(installation: Installation) -> Iterator[Node]:
+    """One more node; gone at the end."""
+    node = installation.swarm.join()
+    installation.swarm.load_image(app.image(), [node.index])
+    yield node
+    installation.swarm.forget(node.index)
 
 
 @pytest.fixture

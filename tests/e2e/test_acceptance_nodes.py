@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from testbed import app
 from testbed.swarm import Node
 from tests.e2e.conftest import Create
 from tests.e2e.installation import Installation, nothing_failed
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def second(installation: Installation) -> Iterator[Node]:
-    """One more node; gone at the end."""
-    node = installation.swarm.join()
-    installation.swarm.load_image(app.image(), [node.index])
-    yield node
-    installation.swarm.forget(node.index)
 
 
 def tasks_on(l7: Installation, name: str, node: Node) -> set[str]:
