@@ -188,6 +188,6 @@ async def _accepts(path: str) -> bool:
 
 
 def _alerts(output: str) -> str:
-    """What HAProxy refuses, out of all that it says. (`-q`, which would leave out the rest, leaves out this, too.)"""
+    """What HAProxy refuses, out of all that it says. (`-q` would leave out this, too.)"""
     lines = output.strip().splitlines()
     return "; ".join(line.partition(" : ")[2] for line in lines if line.startswith("[ALERT]")) or output.strip()
