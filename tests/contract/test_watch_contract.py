@@ -71,6 +71,7 @@ async def test_a_service_from_creation_to_removal(lab: Lab) -> None:
         held = seen.cache.services[service]
         assert held.name == "web"
         assert held.spec.labels == (("a", "1"), ("b", "2"))
+        assert held.spec.container_labels == (("interlock.port", "8080"),)
         assert held.spec.networks == (network,)
         assert held.spec.replicas == 2
         assert held.previous is None

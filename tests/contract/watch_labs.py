@@ -30,6 +30,8 @@ from tests.fakes.swarm import FakeSource, FakeSwarm
 DEADLINE = 30.0
 SETTINGS = Settings(audit_interval=3600)
 Labels = Mapping[str, str]
+CONTAINER_LABELS = {"interlock.port": "8080", "other": "x"}
+"""On the containers of every service of a lab."""
 
 
 class Lab(Protocol):
@@ -73,7 +75,8 @@ class FakeLab:
         self, name: str, labels: Labels, network: str = "", replicas: int = 1, host_port: int = 0
     ) -> str:
         ports = (PublishedPort(8080, host_port, "tcp", "host"),) if host_port else ()
-        return self.swarm.create_service(name, labels, [network] if network else [], replicas, ports).id
+        networks = [network] if network else []
+        return self.swarm.create_service(name, labels, networks, replicas, ports, CONTAINER_LABELS).id
 
     async def scale(self, service: str, replicas: int) -> None:
         self.swarm.scale(service, replicas)
@@ -128,7 +131,8 @@ class RealLab:
         self, name: str, labels: Labels, network: str = "", replicas: int = 1, host_port: int = 0
     ) -> str:
         networks = [NetworkAttachmentConfig(network)] if network else []
-        template = TaskTemplate(ContainerSpec(self._image, stop_grace_period=10**9), networks=networks)
+        container = ContainerSpec(self._image, stop_grace_period=10**9, labels=CONTAINER_LABELS)
+        template = TaskTemplate(container, networks=networks)
         published: Any = {host_port: (8080, "tcp", "host")}
         ports = EndpointSpec(ports=published) if host_port else None
         mode = ServiceMode("replicated", replicas)

@@ -19,6 +19,7 @@ from typing import Any
 from l7.kit.errors import Unavailable
 from l7.model import Network, Node, NodeState, PublishedPort, Service, ServiceSpec, Task, TaskState
 from l7.swarm.cache import Event, Kind, Listing, Object, Remove, Upsert
+from l7.swarm.from_json import container_labels
 from l7.swarm.source import Update
 
 _EPOCH = 1_700_000_000_000_000_000
@@ -107,9 +108,16 @@ class FakeSwarm:
         networks: Iterable[str] = (),
         replicas: int | None = 1,
         ports: tuple[PublishedPort, ...] = (),
+        on_containers: Mapping[str, str] | None = None,
     ) -> Service:
-        """`networks` by id; `replicas` None for a global service."""
-        spec = ServiceSpec(tuple(sorted((labels or {}).items())), tuple(networks), replicas, ports)
+        """`networks` by id; `replicas` None for a global service; `on_containers`: labels of its containers."""
+        spec = ServiceSpec(
+            tuple(sorted((labels or {}).items())),
+            tuple(networks),
+            replicas,
+            ports,
+            container_labels=container_labels(on_containers or {}),
+        )
         service = Service(self._id("svc"), 0, name, _EPOCH + self._serial, spec)
         self.put(service)
         self._reconcile(service.id)

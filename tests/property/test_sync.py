@@ -13,16 +13,31 @@ from l7.model import (
     Backend,
     BackendChange,
     BackendSettings,
+    Balance,
+    Canary,
     Changes,
+    Cors,
     Delta,
+    HashKey,
+    HashSource,
+    HeaderAction,
+    HeaderChange,
+    HealthCheck,
+    Problem,
+    Protocol,
+    RateLimit,
+    Redirect,
+    RetryOn,
     Route,
+    Rules,
     Server,
+    ServerSettings,
     ServerState,
     Snapshot,
 )
 from l7.serve import session as sessions
 from l7.serve import wire
-from l7.serve.session import Ack, Counters, Health, Hello, Message, Nack, Verdict
+from l7.serve.session import Ack, Counters, Health, Hello, Message, Nack, Report, Verdict
 from l7.store import Store
 from l7.v1 import sync_pb2 as pb
 
@@ -38,17 +53,57 @@ servers = st.builds(
     weight=st.integers(1, 256),
     state=st.sampled_from(ServerState),
     stop_in=st.integers(0, 5000),
+    service=st.integers(0, 2),
+)
+numbers = st.sampled_from([0, 1, 2**31])
+words = st.sampled_from(["", "x", "x-lane"])
+server_settings = st.builds(
+    ServerSettings, st.sampled_from(Protocol), st.integers(0, 65535), *([numbers] * 8)
+)
+settings = st.builds(
+    BackendSettings,
+    st.lists(NAMES, unique=True, max_size=2).map(tuple),
+    st.booleans(),
+    st.sampled_from(Balance),
+    st.sampled_from(RetryOn),
+    st.none() | st.builds(HealthCheck, words, words, st.lists(st.integers(100, 599), max_size=2).map(tuple)),
+    st.lists(server_settings, max_size=2).map(tuple),
+    st.booleans(),
 )
 backends = st.builds(
-    lambda name, services, expected, servers: Backend(
-        name, BackendSettings(tuple(services), expected), {server.task: server for server in servers}
-    ),
+    lambda name, settings, servers: Backend(name, settings, {server.task: server for server in servers}),
     NAMES,
-    st.lists(NAMES, unique=True, max_size=2),
-    st.booleans(),
+    settings,
     st.lists(servers, max_size=4),
 )
-routes = st.builds(Route, st.sampled_from(["x.org", "*.x.org"]), st.sampled_from(["/", "/p"]), NAMES, st.booleans())
+routes = st.builds(
+    Route,
+    st.sampled_from(["x.org", "*.x.org", "*", ":5432"]),
+    st.sampled_from(["/", "/p"]),
+    NAMES | st.just(""),
+    st.booleans(),
+    words,
+    st.none() | st.builds(Redirect, st.sampled_from(["", "http"]), words),
+    st.lists(st.builds(Canary, NAMES, st.sampled_from(["header", "cookie"]), words, words), max_size=2).map(tuple),
+)
+header_change = st.builds(HeaderChange, st.sampled_from(HeaderAction), words, words)
+header_changes = st.lists(header_change, max_size=2).map(tuple)
+texts_of_rules = st.lists(words, max_size=2).map(tuple)
+rules = st.builds(
+    Rules,
+    NAMES,
+    st.booleans(),
+    words,
+    texts_of_rules,
+    st.none() | st.builds(RateLimit, numbers, numbers),
+    st.integers(0, 2**40),
+    st.booleans(),
+    st.none() | st.builds(Cors, texts_of_rules, texts_of_rules, texts_of_rules, st.booleans(), numbers),
+    header_changes,
+    header_changes,
+    st.none() | st.builds(HashKey, st.sampled_from(HashSource), words),
+    *([numbers] * 4),
+)
 
 
 @st.composite
@@ -59,13 +114,15 @@ def contents(draw: st.DrawFn) -> Snapshot:
         "",
         {backend.name: backend for backend in draw(st.lists(backends, max_size=3))},
         {route.key: route for route in draw(st.lists(routes, max_size=4))},
+        {each.name: each for each in draw(st.lists(rules, max_size=2))},
+        draw(st.sampled_from([b"{}", b'{"A":1}'])),
     )
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Snapshot]:
     """States that follow each other, each with a revision of its own."""
-    states = draw(st.lists(contents(), min_size=2, max_size=7))
+    states = draw(st.lists(contents(), min_size=2, max_size=5))
     return [replace(state, revision=f"r{number}") for number, state in enumerate(states)]
 
 
@@ -97,6 +154,9 @@ def difference(old: Snapshot, new: Snapshot) -> Delta:
             tuple(sorted(old.backends.keys() - new.backends.keys())),
             tuple(route for key, route in sorted(new.routes.items()) if old.routes.get(key) != route),
             tuple(sorted(old.routes.keys() - new.routes.keys())),
+            tuple(each for name, each in sorted(new.rules.items()) if old.rules.get(name) != each),
+            tuple(sorted(old.rules.keys() - new.rules.keys())),
+            None if old.config == new.config else new.config,
         ),
     )
 
@@ -153,8 +213,11 @@ def test_a_backend_of_many_servers_is_cut_and_put_together(number: int) -> None:
 
 @given(contents())
 def test_same_state_same_bytes(state: Snapshot) -> None:
-    shuffled = Snapshot(
-        "", "", dict(reversed(list(state.backends.items()))), dict(reversed(list(state.routes.items())))
+    shuffled = replace(
+        state,
+        backends=dict(reversed(list(state.backends.items()))),
+        routes=dict(reversed(list(state.routes.items()))),
+        rules=dict(reversed(list(state.rules.items()))),
     )
     assert deltas.everything(shuffled) == deltas.everything(state)
 
@@ -202,6 +265,14 @@ def read(
 
 texts = st.text(max_size=20)
 uints = st.integers(0, 2**63)
+plain = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="\\"), max_size=20)
+reported = st.builds(
+    lambda service, label, message, remedy: Problem(service, label, "", message, remedy, fatal=False),
+    plain,
+    plain,
+    plain,
+    plain,
+)
 
 
 @given(
@@ -216,6 +287,7 @@ uints = st.integers(0, 2**63)
             ),
             st.none() | st.builds(Counters, uints, uints, uints, uints),
         ),
+        st.builds(Report, st.lists(reported, max_size=3).map(tuple)),
     )
 )
 def test_what_extensions_say_is_understood(message: Message) -> None:
@@ -245,6 +317,12 @@ def to_request(message: Message) -> pb.SyncRequest:
         return pb.SyncRequest(ack=pb.Ack(revision=message.revision, apply_microseconds=message.apply_microseconds))
     if isinstance(message, Nack):
         return pb.SyncRequest(nack=pb.Nack(revision=message.revision, reason=message.reason))
+    if isinstance(message, Report):
+        problems = [
+            pb.Problem(service=each.service, label=each.label, message=each.message, remedy=each.remedy)
+            for each in message.problems
+        ]
+        return pb.SyncRequest(report=pb.Report(problems=problems))
     health = pb.Health(
         servers=[pb.ServerHealth(backend=v.backend, task=v.task, status=STATUS[v.status]) for v in message.verdicts]
     )
