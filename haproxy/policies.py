@@ -111,7 +111,7 @@ def _http(settings: Settings, capabilities: Capabilities, policy: Policy) -> Ite
         yield from _check(settings)
     yield f"http-request {refusal(503, 'hold-full', 'no server', settings)} hdr retry-after 1 {_full(settings)}"
     yield from _own_timeouts(capabilities)
-    yield from _repeatable(policy)
+    yield from _repeatable(settings, policy)
 
 
 def _check(settings: Settings) -> Iterator[str]:
@@ -145,11 +145,12 @@ def _own_timeouts(capabilities: Capabilities) -> Iterator[str]:
         yield f"http-request set-timeout {name} {value} if {{ {value} -m len gt 0 }}"
 
 
-def _repeatable(policy: Policy) -> Iterator[str]:
+def _repeatable(settings: Settings, policy: Policy) -> Iterator[str]:
     """A body can be sent again only if all of it is in the buffer when the request is sent for the first time.
-    Waited for is only what says beforehand that it will fit: a stream has to begin at once."""
+    Waited for is only what says beforehand that it will fit: a stream has to begin at once. Who does not send it
+    within the client's timeout gets a 408."""
     if policy.retry_on is RetryOn.SAFE:
         yield "http-request disable-l7-retry unless { method GET HEAD OPTIONS }"
     if policy.retry_on is RetryOn.ALL:
         fits = f"{{ req.hdr_val(content-length) 1:{LONGEST_KEPT_BODY} }}"
-        yield f"http-request wait-for-body time 10s if {fits}"
+        yield f"http-request wait-for-body time {settings.client_timeout}ms if {fits}"

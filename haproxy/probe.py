@@ -96,7 +96,7 @@ async def passes(check: Check) -> bool:
             async with asyncio.timeout(check.patience / 1000):
                 return await _answers(check, connection)
         except ssl.SSLError as error:
-            # Offered was HTTP/1.1; a server that speaks TLS and HTTP/2 only is left to HAProxy's checks.
+            # Offered was HTTP/1.1, to ask in; a server that speaks HTTP/2 only is left to HAProxy's checks.
             return error.reason is not None and "NO_APPLICATION_PROTOCOL" in error.reason
         except (OSError, ValueError, OverflowError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return False
@@ -104,7 +104,8 @@ async def passes(check: Check) -> bool:
 
 async def _answers(check: Check, connection: socket.socket) -> bool:
     """A handshake, and the status of one request, as far as the check has them."""
-    tls, name = (_tls(), "") if check.tls else (None, None)
+    offered = ("h2", "http/1.1") if check.http is None else ("http/1.1",)
+    tls, name = (_tls(offered), "") if check.tls else (None, None)
     reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_LIMIT, ssl=tls, server_hostname=name)
     try:
         if check.http is None:
@@ -133,10 +134,10 @@ def _accepted(check: HealthCheck, line: bytes) -> bool:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def _tls(protocols: tuple[str, ...]) -> ssl.SSLContext:
     """As HAProxy's `ssl verify none`: tasks have certificates of their own making."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(list(protocols))
     return context

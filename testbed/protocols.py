@@ -110,10 +110,10 @@ async def _echo_frames(name: str, scope: Scope, receive: Receive, send: Send) ->
 
 
 @contextmanager
-def grpc_application(name: str) -> Iterator[int]:
-    """A gRPC server in clear text; its port. Methods of GRPC_SERVICE, messages are bytes: `Unary` answers its name
-    and the request; `Serve` does so ten times, with pauses; `Collect` answers the number of requests; `Talk`
-    answers each."""
+def grpc_application(name: str, certificate: Path | None = None) -> Iterator[int]:
+    """A gRPC server; its port. `certificate`: over TLS, PEM with key. Methods of GRPC_SERVICE, messages are bytes:
+    `Unary` answers its name and the request; `Serve` does so ten times, with pauses; `Collect` answers the number
+    of requests; `Talk` answers each."""
 
     async def unary(request: bytes, context: Any) -> bytes:
         return name.encode() + b" " + request
@@ -141,7 +141,7 @@ def grpc_application(name: str) -> Iterator[int]:
     async def running() -> AsyncIterator[int]:
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(GRPC_SERVICE, methods),))
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = _grpc_port(server, certificate)
         await server.start()
         try:
             yield port
@@ -150,6 +150,13 @@ def grpc_application(name: str) -> Iterator[int]:
 
     with _in_a_thread(running()) as port:
         yield port
+
+
+def _grpc_port(server: grpc.aio.Server, certificate: Path | None) -> int:
+    if certificate is None:
+        return int(server.add_insecure_port("127.0.0.1:0"))
+    pem = certificate.read_bytes()
+    return int(server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pem, pem)])))
 
 
 @contextmanager

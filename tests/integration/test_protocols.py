@@ -18,7 +18,9 @@ import httpx
 import pytest
 
 from haproxy import ops, policy
+from haproxy.checks import check_of
 from haproxy.model import HOLD, Backend, HealthCheck, Protocol, Server, ServerSettings
+from haproxy.probe import passes
 from haproxy.runtime.client import Runtime
 from testbed.certificates import self_signed
 from testbed.protocols import GRPC_SERVICE, grpc_application, web_application
@@ -179,6 +181,8 @@ async def test_requests(haproxy_binary: Path, tmp_path: Path, kind: Kind, http2:
     """
     seen: set[str] = set()
     with serving(haproxy_binary, tmp_path, kind) as (live, changes):
+        for port in changes.ports:
+            assert await passes(check_of(live.backend, Server("t", 1, "127.0.0.1", port)))
         url = "http://{}:{}".format(*live.proxy.address)
         async with httpx.AsyncClient(
             http1=not http2, http2=http2, base_url=url, timeout=10, trust_env=False
@@ -244,11 +248,15 @@ async def test_websockets(haproxy_binary: Path, tmp_path: Path, kind: Kind) -> N
 # ---------------------------------------------------------------- gRPC
 
 
-@pytest.fixture
-def rpc(haproxy_binary: Path, tmp_path: Path) -> Iterator[tuple[LiveBackend, Changes]]:
-    own = ServerSettings(protocol=Protocol.H2C, check_interval=100)
+@pytest.fixture(params=[Protocol.H2C, Protocol.HTTPS], ids=["h2c", "https"])
+def rpc(
+    request: pytest.FixtureRequest, haproxy_binary: Path, tmp_path: Path
+) -> Iterator[tuple[LiveBackend, Changes]]:
+    own = ServerSettings(protocol=request.param, check_interval=100)
+    self_signed(tmp_path)
+    tls = tmp_path / "task.pem" if request.param is Protocol.HTTPS else None
     with ExitStack() as stack:
-        ports = [stack.enter_context(grpc_application(f"t{n}")) for n in range(3)]
+        ports = [stack.enter_context(grpc_application(f"t{n}", tls)) for n in range(3)]
         backend = Backend("web", ("web",), settings=(own,))
         live = stack.enter_context(live_backend(haproxy_binary, tmp_path, backend, max_connections=2000))
         yield live, stack.enter_context(changing(live, ports))
@@ -298,6 +306,8 @@ async def both_streaming(to: grpc.aio.Channel) -> None:
 @pytest.mark.parametrize("call", [unary, server_streaming, client_streaming, both_streaming])
 async def test_grpc(rpc: tuple[LiveBackend, Changes], call: Call) -> None:
     live, changes = rpc
+    for port in changes.ports:
+        assert await passes(check_of(live.backend, Server("t", 1, "127.0.0.1", port)))
     async with channel(live) as to:
         assert await repeat(changes, lambda: call(to)) >= WORKERS
 
