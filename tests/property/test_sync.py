@@ -70,13 +70,21 @@ settings = st.builds(
     st.lists(server_settings, max_size=2).map(tuple),
     st.booleans(),
 )
+# In histories a few of each do, and are drawn fast; whether every field travels is tested one by one.
+SETTINGS = (
+    BackendSettings(),
+    BackendSettings(("a", "b"), False, Balance.HASH, servers=(ServerSettings(), ServerSettings(max_fails=3))),
+    BackendSettings(("a",), tcp=True),
+)
+RULES = (Rules("a", compression=True), Rules("a", allow=("::/0",)), Rules("b", hsts="x"))
 backends = st.builds(
     lambda name, settings, servers: Backend(name, settings, {server.task: server for server in servers}),
     NAMES,
-    settings,
+    st.sampled_from(SETTINGS),
     st.lists(servers, max_size=4),
 )
-routes = st.builds(
+routes = st.builds(Route, st.sampled_from(["x.org", "*.x.org"]), st.sampled_from(["/", "/p"]), NAMES, st.booleans())
+full_routes = st.builds(
     Route,
     st.sampled_from(["x.org", "*.x.org", "*", ":5432"]),
     st.sampled_from(["/", "/p"]),
@@ -114,7 +122,7 @@ def contents(draw: st.DrawFn) -> Snapshot:
         "",
         {backend.name: backend for backend in draw(st.lists(backends, max_size=3))},
         {route.key: route for route in draw(st.lists(routes, max_size=4))},
-        {each.name: each for each in draw(st.lists(rules, max_size=2))},
+        {each.name: each for each in draw(st.lists(st.sampled_from(RULES), max_size=2))},
         draw(st.sampled_from([b"{}", b'{"A":1}'])),
     )
 
@@ -122,7 +130,7 @@ def contents(draw: st.DrawFn) -> Snapshot:
 @st.composite
 def histories(draw: st.DrawFn) -> list[Snapshot]:
     """States that follow each other, each with a revision of its own."""
-    states = draw(st.lists(contents(), min_size=2, max_size=5))
+    states = draw(st.lists(contents(), min_size=2, max_size=7))
     return [replace(state, revision=f"r{number}") for number, state in enumerate(states)]
 
 
@@ -163,6 +171,13 @@ def difference(old: Snapshot, new: Snapshot) -> Delta:
 
 def chain(history: list[Snapshot]) -> list[Delta]:
     return [difference(old, new) for old, new in pairwise(history)]
+
+
+@given(settings, full_routes, rules)
+def test_every_field_travels(settings: BackendSettings, route: Route, rules: Rules) -> None:
+    state = Snapshot("", "r", {"a": Backend("a", settings)}, {route.key: route}, {rules.name: rules}, b'{"A":1}')
+    chunks = [pb.SyncResponse.FromString(chunk.SerializeToString()) for chunk in wire.messages(state)]
+    assert wire.update_from(chunks) == state
 
 
 @given(histories())
