@@ -91,6 +91,15 @@ class Installation(System):
         applied = [each["applied"] for each in self.status()["extensions"]]
         return bool(revision) and applied == [revision] * len(self.services)
 
+    def restart_core(self, *options: str) -> None:
+        """Waits for the task that takes the place of the old one, with these options of its service."""
+        before = self.task_ids(CORE)
+        self.update(CORE, "--force", *options)
+        self.until("another core", lambda: not self.task_ids(CORE) & before)
+        self.running(CORE, 1)
+        self.ended(CORE, before)
+        self.converged()
+
     # -- proxies -------------------------------------------------------------------------------------------
 
     def add_proxy(self, series: str, port: int, mode: str = "host") -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 import pytest
 
-from testbed.system import CORE
 from tests.e2e.conftest import Create
 from tests.e2e.installation import Installation
 
@@ -68,12 +67,7 @@ def test_the_first_wins_and_the_second_is_told(l7: Installation, create: Create)
         assert problem["remedy"], label
     assert not problems(l7, "first")
     revision = l7.core_revision()
-    before = l7.task_ids(CORE)
-    l7.update(CORE, "--force")
-    l7.until("another core", lambda: not l7.task_ids(CORE) & before)
-    l7.running(CORE, 1)
-    l7.ended(CORE, before)
-    l7.converged()
+    l7.restart_core()
     assert l7.core_revision() == revision
     assert problems(l7, "second").keys() == LOST
     l7.remove("first")

@@ -29,16 +29,6 @@ def follows(l7: Installation, source: str) -> None:
     l7.converged()
 
 
-def restart_core(l7: Installation, *options: str) -> None:
-    """Waits for the task that takes the place of the old one."""
-    before = l7.task_ids(CORE)
-    l7.update(CORE, "--force", *options)
-    l7.until("another core", lambda: not l7.task_ids(CORE) & before)
-    l7.running(CORE, 1)
-    l7.ended(CORE, before)
-    l7.converged()
-
-
 def live_through(l7: Installation, create: Create, name: str) -> None:
     """A service that is published, scaled, given bad labels and unpublished, under load while it is there."""
     host, other = f"{name}.local", f"other.{name}.local"
@@ -75,9 +65,9 @@ def live_through(l7: Installation, create: Create, name: str) -> None:
 @pytest.fixture
 def told_docker(l7: Installation) -> Iterator[None]:
     """Core with WatchSource=docker."""
-    restart_core(l7, "--env-add=L7_WATCH_SOURCE=docker")
+    l7.restart_core("--env-add=L7_WATCH_SOURCE=docker")
     yield
-    restart_core(l7, "--env-add=L7_WATCH_SOURCE=auto")
+    l7.restart_core("--env-add=L7_WATCH_SOURCE=auto")
 
 
 def test_swarmkits_watch_is_chosen_by_itself(l7: Installation, create: Create) -> None:
@@ -96,7 +86,7 @@ def test_polling_docker_does_the_same(l7: Installation, create: Create) -> None:
 def test_the_source_changes_over_while_running(l7: Installation, create: Create) -> None:
     with l7.load(WITNESS) as reports:
         with Loop() as loop, behind_relay(loop, l7.swarm.node(0).control_socket) as relay:
-            restart_core(l7)
+            l7.restart_core()
             core = l7.task_ids(CORE)
             follows(l7, "swarmkit")
             loop.run(relay.down())
@@ -120,11 +110,11 @@ def behind_relays(l7: Installation) -> Iterator[tuple[Loop, list[Relay]]]:
     target = "target=/var/run/docker.sock"
     with Loop() as loop, relay_at(loop, path, node.socket) as docker:
         with behind_relay(loop, node.control_socket) as swarmkit:
-            restart_core(l7, f"--mount-add=type=bind,source={path},{target}")
+            l7.restart_core(f"--mount-add=type=bind,source={path},{target}")
             try:
                 yield loop, [docker, swarmkit]
             finally:
-                restart_core(l7, f"--mount-add=type=bind,source=/var/run/docker.sock,{target}")
+                l7.restart_core(f"--mount-add=type=bind,source=/var/run/docker.sock,{target}")
 
 
 @pytest.mark.acceptance(36)
