@@ -8,7 +8,7 @@ from typing import TypeVar
 from l7 import circles
 from l7.fragment import Claim, Fragment, is_tcp
 from l7.model import Redirect, RouteKey
-from l7.routing import Asked, redirecting
+from l7.routing import Asked, first, redirecting
 
 Key = TypeVar("Key", str, RouteKey)
 Value = TypeVar("Value", str, RouteKey)
@@ -68,7 +68,8 @@ class Claims:
         reached = circles.hosts_of(redirects)
         self._watched = reached | {host for host, _ in self._redirecting}
         forwarded = [key for host in self._watched for key in self._by_host.get(host, ())]
-        circling = circles.circles([*redirects.items()], forwarded)
+        secured = [key for key in forwarded if self._secured(key)]
+        circling = circles.circles([*redirects.items()], forwarded, secured)
         self.dirty |= circling ^ self._circling
         self._circling = circling
 
@@ -84,6 +85,10 @@ class Claims:
             if owner is not None and redirect is not None:
                 found.append((owner.seniority, key, redirect))
         return {key: redirect for _, key, redirect in sorted(found, key=lambda each: each[:2])}
+
+    def _secured(self, key: RouteKey) -> bool:
+        decides = first(self._claims(self._claimants.get(key)))
+        return decides is not None and decides.spec.rules.https_redirect
 
     def _claims(self, ids: Iterable[str] | None) -> list[Claim]:
         if not ids:
@@ -125,7 +130,10 @@ class Claims:
 
 def _course(claim: Claim | None) -> object:
     """What of a claim has a say in where redirects lead."""
-    return claim and (claim.keys, claim.redirects, claim.seniority, claim.spec.weight == 0)
+    if claim is None:
+        return None
+    spec = claim.spec
+    return (claim.keys, claim.redirects, claim.seniority, spec.weight == 0, spec.rules.https_redirect)
 
 
 def _add(table: dict[Key, set[Value]], key: Key, value: Value) -> None:

@@ -36,7 +36,7 @@ def decide(key: RouteKey, asked: Asked) -> Outcome:
     """The route of a key, and what its claimants are to be told."""
     claims = asked.claims
     base = _base(key, claims)
-    first = _first(claims)
+    decides = first(claims)
     clashes = [*_default_clashes(key, claims, base), *_settings_clashes(key, claims, base)]
     pooled = _pooled(key, base)
     backends = (pooled,) if pooled else ()
@@ -45,11 +45,11 @@ def decide(key: RouteKey, asked: Asked) -> Outcome:
         return Outcome(Route(*key, name) if claims else None, backends, tuple(clashes))
     canaries = _canaries(key, claims, clashes)
     redirect = _redirect(key, asked, clashes)
-    if first is None:
+    if decides is None:
         route = Route(*key, "", redirect=redirect) if redirect else None
         return Outcome(route, (), tuple(clashes))
-    strip = first.spec.strip_path and key[1] != "/"
-    rules = first.service if first.rules else ""
+    strip = decides.spec.strip_path and key[1] != "/"
+    rules = decides.service if decides.rules else ""
     route = Route(*key, name, strip, rules, redirect, tuple(canaries))
     return Outcome(route, (*backends, *canaries.values()), tuple(clashes))
 
@@ -77,10 +77,10 @@ def _default_clashes(key: RouteKey, claims: Sequence[Claim], base: Sequence[Clai
 
 def _settings_clashes(key: RouteKey, claims: Sequence[Claim], base: Sequence[Claim]) -> Iterator[Clash]:
     """Of services on whose requests the first one decides; a second default backend gets none."""
-    first = _first(claims)
+    decides = first(claims)
     for other in claims:
-        if first is not None and other is not first and (key != DEFAULT_KEY or other.spec.weight == 0):
-            yield from settings_clashes(key, first, other, pooled=other in base)
+        if decides is not None and other is not decides and (key != DEFAULT_KEY or other.spec.weight == 0):
+            yield from settings_clashes(key, decides, other, pooled=other in base)
 
 
 # ---------------------------------------------------------------- canaries
@@ -120,14 +120,15 @@ def _wishes(claims: Sequence[Claim]) -> Iterator[tuple[Claim, str, str, str]]:
 def redirecting(claims: Sequence[Claim], redirects: Sequence[Claim]) -> Claim | None:
     """Whose redirect a route gets: that of the service which decides the route, or of an older one. A younger one
     can't take requests away."""
-    first = _first(claims)
+    decides = first(claims)
     owner = redirects[0] if redirects else None
-    if owner is None or first is None or owner.seniority <= first.seniority:
+    if owner is None or decides is None or owner.seniority <= decides.seniority:
         return owner
     return None
 
 
-def _first(claims: Sequence[Claim]) -> Claim | None:
+def first(claims: Sequence[Claim]) -> Claim | None:
+    """Who decides a route: the oldest of those whose tasks answer, else of all."""
     return next((claim for claim in claims if claim.spec.weight != 0), claims[0] if claims else None)
 
 
@@ -161,6 +162,6 @@ def _outvoted(asked: Asked, owner: Claim | None, redirect: Redirect | None) -> t
     if owner is not None and redirect is not None:
         reason = f"service {owner.service}, created first, redirects it to {redirect.location}"
         return reason, "let one of the two services redirect it"
-    first = _first(asked.claims)
-    reason = f"service {first.service if first else ''}, created first, answers there"
+    decides = first(asked.claims)
+    reason = f"service {decides.service if decides else ''}, created first, answers there"
     return reason, "redirect hosts that no other service has, or let that service redirect"

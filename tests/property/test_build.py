@@ -76,6 +76,8 @@ circling_labels = st.sampled_from(
         {"redirects": "q.example,http://p.example/d"},
         {"hosts": "p.example", "context_root": "/d"},
         {"hosts": "q.example"},
+        {"hosts": "p.example", "https_redirect": "true"},
+        {"redirects": "https://p.example,http://p.example"},
     ]
 ).map(lambda given: {PREFIX + "port": "80", **{PREFIX + name: value for name, value in given.items()}})
 bare_labels = settings_labels.map(lambda more: {PREFIX + "port": "80", **more})

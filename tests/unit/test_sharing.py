@@ -427,6 +427,16 @@ def test_a_client_arrives_where_a_deeper_path_is_answered() -> None:
     assert told(world, "two") == {"redirects"}
 
 
+def test_a_host_that_asks_for_https_is_not_sent_back_to_http() -> None:
+    world = World()
+    world.serve("back", 1, redirects="https://a.example,http://a.example", hosts="b.example")
+    world.serve("web", 2, hosts="a.example")
+    assert world.route("a.example").redirect is not None
+    world.serve("web", 2, hosts="a.example", https_redirect="true")
+    assert world.route("a.example") == Route("a.example", "/", "web", rules="web")
+    assert told(world, "back") == {"redirects"}
+
+
 def test_only_what_may_close_a_circle_makes_redirects_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.serve("one", 1, redirects="a.example,http://b.example", hosts="b.example")
