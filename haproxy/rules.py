@@ -96,7 +96,7 @@ def before_backend(settings: Settings, capabilities: Capabilities) -> str:
         _rate(settings),
         _cors(settings),
         _body(settings),
-        _HASH_KEY,
+        _hash_key(),
         _request_headers(settings, capabilities),
         _COMPRESSION,
     )
@@ -216,15 +216,27 @@ def _body(settings: Settings) -> str:
 """
 
 
-# Text in every case, so that it is the same when it comes over the hop. A request without the key goes anywhere.
-_HASH_KEY = f"""\
+COMMON_COOKIES = ("session", "sessionid", "sid", "JSESSIONID", "PHPSESSID", "connect.sid")
+"""Looked for without Lua, which costs as much as half a request."""
+
+
+def _hash_key() -> str:
+    """Text in every case, so that it is the same when it comes over the hop. Without the key: anywhere."""
+    common = "".join(
+        f"  http-request set-var(txn.hash_key) req.cook({name}) if by_cookie {{ var(txn.name) -m str {name} }}\n"
+        for name in COMMON_COOKIES
+    )
+    return f"""\
   acl keyed var(txn.flags) -m sub {Flag.HASH_KEY}
+  acl by_cookie var(txn.source) -m str c
+  acl common_cookie var(txn.name) -m str {" ".join(COMMON_COOKIES)}
   http-request set-var(txn.source) {field(Field.HASH_SOURCE)} if keyed
   http-request set-var(txn.name) {field(Field.HASH_NAME)} if keyed
   http-request set-var(txn.hash_key) src,hex if keyed {{ var(txn.source) -m str a }}
   http-request set-var(txn.hash_key) var(txn.key) if keyed {{ var(txn.source) -m str u }}
   http-request set-var(txn.hash_key) lua.l7_header(txn.name) if keyed {{ var(txn.source) -m str h }}
-  http-request set-var(txn.hash_key) lua.l7_cookie(txn.name) if keyed {{ var(txn.source) -m str c }}
+{common}\
+  http-request set-var(txn.hash_key) lua.l7_cookie(txn.name) if by_cookie !common_cookie
   http-request set-var(txn.hash_key) rand,concat() if keyed !{{ var(txn.hash_key) -m len gt 0 }}
 """
 
