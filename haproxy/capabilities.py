@@ -53,6 +53,8 @@ class Capabilities:
     reload_result: bool
     """The master's `reload` answers with success or failure; before, it just closes."""
 
+    server_alpn: str
+    """Protocols to offer to a task that speaks TLS."""
     own_connect_timeout: bool
     """`set-timeout connect` and `set-timeout queue`; without them a service has the proxy's own."""
     headers_from_data: bool
@@ -80,6 +82,10 @@ def capabilities(version: Version) -> Capabilities:
         deletes_all_copies=version < (3, 4, 0),
         echoes_payload=version < (3, 2, 0),
         reload_result=version >= (3, 0, 0),
+        # From 3.3 on the protocol is guessed from the connection before, and the first ones to a new server may
+        # guess wrong: seen on 3.4.7 as a 502 ("PH--") for one request in a thousand with servers that come and go,
+        # with `h2` alone, too (HAProxy issues 3386, 3473). Nothing is guessed where there is only HTTP/1.1.
+        server_alpn="h2,http/1.1" if version < (3, 3, 0) else "http/1.1",
         own_connect_timeout=version >= (3, 4, 0),
         headers_from_data=version >= (3, 4, 0),
     )

@@ -113,11 +113,11 @@ def server_keywords(
     if own.max_connections:
         words = (*words, "maxconn", str(min(own.max_connections, LONGEST_CONNECTIONS)))
     if not backend.tcp:
-        words = (*words, *_protocol(own.protocol, backend.check is not None))
+        words = (*words, *_protocol(own.protocol, capabilities, backend.check is not None))
     return (*words, *capabilities.server_keywords)
 
 
-def _protocol(protocol: Protocol, checked: bool) -> tuple[str, ...]:
+def _protocol(protocol: Protocol, capabilities: Capabilities, checked: bool) -> tuple[str, ...]:
     """Said for the checks, too: with a port of their own they inherit nothing from `ssl` (section 5.2), and
     HAProxy refuses the protocol of a check that sends nothing."""
     match protocol:
@@ -126,7 +126,7 @@ def _protocol(protocol: Protocol, checked: bool) -> tuple[str, ...]:
         case Protocol.H2C:
             return ("proto", "h2", *(("check-proto", "h2") if checked else ()))
         case Protocol.HTTPS:
-            return ("ssl", "verify", "none", "alpn", "h2,http/1.1", "check-ssl")
+            return ("ssl", "verify", "none", "alpn", capabilities.server_alpn, "check-ssl")
 
 
 def _check(settings: Settings, own: ServerSettings) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ def test_each_service_of_a_backend_has_keywords_of_its_own() -> None:
         ({"protocol": Protocol.H2C, "check": HealthCheck("/")},
          "check inter 2000ms fall 2 rise 1 proto h2 check-proto h2"),
         ({"protocol": Protocol.HTTPS},
-         "check inter 2000ms fall 2 rise 1 ssl verify none alpn h2,http/1.1 check-ssl"),
+         "check inter 2000ms fall 2 rise 1 ssl verify none alpn http/1.1 check-ssl"),
         ({"max_fails": 3},
          "check inter 2000ms fall 2 rise 6 observe layer7 error-limit 3 on-error mark-down"),
         ({"max_fails": 1, "fail_timeout": 15_000, "check_interval": 400},
@@ -60,6 +60,13 @@ def test_each_service_of_a_backend_has_keywords_of_its_own() -> None:
 )  # fmt: skip
 def test_what_a_setting_becomes(own: dict[str, Any], expected: str) -> None:
     assert words(**own) == expected
+
+
+def test_before_3_3_http2_is_offered_to_a_task_that_speaks_tls() -> None:
+    backend = Backend("web", settings=(ServerSettings(protocol=Protocol.HTTPS),))
+    for able, offered in ((OLD, "h2,http/1.1"), (capabilities((3, 2, 26)), "h2,http/1.1"), (NEW, "http/1.1")):
+        keywords = policy.server_keywords(Settings(), able, backend)
+        assert keywords[keywords.index("alpn") + 1] == offered
 
 
 def test_whatever_is_fixed_on_a_server_makes_a_generation() -> None:
