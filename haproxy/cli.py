@@ -9,14 +9,16 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from haproxy.capabilities import capabilities
+from haproxy.capabilities import Capabilities, capabilities
+from haproxy.config import Bad, ports, prefixes
 from haproxy.process import fitting_connections, version_of
-from haproxy.render import render_static
-from haproxy.settings import Settings
+from haproxy.render import render_static, static_files
+from haproxy.settings import LUA, Settings
 from haproxy.sidecar import Options, Sidecar
 from haproxy.supervise import Supervisor
 from l7 import __version__
@@ -34,6 +36,7 @@ SETTINGS_HELP = {
     "max_connections": "Connections that HAProxy takes at once (global maxconn).",
     "threads": "Threads of HAProxy; 0: one per core.",
     "spare_backends": "Before HAProxy 3.4: backends kept in reserve; a new service takes one, live.",
+    "spare_backends_other": "The same for each other kind of backend (by balance, check, retry_on and protocol).",
     "connect_timeout": "Milliseconds to connect to a task; also the pace at which a held request tries again.",
     "client_timeout": "Milliseconds of silence of a client.",
     "server_timeout": "Milliseconds that a task may take to answer.",
@@ -47,8 +50,15 @@ SETTINGS_HELP = {
     "drain_timeout": "Milliseconds that connections of a task that left may last.",
 }
 
-MAY_BE_ZERO = {"threads", "spare_backends", "hold_deadline", "held_requests"}
+MAY_BE_ZERO = {"threads", "spare_backends", "spare_backends_other", "hold_deadline", "held_requests"}
 """Where 0 has a meaning. For HAProxy a timeout of 0 is none at all."""
+
+
+def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
+    """A click option whose environment variable follows from its name."""
+    variable = f"{PREFIX}_{flag.removeprefix('--').upper().replace('-', '_')}"
+    more.setdefault("show_default", True)
+    return click.option(flag, envvar=variable, show_envvar=True, help=help, **more)
 
 
 def settings_options(command: F) -> F:
@@ -63,25 +73,37 @@ def settings_options(command: F) -> F:
             flag, name, type=_type(name, default), default=default, show_default=True, show_envvar=True,
             help=SETTINGS_HELP[name], envvar=f"{PREFIX}_{name.upper()}",
         )(command)  # fmt: skip
-    command = click.option(
-        "--hide-info-headers", is_flag=True, envvar=f"{PREFIX}_HIDE_INFO_HEADERS", show_envvar=True,
-        help="Do not tell clients which proxy and task answered.",
-    )(command)  # fmt: skip
-    return click.option(
-        "--bind", multiple=True, default=(":80",), show_default=True, envvar=f"{PREFIX}_BIND", show_envvar=True,
-        help="Address of the HTTP listener; may be repeated.",
-    )(command)  # fmt: skip
+    for decorator in reversed(_OTHERS):
+        command = decorator(command)
+    return command
 
 
 def _type(name: str, default: object) -> click.IntRange | click.types.StringParamType:
     return click.IntRange(min=0 if name in MAY_BE_ZERO else 1) if isinstance(default, int) else click.STRING
 
 
-def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
-    """A click option whose environment variable follows from its name."""
-    variable = f"{PREFIX}_{flag.removeprefix('--').upper().replace('-', '_')}"
-    more.setdefault("show_default", True)
-    return click.option(flag, envvar=variable, show_envvar=True, help=help, **more)
+def _read(parse: Callable[[object], object]) -> Callable[[click.Context, click.Parameter, str], object]:
+    """A callback that reads words between commas as the TOML's `Config` has them (`haproxy.config`)."""
+
+    def read(context: click.Context, parameter: click.Parameter, text: str) -> object:
+        value = parse(text.split(",") if text else [])
+        if isinstance(value, Bad):
+            raise click.BadParameter(f"{value.message}: {value.remedy}", context, parameter)
+        return value
+
+    return read
+
+
+_OTHERS = (
+    option("--bind", "Address of the HTTP listener; may be repeated.", multiple=True, default=(":80",)),
+    option("--hide-info-headers", "Do not tell clients which proxy and task answered.", is_flag=True,
+           show_default=False),
+    option("--trusted-proxies", "Prefixes of proxies in front, between commas: their word on clients counts.",
+           default="", show_default=False, callback=_read(prefixes)),
+    option("--proxy-protocol", "Trusted proxies speak the PROXY protocol.", is_flag=True, show_default=False),
+    option("--tcp-ports", "Ports for raw TCP, as 20000-20019,5432: a service takes one live.", default="",
+           show_default=False, callback=_read(ports)),
+)  # fmt: skip
 
 
 def sidecar_options(command: F) -> F:
@@ -147,15 +169,31 @@ def run(**given: Any) -> None:
 
 @haproxy.command()
 @click.option("--static", is_flag=True, required=True, help="The part that a foreign HAProxy must include.")
+@click.option(
+    "--prepare", is_flag=True, help="Write the files that it names to --run-dir, maps only where missing."
+)
 @click.option("--binary", default="haproxy", show_default=True, help="HAProxy whose version it is for.")
 @settings_options
-def render(static: bool, binary: str, **given: Any) -> None:
+def render(static: bool, prepare: bool, binary: str, **given: Any) -> None:
     """Print configuration for an HAProxy that someone else runs."""
     del static
+    logs.configure("warning")  # by default it would write where the configuration goes
     try:
-        click.echo(render_static(settings_from(given), capabilities(version_of(binary))))
+        settings, able = settings_from(given), capabilities(version_of(binary))
     except L7Error as error:
         raise click.ClickException(str(error)) from error
+    if prepare:
+        _prepare(settings, able)
+    click.echo(render_static(settings, able))
+
+
+def _prepare(settings: Settings, able: Capabilities) -> None:
+    """Maps that are there may be in use."""
+    Path(settings.run_dir).mkdir(parents=True, exist_ok=True)
+    for name, content in static_files(able).items():
+        path = Path(settings.file(name))
+        if name == LUA or not path.exists():
+            path.write_text(content)
 
 
 def settings_from(given: dict[str, Any]) -> Settings:

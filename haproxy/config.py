@@ -33,7 +33,9 @@ class Complaint:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bad:
+class Bad:
+    """What is wrong with a value."""
+
     message: str
     remedy: str
 
@@ -46,14 +48,14 @@ def configured(settings: Settings, config: bytes) -> tuple[Settings, tuple[Compl
     """`settings` with what `config` says, and complaints, sorted. `max_connections` may be more than the limit of
     open files allows: the caller knows that."""
     table = _table(config)
-    if isinstance(table, _Bad):
+    if isinstance(table, Bad):
         return settings, (Complaint("Config", table.message, table.remedy),)
     complaints: list[Complaint] = []
     changes: dict[str, _Parsed] = {}
     for written, value in sorted(table.items()):
         key = _KEYS.get(written.lower())
         parsed = key.parse(value) if key is not None else _unknown(written)
-        if isinstance(parsed, _Bad):
+        if isinstance(parsed, Bad):
             complaints.append(Complaint(_shown(written), parsed.message, parsed.remedy))
         elif key is not None:
             changes[key.field] = parsed
@@ -61,13 +63,13 @@ def configured(settings: Settings, config: bytes) -> tuple[Settings, tuple[Compl
     return result, tuple(sorted((*complaints, *_together(result))))
 
 
-def _table(config: bytes) -> Mapping[str, _Value] | _Bad:
+def _table(config: bytes) -> Mapping[str, _Value] | Bad:
     try:
         table = json.loads(config or b"{}")
     except (ValueError, RecursionError):  # of which UnicodeDecodeError is one
-        return _Bad("is not JSON", "this is a fault of core: report it")
+        return Bad("is not JSON", "this is a fault of core: report it")
     if not isinstance(table, dict):
-        return _Bad("is not a table", "this is a fault of core: report it")
+        return Bad("is not a table", "this is a fault of core: report it")
     return table
 
 
@@ -85,12 +87,12 @@ def _together(settings: Settings) -> list[Complaint]:
     return complaints
 
 
-def _unknown(written: str) -> _Bad:
+def _unknown(written: str) -> Bad:
     if written.lower() in _WITHOUT_EFFECT:
-        return _Bad("has no effect: l7 writes HAProxy's configuration itself", "remove it")
+        return Bad("has no effect: l7 writes HAProxy's configuration itself", "remove it")
     close = get_close_matches(written[:60].lower(), _KEYS, n=1, cutoff=0.8)
     hint = f"did you mean {_KEYS[close[0]].name}?" if close else "see docs/operations.md for those there are"
-    return _Bad("is not a key that this extension knows", hint)
+    return Bad("is not a key that this extension knows", hint)
 
 
 def _shown(text: str) -> str:
@@ -100,12 +102,12 @@ def _shown(text: str) -> str:
 # ---------------------------------------------------------------- values
 
 
-def _switch(value: _Value) -> bool | _Bad:
-    return value if isinstance(value, bool) else _Bad("is not true or false", "write true or false, without quotes")
+def _switch(value: _Value) -> bool | Bad:
+    return value if isinstance(value, bool) else Bad("is not true or false", "write true or false, without quotes")
 
 
-def _milliseconds(value: _Value) -> int | _Bad:
-    bad = _Bad("is not a number of seconds", f"write a number above 0, at most {LONGEST_TIMEOUT}")
+def _milliseconds(value: _Value) -> int | Bad:
+    bad = Bad("is not a number of seconds", f"write a number above 0, at most {LONGEST_TIMEOUT}")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return bad
     if not math.isfinite(value) or not 0.001 <= value <= LONGEST_TIMEOUT:
@@ -113,44 +115,42 @@ def _milliseconds(value: _Value) -> int | _Bad:
     return round(value * 1000)
 
 
-def _connections(value: _Value) -> int | _Bad:
+def _connections(value: _Value) -> int | Bad:
     good = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000_000
     return (
-        value if good and isinstance(value, int) else _Bad("is not a number of connections", "write a whole number")
+        value if good and isinstance(value, int) else Bad("is not a number of connections", "write a whole number")
     )
 
 
-def _prefixes(value: _Value) -> tuple[str, ...] | _Bad:
+def prefixes(value: _Value) -> tuple[str, ...] | Bad:
     """Addresses and prefixes, one spelling each, sorted."""
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, list):
-        return _Bad("is not a list of prefixes", 'write ["10.0.0.0/8", "192.0.2.1"]')
+        return Bad("is not a list of prefixes", 'write ["10.0.0.0/8", "192.0.2.1"]')
     if len(words) > MOST_PREFIXES:
-        return _Bad(f"has more than {MOST_PREFIXES} prefixes", "write wider ones")
+        return Bad(f"has more than {MOST_PREFIXES} prefixes", "write wider ones")
     found = set()
     for word in words:
         try:
             found.add(ip_network(word.strip() if isinstance(word, str) else ""))
         except ValueError:
-            return _Bad(
-                f"has {_shown(str(word))!r}, which is no prefix", 'write it as "10.0.0.0/8", host bits zero'
-            )
+            return Bad(f"has {_shown(str(word))!r}, which is no prefix", 'write it as "10.0.0.0/8", host bits zero')
     return tuple(sorted(str(network) for network in found))
 
 
-def _ports(value: _Value) -> tuple[int, ...] | _Bad:
+def ports(value: _Value) -> tuple[int, ...] | Bad:
     """`"20000-20019,5432"`, or a list of such texts and of numbers."""
     words = [value] if isinstance(value, str | int) else value
     if not isinstance(words, list):
-        return _Bad("is not a list of ports", 'write "20000-20019", or [5432, "20000-20019"]')
+        return Bad("is not a list of ports", 'write "20000-20019", or [5432, "20000-20019"]')
     found: set[int] = set()
     for word in (part for each in words for part in str(each).split(",")):
         low, dash, high = (part.strip() for part in word.partition("-"))
         first, last = _port(low), _port(high if dash else low)
         if first is None or last is None or first > last:
-            return _Bad(f"has {_shown(word)!r}, which is no port and no range", 'write "5432" or "20000-20019"')
+            return Bad(f"has {_shown(word)!r}, which is no port and no range", 'write "5432" or "20000-20019"')
         if last - first >= MOST_PORTS or len(found | set(range(first, last + 1))) > MOST_PORTS:
-            return _Bad(f"has more than {MOST_PORTS} ports", "write a smaller range")
+            return Bad(f"has more than {MOST_PORTS} ports", "write a smaller range")
         found.update(range(first, last + 1))
     return tuple(sorted(found))
 
@@ -160,18 +160,18 @@ def _port(text: str) -> int | None:
     return int(text) if good else None
 
 
-def _pages(value: _Value) -> tuple[tuple[int, str], ...] | _Bad:
+def _pages(value: _Value) -> tuple[tuple[int, str], ...] | Bad:
     if not isinstance(value, dict):
-        return _Bad("is not a table", 'write a table: 503 = "<h1>Sorry</h1>"')
+        return Bad("is not a table", 'write a table: 503 = "<h1>Sorry</h1>"')
     statuses = {str(status): status for status in REPLACEABLE}
     for status, body in value.items():
         if status not in statuses:
             known = ", ".join(sorted(statuses))
-            return _Bad(f"has a page for {_shown(str(status))}, which l7 never answers by itself", f"of {known}")
+            return Bad(f"has a page for {_shown(str(status))}, which l7 never answers by itself", f"of {known}")
         if not isinstance(body, str) or not body.strip():
-            return _Bad(f"has no text for {status}", "write the page's HTML")
+            return Bad(f"has no text for {status}", "write the page's HTML")
         if len(body.encode(errors="replace")) > LONGEST_PAGE:
-            return _Bad(f"has a page for {status} of more than {LONGEST_PAGE} bytes", "write a shorter one")
+            return Bad(f"has a page for {status} of more than {LONGEST_PAGE} bytes", "write a shorter one")
     return tuple(
         sorted((statuses[status], body.encode(errors="replace").decode()) for status, body in value.items())
     )
@@ -181,17 +181,17 @@ def _pages(value: _Value) -> tuple[tuple[int, str], ...] | _Bad:
 class _Key:
     name: str
     field: str
-    parse: Callable[[_Value], _Parsed | _Bad]
+    parse: Callable[[_Value], _Parsed | Bad]
 
 
 _KEYS = {
     key.name.lower(): key
     for key in (
         _Key("HideInfoHeaders", "hide_info_headers", _switch),
-        _Key("TrustedProxies", "trusted_proxies", _prefixes),
+        _Key("TrustedProxies", "trusted_proxies", prefixes),
         _Key("ProxyProtocol", "proxy_protocol", _switch),
         _Key("AllowPolicyReload", "allow_policy_reload", _switch),
-        _Key("TCPPorts", "tcp_ports", _ports),
+        _Key("TCPPorts", "tcp_ports", ports),
         _Key("ErrorPages", "error_pages", _pages),
         _Key("ConnectTimeout", "connect_timeout", _milliseconds),
         _Key("ClientTimeout", "client_timeout", _milliseconds),

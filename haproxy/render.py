@@ -63,11 +63,16 @@ def render_config(
 
 def render_static(settings: Settings, capabilities: Capabilities) -> str:
     """What an HAProxy that someone else runs must include, to be driven by l7: all but the process's own
-    settings, and no backend in use. The maps must exist, as `render_maps` has them for no backend."""
+    settings, and no backend in use. Its files must exist, see `static_files`."""
     spares = {} if capabilities.dynamic_backends else policy.spares(settings)
     empty = (_spare(name, spares[name]) for name in sorted(spares))
     head = _GLOBAL + _runtime_api(settings) + _lua(settings, capabilities)
     return "\n".join((head, *_fixed(settings, capabilities), *empty))
+
+
+def static_files(capabilities: Capabilities) -> dict[str, str]:
+    """The files that the static part names, as they are while nothing is routed."""
+    return {LUA: lua.SOURCE, **render_maps(capabilities, Desired(), {})}
 
 
 def render_maps(capabilities: Capabilities, desired: Desired, placement: Mapping[str, str]) -> dict[str, str]:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from haproxy import policy
-from haproxy.lua import SOURCE
+from haproxy.cli import render
 from haproxy.model import Backend, Desired, Route, Server
 from haproxy.process import Process
-from haproxy.render import render_files, render_maps, render_static
-from haproxy.settings import LUA, Settings
+from haproxy.render import render_files, render_static, static_files
+from haproxy.settings import LUA, MAPS, Settings
 from l7.kit.errors import Rejected
 from tests.integration.live_haproxy import application, await_true, capabilities_of, request, running
 
@@ -71,14 +72,22 @@ def test_fifty_thousand_routes(haproxy_binary: Path, tmp_path: Path) -> None:
     assert complaints(haproxy_binary, tmp_path / "haproxy.cfg") == []
 
 
+THEIRS = """\
+global
+  log stdout format raw local0
+  maxconn 99
+
+frontend stats
+  mode http
+  timeout client 1s
+  bind 127.0.0.1:1
+  http-request return status 200
+"""
+
+
 def test_the_static_part_fits_into_a_configuration_of_somebody_else(haproxy_binary: Path, tmp_path: Path) -> None:
     able, settings = capabilities_of(haproxy_binary), Settings(run_dir=str(tmp_path))
-    theirs = (
-        "global\n  log stdout format raw local0\n  maxconn 99\n\nfrontend stats\n  mode http\n  timeout client 1s\n"
-    )
-    theirs += "  bind 127.0.0.1:1\n  http-request return status 200\n"
-    files = {LUA: SOURCE, **render_maps(able, Desired(), {})}
-    write(tmp_path, {"theirs.cfg": theirs, "l7.cfg": render_static(settings, able), **files})
+    write(tmp_path, {"theirs.cfg": THEIRS, "l7.cfg": render_static(settings, able), **static_files(able)})
     assert complaints(haproxy_binary, tmp_path / "theirs.cfg", tmp_path / "l7.cfg") == []
 
 
@@ -112,3 +121,18 @@ async def test_a_bad_configuration_is_refused_in_haproxys_own_words(haproxy_bina
         await Process(settings, str(haproxy_binary)).check()
     assert "timeout conect" in str(refused.value) or "'conect'" in str(refused.value), refused.value
     assert "NOTICE" not in str(refused.value)
+
+
+def test_what_somebody_elses_haproxy_needs_is_written(haproxy_binary: Path, tmp_path: Path) -> None:
+    arguments = ["--static", "--binary", str(haproxy_binary), "--run-dir", str(tmp_path)]
+    (tmp_path / "routes.map").write_text("a.test/ web|\n")
+    trusted = ["--trusted-proxies", "10.0.0.0/8, 192.0.2.1", "--proxy-protocol"]
+    words = ["--prepare", "--tcp-ports", "7000-7001", *trusted]
+    done = CliRunner().invoke(render, [*arguments, *words])
+    assert done.exit_code == 0, done.output
+    assert {each.name for each in tmp_path.iterdir()} == {LUA, *MAPS}
+    assert (tmp_path / "routes.map").read_text() == "a.test/ web|\n"
+    assert "bind :7001 id 7001" in done.output
+    assert "expect-proxy layer4 if { src 10.0.0.0/8 192.0.2.1/32 }" in done.output
+    write(tmp_path, {"theirs.cfg": THEIRS, "l7.cfg": done.stdout})
+    assert complaints(haproxy_binary, tmp_path / "theirs.cfg", tmp_path / "l7.cfg") == []

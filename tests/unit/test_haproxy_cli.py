@@ -16,3 +16,12 @@ def test_a_number_that_makes_no_sense_is_refused_before_anything_starts(name: st
     assert done.exit_code == 2
     assert flag in done.output
     assert f"x>={least}" in done.output
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"), [("--trusted-proxies", "10.0.0.0/8,x"), ("--tcp-ports", "1-0"), ("--tcp-ports", "http")]
+)
+def test_a_list_that_makes_no_sense_is_refused_before_anything_starts(flag: str, text: str) -> None:
+    done = CliRunner().invoke(sidecar, [flag, text])
+    assert done.exit_code == 2
+    assert flag in done.output
