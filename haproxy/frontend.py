@@ -20,8 +20,6 @@ from haproxy.pages import refusal
 from haproxy.routes import STRIP_BITS
 from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
 
-__all__ = ["BASE", "HTTP", "NOWHERE", "frontend", "refusal"]
-
 
 def frontend(settings: Settings, capabilities: Capabilities) -> str:
     """The section of the HTTP frontend."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from haproxy import checks, ops, policy
 from haproxy.capabilities import Capabilities
-from haproxy.frontend import BASE, NOWHERE
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Admin, ServerRow
+from haproxy.names import BASE, NOWHERE
 from haproxy.ops import Op
 from haproxy.settings import BACKENDS_MAP, CHECK_STATUS_MAP, MAPS, ROUTES_MAP, Settings
 

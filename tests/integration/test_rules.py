@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from haproxy import ops, policy
 from haproxy.model import Canary, Redirect, Route
+from haproxy.settings import BACKENDS_MAP
 from l7.v1 import sync_pb2 as pb
 from tests.integration.live_haproxy import PATIENCE, Answer, parse, receive
 from tests.integration.live_rules import HOST, LiveRules, live_rules
@@ -552,6 +554,27 @@ def test_a_refusal_behind_the_compressor_is_marked(live: LiveRules) -> None:
     live.route(Route(HOST, "/", "none", rules="web"))
     live.set(compression=True)
     assert outcome(live.ask("/", *PACKED)) == (503, "no-server")
+
+
+def test_a_backend_made_at_run_time_is_compressed(live: LiveRules) -> None:
+    proxy = live.proxy
+    if not proxy.capabilities.dynamic_backends:
+        pytest.skip("this HAProxy makes no backends at run time")
+    host, _, port = live.ask("/").headers["x-upstream-addr"].rpartition(":")
+    file = proxy.settings.file(BACKENDS_MAP)
+    commands = (
+        ops.AddBackend("made", policy.HTTP),
+        ops.AddServer("made", "t", host, int(port), 5),
+        ops.EnableServer("made", "t"),
+        ops.PublishBackend("made"),
+        ops.AddMapRow(file, "made", "made"),
+    )
+    assert [result.refusal for result in live.runtime.apply(commands)] == [None] * len(commands)
+    live.route(Route(HOST, "/", "made", rules="web"))
+    live.set(compression=True)
+    answer = live.ask("/", *PACKED)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert '"web1"' in unpacked(answer)
 
 
 def test_an_upgrade_does_not_take_the_way_over_the_compressor(live: LiveRules) -> None:
