@@ -22,6 +22,7 @@ from haproxy.ports import Ports, is_free
 from haproxy.process import POLL, START_TIMEOUT, Process, fitting_connections
 from haproxy.reconcile import Reconciler
 from haproxy.runtime.client import Master, master_url
+from haproxy.sayable import sayable
 from haproxy.settings import Settings
 from l7.kit import logs
 from l7.kit.errors import L7Error, Rejected, Unavailable
@@ -152,7 +153,8 @@ class Worker:
 
     def write_files(self) -> None:
         """The complete current state, as HAProxy will load it."""
-        capabilities, desired = self._reconciler.planner.capabilities, self._mirror.keyed
+        capabilities = self._reconciler.planner.capabilities
+        desired = sayable(self._mirror.keyed, self.settings, capabilities)
         placed = self._reconciler.seen.placement
         placement = policy.place(self.settings, capabilities, desired.backends, placed)
         if missing := desired.backends.keys() - placement.keys():

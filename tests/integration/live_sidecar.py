@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,6 +56,8 @@ class Core(sync_pb2_grpc.SyncServiceServicer):
 
     backends: dict[str, pb.Backend] = field(default_factory=dict)
     routes: dict[tuple[str, str], pb.Route] = field(default_factory=dict)
+    rules: dict[str, pb.Rules] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
     said: list[pb.SyncRequest] = field(default_factory=list)
     number: int = 0
     port: int = 0
@@ -95,7 +98,10 @@ class Core(sync_pb2_grpc.SyncServiceServicer):
                 queue.put_nowait(self.incremental(self.revision) if current else self.complete())
 
     def complete(self) -> pb.SyncResponse:
-        changes = pb.Changes(backends=self.backends.values(), routes=self.routes.values())
+        changes = pb.Changes(
+            backends=self.backends.values(), routes=self.routes.values(), rules=self.rules.values(),
+            config=pb.Config(json=json.dumps(self.config).encode()),
+        )  # fmt: skip
         return pb.SyncResponse(kind=pb.UPDATE_KIND_COMPLETE, results_in=self.revision, last=True, changes=changes)
 
     def incremental(self, start: str, changes: pb.Changes | None = None) -> pb.SyncResponse:
