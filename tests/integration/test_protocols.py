@@ -22,9 +22,11 @@ from haproxy.checks import check_of
 from haproxy.model import HOLD, Backend, HealthCheck, Protocol, Server, ServerSettings
 from haproxy.probe import passes
 from haproxy.runtime.client import Runtime
+from l7.v1 import sync_pb2 as pb
 from testbed.certificates import self_signed
 from testbed.protocols import GRPC_SERVICE, grpc_application, web_application
 from tests.integration.live_backend import LiveBackend, live_backend
+from tests.integration.live_sidecar import App, Core, core_up, proxy, proxy_settings, until
 
 pytestmark = pytest.mark.haproxy
 
@@ -320,3 +322,55 @@ async def test_a_grpc_method_that_does_not_exist_is_the_servers_answer(rpc: tupl
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await to.unary_unary(f"/{GRPC_SERVICE}/Nothing")(b"", timeout=10)
     assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+# ---------------------------------------------------------------- with the sidecar
+
+
+def edits(core: Core, servers: list[App]) -> Iterator[None]:
+    """The service `a`, again and again otherwise: keywords, policy, tasks. Each is to be applied."""
+    balances = (pb.BALANCE_UNSPECIFIED, pb.BALANCE_LEAST_CONNECTIONS, pb.BALANCE_HASH)
+    for number in range(CYCLES):
+        core.service("a", *servers[: 1 + number % len(servers)])
+        own = pb.ServerSettings(protocol=pb.PROTOCOL_H2C, max_connections=100 + number // 2)
+        core.backends["a"].settings.CopyFrom(
+            pb.BackendSettings(
+                services=["a"], expected=True, server_settings=[own], balance=balances[number // 3 % len(balances)]
+            )
+        )
+        yield
+
+
+@pytest.mark.parametrize("call", [unary, client_streaming, both_streaming])
+async def test_grpc_while_the_service_is_edited(haproxy_binary: Path, tmp_path: Path, call: Call) -> None:
+    with ExitStack() as stack:
+        ports = [stack.enter_context(grpc_application(f"t{n}")) for n in range(3)]
+        servers = [App(f"t{n}", n + 1, port) for n, port in enumerate(ports)]
+        async with core_up() as core, proxy(haproxy_binary, proxy_settings(tmp_path), core.port) as running:
+            changes = edits(core, servers)
+            next(changes)
+            await core.applied()
+            authority = (("grpc.default_authority", "a.test"), ("grpc.use_local_subchannel_pool", 1))
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{running.port}", options=authority) as to:
+                await until_answered(to)
+                over, count = asyncio.Event(), 0
+
+                async def work() -> None:
+                    nonlocal count
+                    while not over.is_set():
+                        await call(to)
+                        count += 1
+
+                working = [asyncio.create_task(work()) for _ in range(WORKERS)]
+                for _ in changes:
+                    await core.applied()
+                    before = count
+                    await until(lambda: count > before or any(task.done() for task in working))  # noqa: B023
+                over.set()
+                await asyncio.gather(*working)
+            assert (running.sidecar.reloads, core.nacks) == (0, {})
+
+
+async def until_answered(to: grpc.aio.Channel) -> None:
+    """The first request waits until the first server is in rotation."""
+    await to.unary_unary(f"/{GRPC_SERVICE}/Unary")(b"hello", timeout=10, wait_for_ready=True)
