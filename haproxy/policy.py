@@ -148,8 +148,8 @@ def _check(settings: Settings, own: ServerSettings) -> tuple[str, ...]:
 
 
 def _observe(own: ServerSettings, tcp: bool) -> tuple[str, ...]:
-    """Consecutive failures: no connection, no answer, or a status from 500 on but 501 and 505. The last server goes,
-    too: then requests wait for its return, as for any successor."""
+    """Consecutive failures: no connection, no answer, or a status from 500 on but 501 and 505. The last server
+    goes, too: then requests wait for its return, as for any successor."""
     if not own.max_fails:
         return ()
     layer = "layer4" if tcp else "layer7"
