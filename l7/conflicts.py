@@ -119,12 +119,23 @@ def settings_clashes(key: RouteKey, first: Claim, other: Claim, *, pooled: bool)
     """What `other` wrote and `first` decides otherwise. `pooled`: their tasks are in one backend."""
     if first.spec == other.spec:
         return
+    yield from _grpc_clash(key, first, other)
     for label, _ in other.spec.written:
         name = label.removeprefix(PREFIX)
         view = _view(name, other.spec, pooled=pooled, tcp=is_tcp(key))
         if view is not None and view(first.spec) != view(other.spec):
             remedy = f"give both services the same {label}, or different hosts or paths"
             yield clash(key, other, name, _decides(first, label), remedy)
+
+
+def _grpc_clash(key: RouteKey, first: Claim, other: Claim) -> Iterator[Clash]:
+    """`protocol=grpc` is each service's own, but for the long `timeout_server` that comes with it."""
+    written = dict(other.spec.written)
+    wanted, held = (claim.spec.rules.timeout_server for claim in (other, first))
+    grpc = written.get(PREFIX + "protocol", "").strip().lower() == "grpc"
+    if grpc and PREFIX + "timeout_server" not in written and wanted != held and not is_tcp(key):
+        told = ("does not raise timeout_server on", f"service {first.service}, created first, decides about it")
+        yield _clash(key, other, "protocol", told, f"set {PREFIX}timeout_server on {first.service}")
 
 
 def _view(name: str, spec: RouteSpec, *, pooled: bool, tcp: bool) -> View | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from l7.fragment import Candidate, wanted_id
+from l7.labels.grammar import printable
 from l7.labels.table import PREFIX
 from l7.model import Network, Node, NodeState, Problem, Server, ServerState, Service, Task, TaskState
 from l7.reach import Reach, Way
@@ -109,6 +110,7 @@ def homeless(tasks: Iterable[Task], way: Way, nodes: Mapping[str, Node]) -> Iter
     for id_ in sorted(at):
         node = nodes.get(id_)
         if node is not None and node.address in _NOWHERE:
-            message = f"is published on node {node.hostname or node.id}, whose address Swarm does not know"
+            name = printable(node.hostname or node.id)
+            message = f"is published on node {name}, whose address Swarm does not know"
             remedy = "join the node anew with --advertise-addr, or attach the service to a network of the proxies"
             yield Problem("", PORT, "", message, remedy, fatal=False)

@@ -272,6 +272,17 @@ def test_every_kind_of_label_that_one_service_decides_is_compared() -> None:
     assert not own & (set(POLICY) | set(RULES))
 
 
+def test_the_long_timeout_of_grpc_is_the_routes() -> None:
+    world = World()
+    world.serve("early", 1, hosts="a.example")
+    world.serve("late", 2, hosts="a.example", protocol="grpc")
+    [problem] = world.problems("late")
+    assert problem.label == "com.docker.lb.protocol"
+    assert "does not raise timeout_server on a.example/" in problem.message
+    world.serve("early", 1, hosts="a.example", timeout_server="1h")
+    assert world.problems("late") == []
+
+
 def test_one_problem_names_all_routes() -> None:
     world = World()
     hosts = " ".join(f"{number}.example" for number in range(5))
