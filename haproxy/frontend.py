@@ -4,7 +4,7 @@ What the names mean while a request passes:
 
 * `txn.host`      its host: lower case, no port, no trailing dot;  `txn.original`  path and query as sent
 * `txn.key`       the one spelling of its path that is looked up (`haproxy.routes.look_up_path`)
-* `txn.row`       the row of routes.map;  `txn.operation`  its second field;  `txn.more`  the fourth and all others
+* `txn.row`       the row of routes.map;  `txn.operation`  its second field;  `txn.more`  the third and all others
 * `txn.logical`   the logical backend, and `txn.physical` the row of backends.map: where the request goes
 * `txn.features`, `txn.flags`, `txn.hash_key`: see `haproxy.rules`
 
@@ -30,10 +30,10 @@ def frontend(settings: Settings, capabilities: Capabilities) -> str:
         _host(settings),
         _path(settings),
         _look_up(settings),
-        _REDIRECT,
-        headers.REQUEST,
+        headers.request(settings),
         _forward(),
         _plain(settings),
+        _REDIRECT,
         rules.canary(settings),
         rules.before_backend(settings, capabilities),
         rules.on_answer(settings, capabilities),
@@ -102,21 +102,6 @@ def _look_up(settings: Settings) -> str:
 """
 
 
-# `r302`, `r302http` and `r302https`, perhaps after `s<n>+`. The location is a whole URL, and what follows it begins
-# with a slash or is empty, so that no request can choose another host.
-_REDIRECT = """\
-  acl https var(txn.https) -m bool
-  acl from_any var(txn.operation) -m end r302
-  acl from_http var(txn.operation) -m end r302http
-  acl from_https var(txn.operation) -m end r302https
-  acl redirected var(txn.redirected) -m bool
-  acl rooted var(txn.original) -m beg /
-  http-request set-var(txn.redirected) bool(1) if from_any or from_http !https or from_https https
-  http-request redirect code 302 location %[var(txn.row),field(3,|)]%[var(txn.original)] if redirected rooted
-  http-request redirect code 302 location %[var(txn.row),field(3,|)]/ if redirected
-"""
-
-
 # An operation `s<n>` removes n segments, by the bits of n. Without it the application sees the path as it was
 # sent; with it the normalised rest. In both cases the query is as it was sent.
 def _forward() -> str:
@@ -135,13 +120,28 @@ def _forward() -> str:
 
 
 def _plain(settings: Settings) -> str:
-    """A row without rules and canaries: nothing more is asked. `allow` ends the rules of this frontend."""
+    """A row without redirect, rules and canaries: nothing more is asked. `allow` ends the rules of the frontend."""
     return f"""\
-  http-request set-var(txn.more) var(txn.row),field(4,|,0)
+  http-request set-var(txn.more) var(txn.row),field(3,|,0)
   acl plain var(txn.more) -m len 0
   acl placed var(txn.physical) -m found
   http-request {refusal(503, "no-server", "no server", settings)} if plain !placed
   http-request allow if plain
+"""
+
+
+# `r302`, `r302http` and `r302https`, perhaps after `s<n>+`. The location is a whole URL, and what follows it begins
+# with a slash or is empty, so that no request can choose another host.
+_REDIRECT = """\
+  acl https var(txn.https) -m bool
+  acl from_any var(txn.operation) -m end r302
+  acl from_http var(txn.operation) -m end r302http
+  acl from_https var(txn.operation) -m end r302https
+  acl redirected var(txn.redirected) -m bool
+  acl rooted var(txn.original) -m beg /
+  http-request set-var(txn.redirected) bool(1) if from_any or from_http !https or from_https https
+  http-request redirect code 302 location %[var(txn.more),field(1,|)]%[var(txn.original)] if redirected rooted
+  http-request redirect code 302 location %[var(txn.more),field(1,|)]/ if redirected
 """
 
 

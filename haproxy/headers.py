@@ -72,7 +72,7 @@ def _chunks(prefixes: tuple[str, ...]) -> list[tuple[str, ...]]:
 # What a client says about itself is replaced, also where an application would take `_` for `-`. An upgrade to
 # clear-text HTTP/2 would be a tunnel to the application, with requests that no rule here sees; before 3.4, HAProxy
 # passes it on.
-REQUEST = """\
+_REQUEST = """\
   http-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2 }
   http-request del-header http2-settings
   http-request del-header forwarded
@@ -81,10 +81,15 @@ REQUEST = """\
   http-request set-header x-real-ip %[src]
   http-request set-header x-forwarded-proto %[var(txn.https),iif(https,http)]
   http-request set-header x-forwarded-host %[req.fhdr(host)]
-  http-request set-header x-forwarded-port %[dst_port] if !{ var(txn.port) -m found }
-  http-request set-header x-forwarded-port %[var(txn.port)] if { var(txn.port) -m found }
+  http-request set-header x-forwarded-port %[dst_port]
   http-request set-header x-request-id %[var(txn.id)]
 """
+
+
+def request(settings: Settings) -> str:
+    """What the application is told."""
+    theirs = "  http-request set-header x-forwarded-port %[var(txn.port)] if { var(txn.port) -m found }\n"
+    return _REQUEST + (theirs if settings.trusted_proxies else "")
 
 
 # `http-response` rules see an application's answers only, `http-after-response` rules see all. The placeholder's

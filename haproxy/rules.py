@@ -59,12 +59,12 @@ def canary(settings: Settings) -> str:
     )
     no_server = refusal(503, "no-server", "no server", settings)
     return f"""\
-  http-request set-var(txn.canary) var(txn.more),field(4,|)
+  http-request set-var(txn.canary) var(txn.more),field(5,|)
   acl canary var(txn.canary) -m len gt 0
   acl chosen var(txn.chosen) -m found
-  http-request set-var(txn.name) var(txn.more),field(2,|) if canary
-  http-request set-var(txn.header) lua.l7_header(txn.name),url_enc if canary
   http-request set-var(txn.name) var(txn.more),field(3,|) if canary
+  http-request set-var(txn.header) lua.l7_header(txn.name),url_enc if canary
+  http-request set-var(txn.name) var(txn.more),field(4,|) if canary
   http-request set-var(txn.cookie) lua.l7_cookie(txn.name),url_enc if canary
 {"".join(steps)}\
   http-request set-var(txn.logical) var(txn.chosen) if chosen
@@ -105,7 +105,7 @@ def before_backend(settings: Settings, capabilities: Capabilities) -> str:
 
 def _look_up(settings: Settings) -> str:
     return f"""\
-  http-request set-var(txn.rules) var(txn.more),field(1,|)
+  http-request set-var(txn.rules) var(txn.more),field(2,|)
   http-request set-var(txn.features) var(txn.rules),map_str({settings.file(FEATURES_MAP)})
   http-request set-var(txn.flags) {field(Field.FLAGS)}
   http-request allow if !{{ var(txn.flags) -m beg {Flag.FRONT} }}
