@@ -101,6 +101,11 @@ def kill(result: Result) -> str:
     return f"core, sidecar, dockerd: {_failed(reports)}; HAProxy killed: back after {back:.2f} s"
 
 
+def labels(result: Result) -> str:
+    count, reloads = result["figures"]["labels"], found(result, "reloads")[0]
+    return f"{count} labels: {failed(result)}; {reloads} reloads, for TCP ports that were not declared"
+
+
 ROWS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "scale": ("scale 3→30→3, three times", failed),
     "rolling": ("rolling updates of 4 replicas, forced update, drained node", failed),
@@ -110,6 +115,7 @@ ROWS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "untouched": ("WebSockets and a slow download, while others change", untouched),
     "edits": ("200 label edits in 10 s, 200 services created in a row", edits),
     "kill": ("SIGKILL", kill),
+    "labels": ("every label set, changed and removed once", labels),
 }
 
 
@@ -162,6 +168,27 @@ def reloading(by_case: dict[Case, Result]) -> str:
     return table(header, ([name, *(text(side) for side in sides)] for name, text in SIDE_BY_SIDE))
 
 
+def many_routes(by_case: dict[Case, Result]) -> str:
+    """What a request costs where there are many routes, beside few, for each HAProxy series."""
+    cases = sorted(by_case)
+    kinds = [check["what"].partition(":")[0] for check in by_case[cases[0]]["checks"]]
+    header = ["50,000 routes of 10,000 hosts"]
+    header += [
+        f"{haproxy}: {what}" for haproxy, _ in cases for what in ("CPU / 10 routes", "µs, 10 → 50,000", "B a route")
+    ]
+    return table(
+        header, ([kind, *(text for case in cases for text in _cost(by_case[case], kind))] for kind in kinds)
+    )
+
+
+def _cost(result: Result, kind: str) -> Iterable[str]:
+    figures = result["figures"]
+    costs = [value["p50"] for name, value in figures.items() if name.startswith(f"{kind}: CPU per request")]
+    yield f"{found(result, f'{kind}: CPU')[0]:.2f}×"
+    yield " → ".join(f"{cost:.0f}" for cost in costs)
+    yield str(figures[f"{kind}: bytes of memory per route"])
+
+
 def machine(known: dict[str, dict[Case, Result]]) -> str:
     some = next(iter(next(iter(known.values())).values()))
     facts, docker = some["machine"], some["versions"]["docker"]
@@ -182,6 +209,8 @@ def figures() -> str:
     parts.append(f"{BY_WATCH}\n\n{scenarios(known, 'swarmkit')}")
     if any(watch == "docker" for by_case in known.values() for _, watch in by_case):
         parts.append(f"{BY_POLLS}\n\n{scenarios(known, 'docker')}")
+    if "many_routes" in known:
+        parts.append(many_routes(known["many_routes"]))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
