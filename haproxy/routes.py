@@ -29,6 +29,9 @@ NO_ROUTE = "-|404"
 """Value of the sentinel: the host is known and has no route for the path, so that the request does not fall
 to a wildcard."""
 
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`~-]+")
+"""Names of headers and cookies that fit into a field; `|`, which the standard allows, does not."""
+
 _ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 
 
@@ -64,7 +67,7 @@ def row_host(key: str) -> str:
 
 
 def row_value(route: Route) -> str:
-    sources = {canary.source: canary.name for canary in reversed(route.canaries)}
+    sources = {canary.source: canary.name for canary in reversed(route.canaries) if _NAME.fullmatch(canary.name)}
     argument = _argument(route.redirect.location) if route.redirect else ""
     fields = (
         route.backend or NO_BACKEND,

@@ -77,7 +77,6 @@ def named(row: Row) -> str:
 @pytest.mark.acceptance(49)
 @pytest.mark.acceptance(50)
 @pytest.mark.acceptance(51)
-@pytest.mark.acceptance(54)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("row", PATHS, ids=named)
 def test_path(proxy: LiveHAProxy, kind: str, row: Row) -> None:

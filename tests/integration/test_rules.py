@@ -112,6 +112,7 @@ def test_what_a_client_sends_opens_no_other_row(live: LiveRules) -> None:
 
 @pytest.mark.acceptance(51)
 @pytest.mark.acceptance(52)
+@pytest.mark.acceptance(54)
 def test_a_redirect_keeps_path_and_query_as_sent(live: LiveRules) -> None:
     live.route(
         Route("old.test", "/", "", redirect=Redirect("", "http://new.test")),

@@ -7,7 +7,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haproxy.model import Redirect, Route, RouteKey
+from haproxy.features import canary_rows
+from haproxy.model import Canary, Redirect, Route, RouteKey
 from haproxy.routes import NO_ROUTE, look_up_path, row_host, row_key, row_value, rows, rows_for_host
 
 hosts = st.sampled_from(("a.test", "b.test", "*.test", "*.a.test", "*"))
@@ -61,6 +62,19 @@ def test_a_location_ends_no_field_and_no_row(redirect: Redirect, strip: bool, ru
         True,
         [rules] if rules else [],
     )
+
+
+canaries = st.builds(Canary, st.just("blue"), st.sampled_from(("header", "cookie")), texts, texts)
+
+
+@given(st.lists(canaries, max_size=3).map(tuple))
+def test_a_canarys_name_ends_no_field_and_no_row(chosen: tuple[Canary, ...]) -> None:
+    route = Route("a.test", "/x", "web", rules="r", canaries=chosen)
+    value = row_value(route)
+    assert re.fullmatch(r"web\|\|\|r(\|[!-{}~]*\|[!-{}~]*\|a\.test/x/)?", value, re.ASCII)
+    for key, backend in canary_rows("a.test", {("a.test", "/x"): route}).items():
+        assert (key.partition("|")[0], backend) == ("a.test/x/", "blue")
+        assert re.fullmatch(r"[!-~]+", key, re.ASCII)
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=12))
