@@ -154,6 +154,8 @@ class _Host:
         if before is None:
             # A new row leads nowhere until the next pass: only a canary's would take requests from another.
             return file == CANARY_MAP and not self._is_there(new)
+        if not old:  # 404, or a redirect: an answer that is better than none
+            return not self._is_there(new)
         if old not in self.seen.placement or self._takes_over(new, old):
             return False
         self._late(new)

@@ -121,11 +121,11 @@ class Planner:
 
     def backend(self, key: str) -> BackendPlan:
         """For one logical backend. Raises PoolExhausted, and ProtocolError or ValueError for what can't be said."""
-        want = self.mirror.backends.get(key)
+        want, home = self.mirror.backends.get(key), self.places.homes([key])[key]
         place = self.places.place(key, policy_of(want) if want else None, self.seen)
         if place is None:
             self._forget(key)
-            stale = self.seen.rows(CHECK_MAPS, key) if self.places.logical(key) is None else {}
+            stale = self.seen.rows(CHECK_MAPS, home) if self.places.logical(home) is None else {}
             return plan_checks({}, stale, self.settings)
         now = time.monotonic()
         self.admission.learn(key, place.rows)

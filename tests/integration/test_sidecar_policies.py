@@ -288,7 +288,7 @@ async def test_what_is_wrong_in_the_configuration_is_told(core: Core, running: P
     core.config = {"ServerTimeout": "soon", "HideInfoHeaders": True}
     await core.applied()
     await until(lambda: problems(core))
-    (problem,) = problems(core) or ()
+    (problem,) = problems(core) or [pb.Problem()]
     assert problem.message == "Config: ServerTimeout is not a number of seconds"
     assert running.sidecar.settings.hide_info_headers
 
@@ -308,7 +308,7 @@ async def test_a_configuration_that_haproxy_refuses_is_taken_back(
         core.service("b", two)
         await core.applied()
         await until(lambda: problems(core))
-        (problem,) = problems(core) or ()
+        (problem,) = problems(core) or [pb.Problem()]
         assert "HAProxy refuses it, the one before stays: haproxy -c: no, never" in problem.message
         assert (running.sidecar.reloads, running.sidecar.settings.server_timeout) == (0, 60_000)
         assert await running.get("b.test") == (200, "two")
@@ -381,7 +381,7 @@ async def test_a_port_that_may_not_or_cannot_be_opened_is_a_problem(core: Core, 
         tcp(core, "e", wanted, one)
         await core.applied()
         await until(lambda: problems(core))
-        (problem,) = problems(core) or ()
+        (problem,) = problems(core) or [pb.Problem()]
         assert (problem.service, problem.label) == ("e", "com.docker.lb.tcp_port")
         assert "AllowPolicyReload is false" in problem.message
         core.remove("e.tcp")

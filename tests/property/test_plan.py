@@ -11,10 +11,24 @@ from hypothesis import strategies as st
 
 from haproxy import ops, policy
 from haproxy.capabilities import Capabilities, capabilities
-from haproxy.checks import shared_rows
-from haproxy.features import rules_rows
-from haproxy.model import HOLD, Backend, Desired, Route, RouteKey, Server, ServerRow, ServerState
-from haproxy.moves import Prospects, plan_hosts
+from haproxy.checks import check_rows
+from haproxy.features import canary_rows, rules_rows, tcp_rows
+from haproxy.mirror import key_of
+from haproxy.model import (
+    HOLD,
+    Backend,
+    Balance,
+    Canary,
+    Desired,
+    HealthCheck,
+    Route,
+    RouteKey,
+    Server,
+    ServerRow,
+    ServerSettings,
+    ServerState,
+)
+from haproxy.moves import Prospects, backend_in, plan_hosts, rules_in
 from haproxy.observation import Observation
 from haproxy.ops import Op
 from haproxy.places import Places
@@ -28,13 +42,25 @@ from haproxy.plan import (
     plan_rules,
     targets_of,
 )
-from haproxy.routes import row_host, rows
+from haproxy.routes import rows
 from haproxy.runtime.replies import Reason, check
-from haproxy.settings import CHECK_MAPS, CHECK_STATUS_MAP, ROUTES_MAP, RULES_MAPS, Settings
-from haproxy.tables import SHARED, owner_of
+from haproxy.settings import (
+    CANARY_MAP,
+    CHECK_MAPS,
+    CHECK_STATUS_MAP,
+    FEATURES_MAP,
+    ROUTES_MAP,
+    RULES_MAPS,
+    TCP_MAP,
+    Settings,
+)
+from haproxy.tables import HOST_MAPS, owner_of
+from l7.v1 import sync_pb2 as pb
 from tests.fakes.haproxy import ModelHAProxy
 
-SETTINGS = Settings(run_dir="/run/l7", spare_backends=6)
+SETTINGS = Settings(run_dir="/run/l7", spare_backends=6, spare_backends_other=6)
+LEASTCONN = policy.Policy(Balance.LEAST_CONNECTIONS)
+POLICIES = (policy.DEFAULT, LEASTCONN, policy.Policy(checked=True))
 FLAVOURS = [capabilities((2, 6, 12)), capabilities((3, 4, 7))]
 BACKENDS = ("a", "b", "a:b")
 TASKS = ("t1", "t2", "t3", "t4")
@@ -76,12 +102,40 @@ def servers(draw: st.DrawFn) -> dict[str, Server]:
 
 
 @st.composite
+def backends_of(draw: st.DrawFn, name: str) -> Backend:
+    """Of some policy, with some keywords: each another key, or another generation of its servers."""
+    return Backend(
+        name, (name,), draw(st.booleans()), draw(servers()),
+        balance=draw(st.sampled_from((Balance.ROUND_ROBIN, Balance.ROUND_ROBIN, Balance.LEAST_CONNECTIONS))),
+        settings=draw(st.sampled_from(((), (ServerSettings(max_connections=7),)))),
+    )  # fmt: skip
+
+
+@st.composite
 def desired_states(draw: st.DrawFn) -> Desired:
     names = draw(st.frozensets(st.sampled_from(BACKENDS)))
-    backends = {name: Backend(name, (), draw(st.booleans()), draw(servers())) for name in sorted(names)}
+    made = [draw(backends_of(name)) for name in sorted(names)]
+    if made and draw(st.booleans()):
+        path = draw(st.sampled_from(("/a", "/b")))
+        made[0] = replace(made[0], balance=Balance.ROUND_ROBIN, check=HealthCheck(path, statuses=(200,)))
+    backends = {key_of(backend): backend for backend in made}
     keys = draw(st.frozensets(st.sampled_from(ROUTES))) if names else frozenset()
-    target = st.sampled_from(sorted(names)) if names else st.nothing()
-    return Desired("r", backends, {key: Route(*key, draw(target), draw(st.booleans())) for key in sorted(keys)})
+    target = st.sampled_from(sorted(backends)) if names else st.nothing()
+    rules = {name: pb.Rules(name=name, max_body_bytes=draw(st.integers(1, 2))) for name in draw(rules_names)}
+    for each in rules.values():
+        each.allow_prefixes.extend(draw(st.frozensets(st.sampled_from(("10.0.0.0/8", "127.0.0.1/32")))))
+    routes = {}
+    for key in sorted(keys):
+        by = draw(st.sampled_from(("", "yes", "no")))
+        canaries = (Canary(draw(target), "header", "x", by),) if draw(st.booleans()) else ()
+        named = draw(st.sampled_from(("", *sorted(rules))))
+        routes[key] = Route(*key, draw(target), draw(st.booleans()), named, canaries=canaries)
+    if names and draw(st.booleans()):
+        routes[":5432", "/"] = Route(":5432", "/", draw(target))
+    return Desired("r", backends, routes, rules)
+
+
+rules_names = st.frozensets(st.sampled_from(("r1", "r2")))
 
 
 tasks_of = st.frozensets(st.sampled_from(TASKS))
@@ -99,6 +153,7 @@ class Driver:
     able: Capabilities
     patient: bool = False
     model: ModelHAProxy = field(init=False)
+    _seen: Observation | None = None
     places: Places = field(init=False)
     hold: dict[str, bool] = field(default_factory=dict)
     waiting: set[tuple[str, str]] = field(default_factory=set)
@@ -106,6 +161,10 @@ class Driver:
 
     def __post_init__(self) -> None:
         self.model = ModelHAProxy(SETTINGS, self.able)
+        others = [name for name, of in policy.spares(SETTINGS).items() if of not in POLICIES]
+        for name in others:  # pools that no step asks for
+            self.model.backends.pop(name, None)
+        self.model.maps[SETTINGS.file(CHECK_STATUS_MAP)].clear()  # what all share would only cost time here
         self.restart()
 
     def restart(self) -> None:
@@ -114,6 +173,12 @@ class Driver:
         self.places.adopt(self.seen())
 
     def seen(self) -> Observation:
+        """What HAProxy answers; the same one until something happens."""
+        if self._seen is None:
+            self._seen = self._look()
+        return self._seen
+
+    def _look(self) -> Observation:
         observed = self.model.observed()
         seen = Observation({b: dict(s) for b, s in observed.servers.items()}, dict(observed.backends))
         for file, rows_of_file in {ROUTES_MAP: observed.routes, **observed.tables}.items():
@@ -135,11 +200,12 @@ class Driver:
     def plan(self, step: Step) -> list[Op]:
         seen = self.seen()
         orphans = self.places.orphans(seen, seen.servers)
-        names = step.desired.backends.keys() | seen.placement.keys() | orphans
+        homeless = {name for name in seen.owners(CHECK_MAPS) if self.places.logical(name) is None}
+        names = step.desired.backends.keys() | seen.placement.keys() | orphans | homeless | self.places._homes.keys()
         wanted: dict[str, dict[RouteKey, Route]] = {}
         for key, route in step.desired.routes.items():
             wanted.setdefault(key[0], {})[key] = route
-        hosts = wanted.keys() | seen.routes.keys()
+        hosts = wanted.keys() | seen.owners(HOST_MAPS)
         routes = plan_hosts(hosts, wanted, self.prospects(step), seen, SETTINGS)
         self.late = routes.late
         plans = [self._plan(name, step, seen) for name in sorted(names - routes.protected.keys())]
@@ -147,23 +213,22 @@ class Driver:
             place = self.places.place(name, None, seen)
             assert place is not None
             plans.append(plan_leaving(place, going))
-        rules = step.desired.rules.keys() | seen.owners(RULES_MAPS) | {SHARED}
+        rules = step.desired.rules.keys() | seen.owners(RULES_MAPS)
         plans += [self._rules(name, step, seen) for name in sorted(rules - routes.ruling)]
         return join(plans, routes.ops)
 
     def _rules(self, name: str, step: Step, seen: Observation) -> BackendPlan:
-        if name == SHARED:
-            have = seen.rows(CHECK_MAPS, SHARED)
-            return plan_checks({CHECK_STATUS_MAP: shared_rows()}, have, SETTINGS)
         rules = step.desired.rules.get(name)
         want = rules_rows(rules, self.able) if rules is not None else {}
         return plan_rules(want, seen.rows(RULES_MAPS, name), SETTINGS)
 
     def _plan(self, name: str, step: Step, seen: Observation) -> BackendPlan:
         want = step.desired.backends.get(name)
+        home = self.places.homes([name])[name]
         place = self.places.place(name, policy.policy_of(want) if want else None, seen)
         if place is None:
-            return plan_checks({}, seen.rows(CHECK_MAPS, name), SETTINGS)
+            stale = seen.rows(CHECK_MAPS, home) if self.places.logical(home) is None else {}
+            return plan_checks({}, stale, SETTINGS)
         waiting = frozenset(server for backend, server in self.waiting if backend == place.physical)
         situation = Situation(
             accepting=self._of(step.accepting, self.names(want) if want else ()),
@@ -179,6 +244,7 @@ class Driver:
         return frozenset(name for name in names if name.partition(".")[0] in tasks)
 
     def apply(self, op: Op) -> None:
+        self._seen = None
         refusal = check(op, self.model.apply(op))
         if refusal is None:
             return
@@ -199,17 +265,29 @@ def served(driver: Driver, step: Step) -> set[str]:
     return {name for name in wanted & seen.placement.keys() if usable(seen.servers.get(seen.placement[name], {}))}
 
 
-def leading(driver: Driver) -> set[str]:
+def leading(driver: Driver) -> set[tuple[str, str]]:
     """Keys of routes that lead to a backend which takes requests (or that say 404)."""
     seen = driver.seen()
-    logical = {key: value.partition("|")[0] for of_host in seen.routes.values() for key, value in of_host.items()}
+    logical = {(file, key): backend_in(file, value) for file, key, value in rows_of(driver)}
     backends = driver.model.backends
     published = {name for name, home in seen.placement.items() if home in backends and backends[home].published}
-    return {key for key, name in logical.items() if name in published | {"-"}}
+    return {key for key, name in logical.items() if name in published | {""}}
 
 
-def keys(driver: Driver) -> set[str]:
-    return {key for of_host in driver.seen().routes.values() for key in of_host}
+def rows_of(driver: Driver) -> list[tuple[str, str, str]]:
+    """All rows that lead somewhere: file, key, value."""
+    tables = [(file, rows) for file in HOST_MAPS for rows in driver.seen().table(file).values()]
+    return [(file, key, value) for file, rows in tables for key, value in rows.items()]
+
+
+def keys(driver: Driver) -> set[tuple[str, str]]:
+    return {(file, key) for file, key, _ in rows_of(driver)}
+
+
+def ruled(driver: Driver) -> bool:
+    """Whether each request that has to pass rules does: none is let through before they are there."""
+    features = {key for rows in driver.seen().table(FEATURES_MAP).values() for key in rows}
+    return all(rules_in(value) in features | {""} for file, _, value in rows_of(driver) if file == ROUTES_MAP)
 
 
 def apply_carefully(driver: Driver, step: Step, plan: list[Op]) -> None:
@@ -219,11 +297,13 @@ def apply_carefully(driver: Driver, step: Step, plan: list[Op]) -> None:
         driver.apply(op)
         assert served(driver, step) >= before, op
         assert leading(driver) >= led & keys(driver), op
+        assert ruled(driver), op
         assert not driver.model.copies(), op
 
 
 def let_the_world_move(driver: Driver, step: Step) -> None:
     driver.waiting.clear()
+    driver._seen = None
     for name, backend in driver.model.backends.items():
         for row in list(backend.servers.values()):
             task = row.name.partition(".")[0]
@@ -234,31 +314,57 @@ def let_the_world_move(driver: Driver, step: Step) -> None:
             (driver.model.fail if task in step.fail else driver.model.recover)(name, row.name)
 
 
-def usable_server(driver: Driver, row: str) -> bool:
-    seen = driver.seen()
-    servers = seen.servers[seen.placement[row.partition("|")[0]]]
-    return any(server.usable for name, server in servers.items() if name != HOLD)
+def assert_rows(driver: Driver, step: Step) -> None:
+    """All rows are as wanted, but those that wait: there are others that answer."""
+    desired, seen = step.desired, driver.seen()
+    have = {(file, key): value for file, key, value in rows_of(driver)}
+    want: dict[tuple[str, str], str] = {(ROUTES_MAP, key): value for key, value in rows(desired.routes).items()}
+    want |= {(TCP_MAP, key): value for key, value in tcp_rows(desired.routes.values()).items()}
+    for host in {host for host, _ in desired.routes}:
+        want |= {(CANARY_MAP, key): value for key, value in canary_rows(host, desired.routes).items()}
+    for place in {row for row in want.keys() | have.keys() if want.get(row) != have.get(row)}:
+        file, key = place
+        new = backend_in(file, want[place])
+        assert new in driver.late[owner_of(file, key)], place
+        if place in have:  # it leads elsewhere, as it did
+            old = backend_in(file, have[place])
+            assert seen.usable_tasks(old)
+            assert not usable_tasks_of(step, new) or not seen.usable_tasks(new) >= usable_tasks_of(step, new)
+        else:
+            assert not seen.usable_tasks(new)
+            above = max((k for f, k in have if f == file and key.startswith(k)), key=len)
+            assert seen.usable_tasks(backend_in(file, have[file, above]))
+
+
+def usable_tasks_of(step: Step, key: str) -> set[str]:
+    """Tasks that are to take requests."""
+    servers = step.desired.backends[key].servers.values()
+    return {server.task for server in servers if server.state is ServerState.READY}
 
 
 def assert_converged(driver: Driver, step: Step) -> None:
     seen, desired = driver.seen(), step.desired
-    have = {key: value for of_host in seen.routes.values() for key, value in of_host.items()}
-    routes = rows(desired.routes)
-    late = {key for key, value in routes.items() if value.partition("|")[0] in driver.late.get(row_host(key), ())}
-    assert {**{key: routes[key] for key in late}, **have} == routes
-    for key in late - have.keys():
-        assert not usable_server(driver, routes[key])
-        assert usable_server(driver, have[max((k for k in have if key.startswith(k)), key=len)])
+    assert_rows(driver, step)
     assert leading(driver) == keys(driver)
+    needed = {backend_in(file, value) for file, _, value in rows_of(driver)}
     assert desired.backends.keys() <= seen.placement.keys()
     assert len(set(seen.placement.values())) == len(seen.placement)
     for name, want in desired.backends.items():
-        assert_backend(driver, step, want, seen.servers[seen.placement[name]])
-        assert driver.model.backends[seen.placement[name]].published
-    for name in seen.placement.keys() - desired.backends.keys():
+        home = seen.placement[name]
+        assert_backend(driver, step, want, seen.servers[home])
+        assert driver.model.backends[home].published
+        assert seen.rows(CHECK_MAPS, home) == {f: r for f, r in check_rows(home, want).items() if r}
+        if not driver.able.dynamic_backends:
+            assert policy.policy_of_spare(home) == policy.policy_of(want)
+    for name in seen.placement.keys() - desired.backends.keys() - needed:
         left = seen.servers[seen.placement[name]].keys() - {HOLD}
         assert all(driver.model.connections[seen.placement[name], server] for server in left)
         assert left, f"{name} has nothing that keeps it"
+    assert seen.owners(CHECK_MAPS) <= set(seen.placement.values())
+    ruling = {rules_in(value) for file, _, value in rows_of(driver) if file == ROUTES_MAP} - desired.rules.keys()
+    for name in seen.owners(RULES_MAPS) - ruling:
+        assert seen.rows(RULES_MAPS, name) == rules_rows(desired.rules[name], driver.able)
+    assert desired.rules.keys() <= seen.owners(RULES_MAPS)
 
 
 def assert_backend(driver: Driver, step: Step, want: Backend, have: Mapping[str, ServerRow]) -> None:
@@ -277,7 +383,12 @@ def assert_backend(driver: Driver, step: Step, want: Backend, have: Mapping[str,
     for name, row in have.items():
         goes = name != HOLD and (name not in wanted or wanted[name].state is ServerState.LEAVING)
         task = name.partition(".")[0]
-        if goes and row.enabled:  # a last server
+        server = want.servers.get(task)
+        if goes and row.enabled and server is not None and server.state is not ServerState.LEAVING:
+            successor = next(each for each in wanted if each.partition(".")[0] == task)
+            assert row.up  # an earlier generation
+            assert not (successor in have and have[successor].usable)
+        elif goes and row.enabled:  # a last server
             assert want.expected
             assert task in want.servers
             assert row.up
@@ -325,7 +436,7 @@ def test_a_plan_cut_anywhere_ends_where_the_whole_one_does(
             apply_carefully(driver, step, driver.plan(step)[:prefix])
             converge(driver, step)
         seen = driver.seen()
-        results.append(({n: seen.servers[p] for n, p in seen.placement.items()}, seen.routes))
+        results.append(({n: seen.servers[p] for n, p in seen.placement.items()}, sorted(rows_of(driver))))
     assert results[0] == results[1]
 
 
@@ -336,10 +447,11 @@ def growth(first: Step, second: Step) -> tuple[Step, Step]:
     running = {name: replace(want, expected=True) for name, want in backends.items()}
     known = {name: want for name, want in running.items() if name in first.desired.backends}
     routes = {**second.desired.routes, **first.desired.routes}
+    rules = {**second.desired.rules, **first.desired.rules}
     accepting = first.accepting | second.accepting
     return (
         replace(hold, desired=replace(first.desired, backends=known)),
-        replace(hold, desired=Desired("r", running, routes), accepting=accepting),
+        replace(hold, desired=Desired("r", running, routes, rules), accepting=accepting),
     )
 
 
