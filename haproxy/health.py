@@ -5,28 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from haproxy.mirror import name_of
-from haproxy.model import HOLD, ServerRow
+from haproxy.model import HOLD, Backend, ServerRow, ServerState
 from l7.v1 import sync_pb2 as pb
 
 Verdicts = dict[tuple[str, str], pb.HealthStatus]
 """(core's name of the backend, task id) -> verdict."""
 
 
-def verdict(row: ServerRow) -> pb.HealthStatus:
+def verdict(row: ServerRow, runs: bool) -> pb.HealthStatus:
+    """A task that runs and is out of rotation has not passed a first check yet."""
     if not row.enabled:
-        return pb.HEALTH_STATUS_MAINTENANCE
+        return pb.HEALTH_STATUS_DOWN if runs else pb.HEALTH_STATUS_MAINTENANCE
     return pb.HEALTH_STATUS_UP if row.up else pb.HEALTH_STATUS_DOWN
 
 
-def verdicts(placement: Mapping[str, str], servers: Mapping[str, Mapping[str, ServerRow]]) -> Verdicts:
+def verdicts(
+    placement: Mapping[str, str], servers: Mapping[str, Mapping[str, ServerRow]], wanted: Mapping[str, Backend]
+) -> Verdicts:
     """Of all tasks; the better one counts (UP is the smallest) where a task has two generations, or its backend two
-    keys while its policy changes."""
+    keys while its policy changes. `wanted`: logical backends as they should be."""
     found: Verdicts = {}
     for logical, physical in placement.items():
+        tasks = wanted[logical].servers if logical in wanted else {}
         for name, row in servers.get(physical, {}).items():
             if name != HOLD:
-                key = (name_of(logical), name.partition(".")[0])
-                found[key] = min(found.get(key, pb.HEALTH_STATUS_GONE), verdict(row))
+                task = name.partition(".")[0]
+                runs = task in tasks and tasks[task].state is ServerState.READY
+                key = (name_of(logical), task)
+                found[key] = min(found.get(key, pb.HEALTH_STATUS_GONE), verdict(row, runs))
     return found
 
 

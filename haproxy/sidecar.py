@@ -321,7 +321,7 @@ class Sidecar:
         self.metrics.drift.inc(differences)
 
     def observed(self, seen: Observation) -> None:
-        now = health.verdicts(seen.placement, seen.servers)
+        now = health.verdicts(seen.placement, seen.servers, self.mirror.backends)
         changed = health.changed(self._verdicts, now) if self.stream.connected else []
         counters = pb.Counters(
             reloads=self.reloads, drift=self.drift, held_requests=self._held,

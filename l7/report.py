@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ def report(document: Document) -> Iterator[RenderableType]:
     yield Text(_headline(document), style="" if document["ready"] else "bold red")
     for cluster in document["clusters"]:
         yield Text(f"\nCluster {cluster['name'] or 'default'} at revision {cluster['revision'][:12]}", style="bold")
-        yield _routes(cluster)
+        yield _routes(cluster, _unhealthy(document, cluster))
         if cluster["rules"]:
             yield Text("\nRules", style="bold")
             yield _rules(cluster)
@@ -41,7 +42,14 @@ def _headline(document: Document) -> str:
 # ---------------------------------------------------------------- routes
 
 
-def _routes(cluster: Document) -> RenderableType:
+def _unhealthy(document: Document, cluster: Document) -> Counter[str]:
+    """By backend: how many of its tasks any of the cluster's proxies finds down."""
+    proxies = (each for each in document["extensions"] if each["cluster"] == cluster["name"])
+    tasks = {(found["backend"], found["task"]) for proxy in proxies for found in proxy["unhealthy"]}
+    return Counter(backend for backend, _ in tasks)
+
+
+def _routes(cluster: Document, unhealthy: Mapping[str, int]) -> RenderableType:
     """A row for each route, and one below it for each canary."""
     if not cluster["routes"]:
         return Text("no routes: no service has labels that lead here")
@@ -50,7 +58,8 @@ def _routes(cluster: Document) -> RenderableType:
     for route in sorted(cluster["routes"], key=_place):
         backend = backends.get(route["backend"], _NO_BACKEND)
         host, path = _address(route)
-        table.add_row(host, path, _services(backend), *_counts(backend), ", ".join(_notes(route, backend)))
+        notes = _notes(route, backend, unhealthy.get(backend["name"], 0))
+        table.add_row(host, path, _services(backend), *_counts(backend), ", ".join(notes))
         for canary in route["canaries"]:
             chosen = backends.get(canary["backend"], _NO_BACKEND)
             table.add_row("", "", _services(chosen), *_counts(chosen), _canary(canary, chosen))
@@ -90,7 +99,7 @@ def _counts(backend: Document) -> tuple[str, ...]:
     return tuple(str(backend["states"].get(state, 0)) for state in ("ready", "pending", "leaving"))
 
 
-def _notes(route: Document, backend: Document) -> Iterator[str]:
+def _notes(route: Document, backend: Document, unhealthy: int) -> Iterator[str]:
     if redirect := route["redirect"]:
         what = f"{redirect['scheme']} redirected" if redirect["scheme"] else "redirected"
         yield f"{what} to {redirect['location']}"
@@ -103,6 +112,8 @@ def _notes(route: Document, backend: Document) -> Iterator[str]:
             yield "only by header or cookie" if route["canaries"] else "weight 0: nobody answers"
     elif not backend["states"].get("ready"):
         yield "requests wait" if backend["expected"] else "scaled to zero"
+    if unhealthy:
+        yield f"{unhealthy} unhealthy"
 
 
 def _canary(canary: Document, backend: Document) -> str:

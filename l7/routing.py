@@ -95,7 +95,7 @@ def _canaries(key: RouteKey, claims: Sequence[Claim], clashes: list[Clash]) -> d
         held, owner = names.setdefault(source, (name, claim))
         label = f"canary_{source}"
         if held != name:
-            reason = f"service {owner.service}, created first, chooses by {source} {held}, and a route has one"
+            reason = f"service {owner.service}, created first, chooses by {source} {held}, and all share one name"
             clashes.append(clash(key, claim, label, reason, f"use {source} {held}, with a value of your own"))
         elif (rival := taken.setdefault((source, value), claim)) is not claim:
             reason = f"service {rival.service}, created first, has the same {source} and value"

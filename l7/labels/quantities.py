@@ -37,7 +37,8 @@ def integer(low: int, high: int) -> Kind[int]:
         digits = text.strip(" ")
         if _DIGITS.fullmatch(digits) and low <= int(digits) <= high:
             return int(digits)
-        return Bad("is not a number that fits", f"write a whole number from {low} to {high}")
+        wrong = "is out of bounds" if _DIGITS.fullmatch(digits) else "is not a whole number"
+        return Bad(wrong, f"write a whole number from {low} to {high}")
 
     numbers = {"type": "integer", "minimum": low, "maximum": high}
     return Kind(f"{low} to {high}", parse, {"anyOf": [numbers, {"type": "string", "pattern": "^ *[0-9]+ *$"}]})

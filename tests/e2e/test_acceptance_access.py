@@ -199,7 +199,7 @@ def test_the_table_says_what_is_routed_where_and_what_is_not(l7: Installation) -
     assert sorted(row[2] for row in proxies) == sorted(f"haproxy/{version}" for version in versions)
     (problem,) = rows_with(table, "com.docker.lb.port")
     assert problem[:3] == ["wrong", "com.docker.lb.port", "abc"]
-    assert "write the port" in table
+    assert "write a whole number from 1 to 65535" in table
     assert "wrong.local" not in table
 
 

@@ -14,6 +14,16 @@ pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 CHECKED = {"health_check_path": "/healthz", "health_check_interval": "500ms"}
 
 
+def unhealthy(l7: Installation, tasks: set[str]) -> bool:
+    """Waits until each proxy tells core that it finds just these tasks unhealthy."""
+
+    def told() -> bool:
+        found = [{each["task"] for each in proxy["unhealthy"]} for proxy in l7.status()["extensions"]]
+        return found == [tasks] * len(l7.series)
+
+    return l7.until(f"{tasks} to be unhealthy", told)
+
+
 @pytest.mark.acceptance(28)
 def test_a_task_that_fails_our_checks_is_not_asked(l7: Installation, create: Create) -> None:
     """Of two tasks, both sick from their start, first one becomes well, then both; then one is sick again."""
@@ -23,10 +33,13 @@ def test_a_task_that_fails_our_checks_is_not_asked(l7: Installation, create: Cre
     one, two = sorted(l7.task_ids("checked28"))
     with l7.load(host, rate=10, path="/healthz") as reports:
         l7.held()
+        assert unhealthy(l7, {one, two})
         l7.tell(one, "/well")
         l7.reach(host, {one})
+        assert unhealthy(l7, {two})
         l7.tell(two, "/well")
         l7.reach(host, {one, two})
+        assert unhealthy(l7, set())
     assert nothing_failed(reports)
     l7.tell(one, "/sick")
     l7.reach(host, {two})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from haproxy import health
-from haproxy.model import HOLD, Admin, ServerRow
+from haproxy.model import HOLD, Admin, Backend, Server, ServerRow, ServerState
 from l7.v1 import sync_pb2 as pb
 
 UP, DOWN, MAINT, GONE = (
@@ -20,13 +22,24 @@ def row(name: str, admin: int = 0, up: bool = True) -> ServerRow:
 
 def test_verdicts_of_tasks_by_logical_backend() -> None:
     rows = [row("t1.aa"), row("t2.aa", up=False), row("t3.aa", admin=1, up=False), row(HOLD)]
-    found = health.verdicts({"a": "spare-1", "lost": "nowhere"}, {"spare-1": {each.name: each for each in rows}})
+    placement = {"a": "spare-1", "lost": "nowhere"}
+    found = health.verdicts(placement, {"spare-1": {each.name: each for each in rows}}, {})
     assert found == {("a", "t1"): UP, ("a", "t2"): DOWN, ("a", "t3"): MAINT}
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [(ServerState.PENDING, MAINT), (ServerState.READY, DOWN), (ServerState.LEAVING, MAINT)],
+)
+def test_a_task_that_runs_and_never_passed_a_check_is_down(state: ServerState, verdict: pb.HealthStatus) -> None:
+    wanted = {"a": Backend("a", servers={"t1": Server("t1", 1, "10.0.0.1", 80, state=state)})}
+    rows = {"t1.aa": row("t1.aa", admin=1, up=False)}
+    assert health.verdicts({"a": "a"}, {"a": rows}, wanted) == {("a", "t1"): verdict}
 
 
 def test_the_better_of_two_generations_counts() -> None:
     rows = {"t1.aa": row("t1.aa", admin=1, up=False), "t1.bb": row("t1.bb"), "t2.aa": row("t2.aa", up=False)}
-    assert health.verdicts({"a": "a"}, {"a": rows}) == {("a", "t1"): UP, ("a", "t2"): DOWN}
+    assert health.verdicts({"a": "a"}, {"a": rows}, {}) == {("a", "t1"): UP, ("a", "t2"): DOWN}
 
 
 def test_only_what_changed_is_told_and_what_went() -> None:

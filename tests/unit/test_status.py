@@ -59,11 +59,12 @@ def test_extensions_are_listed_while_they_are_connected() -> None:
 # ---------------------------------------------------------------- on the screen
 
 
-def screen(world: World) -> str:
+def screen(world: World, *extensions: Extension) -> str:
     """What `l7 status` prints, runs of blanks as one."""
     problems = [asdict(problem) for problem in world.build.problems()]
     clusters = [json.loads(json.dumps(cluster_document(world.snapshot())))]
-    head = {"version": "1", "ready": True, "reason": "", "source": {}, "extensions": []}
+    head = {"version": "1", "ready": True, "reason": "", "source": {}}
+    head["extensions"] = [json.loads(json.dumps(extension_document(each))) for each in extensions]
     console = Console(width=300, highlight=False, markup=False, emoji=False, file=StringIO())
     for part in report({**head, "clusters": clusters, "problems": problems}):
         console.print(part)
@@ -80,6 +81,15 @@ def test_shares_and_canaries() -> None:
     at = lines.index("a.example / next 10%, web 90% 5 0 0")
     assert lines[at + 1] == "next 1 0 0 with header x-lane=next"
     assert lines[at + 2] == "dark 0 0 0 with cookie lane, no server: falls back"
+
+
+def test_tasks_that_any_proxy_finds_down_each_counts_once() -> None:
+    shown = World()
+    shown.serve("web", 1, 3, hosts="a.example")
+    down, two = {("web", "t-web-0"): "down"}, {("web", "t-web-0"): "down", ("web", "t-web-1"): "down"}
+    proxies = Extension("", "one", unhealthy=down), Extension("", "two", unhealthy=two)
+    assert "a.example / web 3 0 0 2 unhealthy" in screen(shown, *proxies).splitlines()
+    assert "a.example / web 3 0 0" in screen(shown, Extension("east", "three", unhealthy=down)).splitlines()
 
 
 def test_redirects_default_and_tcp() -> None:
