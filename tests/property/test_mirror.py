@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haproxy.mirror import Mirror, Touched
+from haproxy.mirror import Mirror, Touched, key_of, name_of
 from haproxy.wire import changes_from
 from l7.v1 import sync_pb2 as pb
 
+K = TypeVar("K")
 NAMES, TASKS = st.sampled_from("abc"), st.sampled_from(("t1", "t2", "t3"))
 HOSTS, PATHS = st.sampled_from(("x", "y")), st.sampled_from(("/", "/p"))
 
@@ -19,11 +24,19 @@ servers = st.builds(
 backends = st.builds(
     pb.Backend,
     name=NAMES,
-    settings=st.builds(pb.BackendSettings, services=st.just(["s"]), expected=st.booleans()),
+    settings=st.builds(
+        pb.BackendSettings, services=st.just(["s"]), expected=st.booleans(), balance=st.sampled_from((0, 1)),
+        retry_on=st.sampled_from((0, 1)),
+    ),
     servers=st.lists(servers, max_size=3, unique_by=lambda server: server.task),
     removed_servers=st.lists(TASKS, max_size=2, unique=True),
 )
-routes = st.builds(pb.Route, host=HOSTS, path=PATHS, backend=NAMES, strip_path=st.booleans())
+canaries = st.builds(pb.Canary, backend=NAMES, header=st.just("x"))
+routes = st.builds(
+    pb.Route, host=HOSTS, path=PATHS, backend=NAMES | st.just(""), strip_path=st.booleans(),
+    canaries=st.lists(canaries, max_size=1),
+)
+rules = st.builds(pb.Rules, name=NAMES, max_body_bytes=st.integers(1, 2))
 route_keys = st.builds(pb.RouteKey, host=HOSTS, path=PATHS)
 changes = st.builds(
     pb.Changes,
@@ -31,6 +44,9 @@ changes = st.builds(
     removed_backends=st.lists(NAMES, max_size=2, unique=True),
     routes=st.lists(routes, max_size=4, unique_by=lambda route: (route.host, route.path)),
     removed_routes=st.lists(route_keys, max_size=2),
+    rules=st.lists(rules, max_size=2, unique_by=lambda rules: rules.name),
+    removed_rules=st.lists(NAMES, max_size=2, unique=True),
+    config=st.none() | st.builds(pb.Config, json=st.sampled_from((b"{}", b'{"a":1}'))),
 )
 histories = st.lists(st.tuples(st.sampled_from((pb.UPDATE_KIND_COMPLETE, pb.UPDATE_KIND_INCREMENTAL)), changes))
 
@@ -40,6 +56,9 @@ def atoms(whole: pb.Changes) -> list[pb.Changes]:
     parts = [pb.Changes(removed_backends=[name]) for name in whole.removed_backends]
     parts += [pb.Changes(routes=[route]) for route in whole.routes]
     parts += [pb.Changes(removed_routes=[key]) for key in whole.removed_routes]
+    parts += [pb.Changes(rules=[rules]) for rules in whole.rules]
+    parts += [pb.Changes(removed_rules=[name]) for name in whole.removed_rules]
+    parts += [pb.Changes(config=whole.config)] if whole.HasField("config") else []
     for backend in whole.backends:
         parts.append(pb.Changes(backends=[pb.Backend(name=backend.name, settings=backend.settings)]))
         parts += [
@@ -73,19 +92,29 @@ def test_any_split_into_chunks_in_any_order_is_the_whole(
     for number, (kind, content) in enumerate(history):
         chunks = atoms(content)
         random.shuffle(chunks)  # type: ignore[attr-defined]
-        before = whole.desired.backends.copy(), whole.desired.routes.copy()  # type: ignore[attr-defined]
+        before, ruled, config = whole.keyed, dict(whole.rules), whole.config
+        before = replace(before, backends=dict(before.backends))
         touched = update(whole, kind, f"r{number}", [content])
         assert update(split, kind, f"r{number}", chunks) == touched
         assert split == whole
         assert touched is not None
-        different = {
-            name for name in before[0].keys() | whole.backends if before[0].get(name) != whole.backends.get(name)
-        }
-        hosts = {key[0] for key in before[1].keys() | whole.routes if before[1].get(key) != whole.routes.get(key)}
-        assert touched.backends >= different
-        assert touched.hosts >= hosts
+        now = whole.keyed
+        exact = Touched(
+            frozenset(different(before.backends, now.backends)),
+            frozenset(key[0] for key in different(before.routes, now.routes)),
+            frozenset(different(ruled, whole.rules)),
+            config != whole.config,
+        )
+        assert touched.backends >= exact.backends
+        assert touched.hosts >= exact.hosts
+        assert touched.rules >= exact.rules
+        assert touched.config == exact.config
         if kind == pb.UPDATE_KIND_COMPLETE:
-            assert touched == Touched(frozenset(different), frozenset(hosts))
+            assert touched == exact
+
+
+def different(old: Mapping[K, object], new: Mapping[K, object]) -> set[K]:
+    return {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
 
 
 @given(history=histories)
@@ -96,8 +125,14 @@ def test_hosts_are_the_routes_by_host_and_the_kept_state_is_the_state(
     mirror = Mirror()
     for number, (kind, content) in enumerate(history):
         update(mirror, kind, f"r{number}", [content])
-        assert {key: route for of_host in mirror.hosts.values() for key, route in of_host.items()} == mirror.routes
+        assert mirror.keyed.routes.keys() == mirror.routes.keys()
         assert all(mirror.hosts.values())
+        for key, route in mirror.keyed.routes.items():
+            named = mirror.routes[key]
+            pairs = [(route.backend, named.backend)]
+            pairs += [(c.backend, n.backend) for c, n in zip(route.canaries, named.canaries, strict=True)]
+            assert all(c == (key_of(mirror.named[n]) if n in mirror.named else n) for c, n in pairs)
+        assert {name_of(key) for key in mirror.backends} == mirror.named.keys()
         kept = Mirror()
         kept.load(mirror.revision, changes_from(mirror.desired))
-        assert kept.desired == mirror.desired
+        assert kept == mirror

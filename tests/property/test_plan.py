@@ -83,6 +83,7 @@ class Step:
     fail: frozenset[str]
     overdue: bool
     cut: int
+    expired: frozenset[str] = frozenset()
 
 
 @st.composite
@@ -201,7 +202,9 @@ class Driver:
         seen = self.seen()
         orphans = self.places.orphans(seen, seen.servers)
         homeless = {name for name in seen.owners(CHECK_MAPS) if self.places.logical(name) is None}
-        names = step.desired.backends.keys() | seen.placement.keys() | orphans | homeless | self.places._homes.keys()
+        names = (
+            step.desired.backends.keys() | seen.placement.keys() | orphans | homeless | self.places._homes.keys()
+        )
         wanted: dict[str, dict[RouteKey, Route]] = {}
         for key, route in step.desired.routes.items():
             wanted.setdefault(key[0], {})[key] = route
@@ -236,6 +239,7 @@ class Driver:
             due=self._of(step.due, place.rows),
             overdue=frozenset(place.rows) if step.overdue else frozenset(),
             waiting=waiting,
+            expired=step.expired,
         )
         return plan_backend(name, want, place, situation, SETTINGS, self.able)
 

@@ -6,7 +6,7 @@ import pytest
 
 from haproxy import drain
 from haproxy.clocks import Clocks
-from haproxy.model import HOLD, Admin, Backend, Server, ServerRow, ServerState
+from haproxy.model import HOLD, Admin, Backend, Server, ServerRow, ServerSettings, ServerState
 from haproxy.plan import Situation
 from haproxy.settings import Settings
 
@@ -106,4 +106,42 @@ def test_memory_follows_what_there_is() -> None:
     assert [len(each) for each in (of_backend.closing, of_backend.leaving, of_backend.draining)] == [1, 1, 1]
     clocks.usable("a", WANT, {}, 101.0)
     clocks.forget("a")
+    assert clocks == Clocks()
+
+
+def test_an_earlier_generation_has_as_much_time_as_a_backend_without_servers() -> None:
+    clocks = Clocks()
+    rows = {"t1.aa": row("t1.aa"), HOLD: row(HOLD)}
+    assert clocks.supersede("a", {"t1.bb"}, rows, 100.0) == ["t1.aa"]
+    assert clocks.supersede("a", {"t1.bb"}, rows, 101.0) == []
+    assert situation(clocks, 159.9, WANT, row("t1.aa")).expired == frozenset()
+    assert situation(clocks, 160.0, WANT, row("t1.aa")).expired == {"t1.aa"}
+    clocks.supersede("a", {"t1.aa"}, rows, 161.0)
+    assert situation(clocks, 162.0, WANT, row("t1.aa")).expired == frozenset()
+
+
+def test_a_service_says_how_long_its_tasks_may_drain_and_that_outlives_them() -> None:
+    clocks = Clocks()
+    own = (ServerSettings(drain_timeout=2000), ServerSettings())
+    tasks = {"t1": Server("t1", 1, "10.0.0.1", 80), "t2": Server("t2", 2, "10.0.0.2", 80, service=1)}
+    rows = (row("t1.aa"), row("t2.aa"))
+    situation(clocks, 99.0, Backend("a", ("x", "y"), servers=tasks, settings=own), *rows)
+    for task in ("t1.aa", "t2.aa"):
+        clocks.refused("a", task, 100.0)
+    assert situation(clocks, 101.9, None, *rows).overdue == frozenset()
+    assert situation(clocks, 102.0, None, *rows).overdue == {"t1.aa"}
+    assert situation(clocks, 110.0, None, *rows).overdue == {"t1.aa", "t2.aa"}
+    situation(clocks, 111.0, None)
+    (of_backend,) = clocks._servers.values()
+    assert of_backend.timeouts == {}
+
+
+def test_routes_wait_for_a_backend_until_the_deadline() -> None:
+    clocks = Clocks()
+    assert clocks.patient("b", 100.0, 60.0)
+    assert clocks.wait("b", 100.0)
+    assert not clocks.wait("b", 101.0)
+    assert clocks.patient("b", 159.9, 60.0)
+    assert not clocks.patient("b", 160.0, 60.0)
+    clocks.forget("b")
     assert clocks == Clocks()

@@ -48,3 +48,8 @@ def test_only_what_changed_is_told_and_what_went() -> None:
     told = [(each.backend, each.task, each.status) for each in health.changed(before, now)]
     assert told == [("a", "t2", DOWN), ("a", "t3", GONE), ("b", "t1", UP)]
     assert health.changed(now, now) == []
+
+
+def test_core_hears_its_own_names_and_the_better_of_two_keys() -> None:
+    servers = {"x": {"t1.aa": row("t1.aa", admin=1, up=False)}, "y": {"t1.bb": row("t1.bb")}}
+    assert health.verdicts({"a": "x", "a.http-leastconn": "y"}, servers, {}) == {("a", "t1"): UP}

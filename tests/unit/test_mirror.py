@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haproxy.mirror import BrokenChain, Mirror, Touched
+from haproxy.mirror import BrokenChain, Mirror, Touched, name_of
 from haproxy.model import Route, ServerState
 from l7.kit.errors import ProtocolError
 from l7.v1 import sync_pb2 as pb
@@ -143,3 +143,69 @@ def test_states_of_servers_are_read() -> None:
     mirror = holding(pb.Backend(name="a", servers=[leaving]))
     assert mirror.backends["a"].servers["t1"].state is ServerState.LEAVING
     assert mirror.backends["a"].servers["t1"].stop_in == 3100
+
+
+# ---------------------------------------------------------------- keys
+
+
+def with_balance(name: str, balance: pb.Balance) -> pb.Backend:
+    return pb.Backend(name=name, settings=pb.BackendSettings(services=[name], expected=True, balance=balance))
+
+
+def test_another_policy_is_another_key_and_touches_all_that_leads_there() -> None:
+    canary = pb.Route(host="y", path="/", backend="b", canaries=[pb.Canary(backend="a", header="x")])
+    port = pb.Route(host=":5432", path="/", backend="a")
+    mirror = holding(backend("a", "t1"), backend("b"), routes=(route("x", "a"), canary, port, route("z", "b")))
+    flipped = pb.Changes(backends=[with_balance("a", pb.BALANCE_LEAST_CONNECTIONS)])
+    touched = mirror.apply(incremental("r1", "r2", flipped))
+    assert touched == Touched(frozenset({"a", "a.http-leastconn"}), frozenset({"x", "y", ":5432"}))
+    assert mirror.backends.keys() == {"a.http-leastconn", "b"}
+    assert mirror.backends["a.http-leastconn"].servers.keys() == {"t1"}
+    assert mirror.hosts["x"]["x", "/"].backend == "a.http-leastconn"
+    assert mirror.hosts["y"]["y", "/"].canaries[0].backend == "a.http-leastconn"
+    assert mirror.desired.backends.keys() == {"a", "b"}
+    assert mirror.desired.routes["x", "/"].backend == "a"
+
+
+def test_the_same_policy_touches_the_backend_only() -> None:
+    mirror = holding(backend("a", "t1"), routes=(route("x", "a"),))
+    same = pb.Changes(backends=[with_balance("a", pb.BALANCE_UNSPECIFIED)])
+    assert mirror.apply(incremental("r1", "r2", same)) == Touched(frozenset({"a"}))
+
+
+def test_a_backend_that_goes_takes_its_key_along() -> None:
+    mirror = holding(with_balance("a", pb.BALANCE_RANDOM), routes=(route("x", "a"),))
+    assert mirror.hosts["x"]["x", "/"].backend == "a.http-random"
+    touched = mirror.apply(incremental("r1", "r2", pb.Changes(removed_backends=["a"])))
+    assert touched == Touched(frozenset({"a", "a.http-random"}), frozenset({"x"}))
+    assert mirror.hosts["x"]["x", "/"].backend == "a"
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("a", "a"), ("a.http-leastconn-checked", "a"), ("a.canary", "a.canary"), ("a.tcp.tcp", "a.tcp"),
+        ("a.canary.http-hash", "a.canary"), ("a.tcp.tcp-hash", "a.tcp"), ("a:b.http-all", "a:b"), ("http", "http"),
+    ],
+)  # fmt: skip
+def test_cores_name_is_in_the_key(key: str, name: str) -> None:
+    assert name_of(key) == name
+
+
+def test_rules_and_configuration_come_change_and_go() -> None:
+    mirror = holding(backend("a"))
+    changes = pb.Changes(rules=[pb.Rules(name="a", max_body_bytes=1)], config=pb.Config(json=b'{"x":1}'))
+    touched = mirror.apply(incremental("r1", "r2", changes))
+    assert touched == Touched(rules=frozenset({"a"}), config=True)
+    assert (mirror.rules["a"].max_body_bytes, mirror.desired.config) == (1, b'{"x":1}')
+    assert mirror.apply(incremental("r2", "r3", pb.Changes(config=pb.Config(json=b'{"x":1}')))) == Touched()
+    assert mirror.apply(incremental("r3", "r4", pb.Changes(removed_rules=["a"]))) == Touched(rules=frozenset({"a"}))
+    assert mirror.rules == {}
+
+
+def test_a_canary_that_makes_no_sense_changes_nothing() -> None:
+    mirror = holding(backend("a", "t1"), routes=(route("x", "a"),))
+    bad = pb.Route(host="x", path="/", backend="b", canaries=[pb.Canary(backend="a")])
+    with pytest.raises(ProtocolError, match="without header"):
+        mirror.apply(incremental("r1", "r2", pb.Changes(routes=[bad], removed_backends=["a"])))
+    assert (mirror.revision, set(mirror.backends)) == ("r1", {"a"})
