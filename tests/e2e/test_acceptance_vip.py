@@ -6,8 +6,11 @@ connections from there to the tasks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from testbed import app
 from tests.e2e.conftest import Create
 from tests.e2e.installation import FRONT, Installation, nothing_failed
 from tests.e2e.virtual import carried, virtual_address
@@ -31,11 +34,26 @@ def upstreams(l7: Installation, host: str, times: int = 1) -> set[str]:
     return {each.upstream for each in l7.ask(host, times=times)}
 
 
+@pytest.fixture
+def new_contents(l7: Installation) -> Iterator[list[str]]:
+    """Options that give a service another image, one more config and one more secret."""
+    file = l7.swarm.directory / "contents"
+    file.write_text("new")
+    l7.cli("tag", app.TAG, "l7-app:next")
+    for kind in ("config", "secret"):
+        l7.cli(kind, "create", "contents79", str(file))
+    yield ["--image=l7-app:next", "--config-add=contents79", "--secret-add=contents79"]
+    if "vip78" in l7.cli("service", "ls", "--format={{.Name}}").split():
+        l7.remove("vip78")
+    for kind in ("config", "secret"):
+        l7.cli(kind, "rm", "contents79")
+
+
 @pytest.mark.acceptance(77)
 @pytest.mark.acceptance(78)
 @pytest.mark.acceptance(79)
 @pytest.mark.acceptance(80)
-def test_a_virtual_address(l7: Installation, create: Create) -> None:
+def test_a_virtual_address(l7: Installation, create: Create, new_contents: list[str]) -> None:
     """One server. Whatever happens to the tasks behind it, the proxies have nothing to do; WebSockets work."""
     host = "vip78.local"
     identity = create("vip78", host, 2, "--update-order=start-first", labels=VIP)
@@ -55,7 +73,7 @@ def test_a_virtual_address(l7: Installation, create: Create) -> None:
         assert nothing_failed(reports)
         assert {(each.opened, each.cut) for each in sessions} == {(2, 0)}
         with l7.load(host) as reports:
-            l7.update("vip78", "--env-add=VERSION=2", "--update-parallelism=4")
+            l7.update("vip78", "--env-add=VERSION=2", "--update-parallelism=4", *new_contents)
             l7.updated("vip78", "2")
             l7.scale("vip78", 1)
             l7.running("vip78", 1)
