@@ -54,6 +54,26 @@ def test_the_applications_cookie_decides(l7: Installation, create: Create) -> No
     moved = {value for value in SESSIONS if after[value] != before[value]}
     assert 0 < len(moved) <= len(SESSIONS) / 3
     assert {after[value] for value in moved} == {new}, "between tasks that stay, nothing moves"
+    shares_with_a_newcomer(l7, create, after)
+
+
+def shares_with_a_newcomer(l7: Installation, create: Create, before: dict[str, str]) -> None:
+    """Another service on the same host takes its share of the sessions, and gives them back when it goes."""
+    there = set(before.values())
+    create("canary69", "sticky69.local", labels={"sticky_session_cookie": "session"})
+    (new,) = l7.published("canary69", "sticky69.local")
+    l7.reach("sticky69.local", there | {new})
+    shared = places(l7, "sticky69.local")
+    assert {shared[value] for value in SESSIONS if shared[value] != before[value]} == {new}
+    l7.remove("canary69")
+    l7.reach("sticky69.local", there)
+    assert places(l7, "sticky69.local") == before
+    l7.scale("sticky69", 5)
+    l7.running("sticky69", 5)
+    stay = l7.task_ids("sticky69")
+    l7.reach("sticky69.local", stay)
+    after = places(l7, "sticky69.local")
+    assert [value for value in SESSIONS if before[value] in stay and after[value] != before[value]] == []
 
 
 @pytest.fixture
