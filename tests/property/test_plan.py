@@ -387,8 +387,8 @@ def assert_backend(driver: Driver, step: Step, want: Backend, have: Mapping[str,
     for name, row in have.items():
         goes = name != HOLD and (name not in wanted or wanted[name].state is ServerState.LEAVING)
         task = name.partition(".")[0]
-        server = want.servers.get(task)
-        if goes and row.enabled and server is not None and server.state is not ServerState.LEAVING:
+        of_task = want.servers.get(task)
+        if goes and row.enabled and of_task is not None and of_task.state is not ServerState.LEAVING:
             successor = next(each for each in wanted if each.partition(".")[0] == task)
             assert row.up  # an earlier generation
             assert not (successor in have and have[successor].usable)
