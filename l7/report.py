@@ -180,9 +180,13 @@ def _extensions(document: Document) -> Table:
 
 
 def _problems(document: Document) -> Table:
-    table = _table("Service", "Label", "Value", "What is wrong", "What to do")
+    """Routed: what became of a service whose labels as they are now can't be followed at all."""
+    backends = [backend for cluster in document["clusters"] for backend in cluster["backends"]]
+    routed = {service for backend in backends for service in backend["services"]}
+    table = _table("Service", "Label", "Value", "Routed", "What is wrong", "What to do")
     for each in document["problems"]:
-        table.add_row(each["service"], each["label"], each["value"], each["message"], each["remedy"])
+        became = ("as before" if each["service"] in routed else "no") if each["fatal"] else ""
+        table.add_row(each["service"], each["label"], each["value"], became, each["message"], each["remedy"])
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import StringIO
 
 from rich.console import Console
@@ -116,6 +116,17 @@ def test_what_nobody_answers() -> None:
     assert "b.example / only by header or cookie" in text
     assert "c.example / zero 0 0 0 scaled to zero" in text
     assert "d.example / soon 0 0 0 requests wait" in text
+
+
+def test_what_became_of_services_with_bad_labels() -> None:
+    shown = World()
+    bad, good = (spec(labels(hosts="a.example", port=port)) for port in ("abc", "80"))
+    shown.put(replace(service("kept", bad), previous=good), task("t1", "kept"), service("never", bad))
+    shown.serve("fine", hosts="b.example", ssl_cert="x")
+    text = screen(shown)
+    assert "kept com.docker.lb.port abc as before is not a whole number" in text
+    assert "never com.docker.lb.port abc no is not a whole number" in text
+    assert "fine com.docker.lb.ssl_cert x is not supported yet" in text
 
 
 def test_rules_in_the_words_of_the_labels() -> None:
