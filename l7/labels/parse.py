@@ -153,10 +153,11 @@ def _without_http(reading: Reading, spec: RouteSpec) -> RouteSpec:
     """What is left of it where there are no hosts."""
     if reading.has(routing.HOSTS):
         return spec
-    if not spec.tcp_port or spec.default_backend or spec.redirects:
+    if spec.default_backend:
         if spec.path != "/":
             remedy = f"add {routing.HOSTS.key}, or remove it"
             reading.note(routing.CONTEXT_ROOT, "has no effect without hosts", remedy)
         return spec
-    balance = spec.balance if spec.vip else settings.read_tcp_balance(reading)
+    settings.note_http(reading)
+    balance = settings.read_tcp_balance(reading) if spec.tcp_port and not spec.vip else spec.balance
     return replace(spec, balance=balance, rules=replace(spec.rules, hash_key=None))

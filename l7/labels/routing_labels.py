@@ -92,7 +92,8 @@ REDIRECTS = Label(
     "among `hosts`. A target is an http or https URL without query, perhaps with a path. At most "
     f"{MAX_REDIRECTS} pairs. A pair that would send clients in circles, alone or together with those of other "
     "services, is left out, and a problem says so: of several services the one created last loses. A target on "
-    "another port of a source's host counts as a circle, because proxies tell hosts apart and not ports.",
+    "another port of a source's host counts as a circle, because proxies tell hosts apart and not ports. Redirects "
+    "come before everything else: `allow`, `rate_limit` and `https_redirect` are about what is forwarded.",
     "http://old.example.org,https://new.example.org",
 )
 DEFAULT_BACKEND = Label(
@@ -110,11 +111,13 @@ TCP_PORT = Label(
     "none",
     "Port of the proxies that leads to this service as raw TCP, whatever is spoken on it. Needs `port`; can do "
     "without `hosts`. Tasks are checked by TCP connections. Services with the same `tcp_port` share the "
-    "connections.",
+    "connections. What applies to requests and answers (`allow`, `rate_limit` and the like) applies to HTTP alone, "
+    "on a service that has `hosts` as well as on one that has none: whoever reaches this port reaches the tasks.",
     "5432",
     change=Change.FIRST_USE,
     changing="a port inside the range that the operator declared (`TCPPorts`) is live",
-    conflicts="on a service that has nothing but this, the labels about HTTP have no effect; they are reported",
+    conflicts="on a service without `hosts` and `default_backend`, the labels about HTTP have no effect and are "
+    "reported",
     tcp=True,
 )
 BACKEND_MODE = Label(
@@ -135,7 +138,9 @@ WEIGHT = Label(
     "by task: each ready task has the same share",
     "Share of a service among those with the same host and path, however many tasks it has: 90 and 10 are "
     "90 % and 10 %. If one of them has the label, those without count as 100. `0`: no share, only "
-    "requests that choose it by `canary_header` or `canary_cookie`.",
+    "requests that choose it by `canary_header` or `canary_cookie`. A task's part is a whole number from 1 to 256, "
+    "so that shares are kept to within 1 %, unless a task of one service should get more than about 30 times "
+    "what one of another gets; past 256 times they can't be kept.",
     "10",
     tcp=True,
 )

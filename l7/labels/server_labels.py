@@ -27,7 +27,8 @@ BALANCE = Label(
     "How a task is chosen for a request: in turn; the one with the fewest connections; the less loaded of two "
     "drawn at random; the first that has a free slot (with `max_connections`); or by a consistent hash of the "
     "client's address, the path, a header or a cookie, the same on every proxy. Requests without that header or "
-    "cookie are spread. For raw TCP: `roundrobin`, `leastconn` and `source`.",
+    "cookie are spread. For raw TCP: `roundrobin`, `leastconn` and `source`; on the `tcp_port` of a service that "
+    "has `hosts`, too, any hash is one of the client's address, and the others are `roundrobin`.",
     "leastconn",
     change=Change.FLIP,
     changing="from one hash to another it is live",

@@ -192,13 +192,19 @@ def _read_headers(reading: Reading, label: Label[HeaderEdit], size: _HeaderSize)
     return tuple(changes[name] for name in sorted(changes))
 
 
-def read_tcp_balance(reading: Reading) -> Balance:
-    """How a server is chosen for a service that has nothing but a TCP port; labels that then mean nothing are
-    noted."""
+def note_http(reading: Reading) -> None:
+    """Note what means nothing where no task of the service is ever reached by HTTP."""
+    routes = (routing.REDIRECTS, routing.DEFAULT_BACKEND)
+    has = " and ".join(label.name for label in (routing.REDIRECTS, routing.TCP_PORT) if reading.has(label))
+    told = {problem.label for problem in reading.problems}
     for key, label in reading.rows.items():
-        if not label.tcp:
-            message = "has no effect on a service that has nothing but tcp_port"
+        if not label.tcp and label not in routes and key not in told:
+            message = f"has no effect on a service that has nothing but {has}"
             reading.note(key, message, f"remove it, or add {routing.HOSTS.key}")
+
+
+def read_tcp_balance(reading: Reading) -> Balance:
+    """How a server is chosen for a service that has a TCP port and no hosts."""
     if reading.get(servers.IP_HASH, False):
         return Balance.HASH
     balance, hash_key = reading.get(servers.BALANCE, _PLAIN)

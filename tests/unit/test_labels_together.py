@@ -383,6 +383,28 @@ def test_labels_about_http_are_told_on_a_service_that_has_only_a_tcp_port() -> N
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        {"tcp_port": "5432", "backend_mode": "vip"},
+        {"redirects": "http://old.x,http://new.x"},
+        {"redirects": "http://old.x,http://new.x", "tcp_port": "5432", "default_backend": "false"},
+    ],
+)
+def test_labels_about_http_are_told_wherever_no_task_is_reached_by_it(given: dict[str, str]) -> None:
+    for_http = {"allow": "10.0.0.0/8", "canary_cookie": "beta", "context_root": "/a", "hsts": "60"}
+    parsed = parse({**given, **for_http}, hosts=None)
+    assert told(parsed) == dict.fromkeys(for_http, False)
+    assert all("nothing but " + " and ".join(sorted(given.keys() & {"redirects", "tcp_port"})) in problem.message
+               for problem in parsed.problems)  # fmt: skip
+    assert told(parse({**given, **for_http, "default_backend": "true"}, hosts=None)) == {"context_root": False}
+
+
+def test_a_label_is_told_once() -> None:
+    parsed = parse({"tcp_port": "5432", "backend_mode": "vip", "sticky_session_cookie": "S"}, hosts=None)
+    assert [problem.label for problem in parsed.problems] == [PREFIX + "sticky_session_cookie"]
+
+
+@pytest.mark.parametrize(
     ("given", "balance", "problems"),
     [
         ({"balance": "source"}, Balance.HASH, {}),
