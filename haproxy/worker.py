@@ -201,6 +201,9 @@ class Worker:
             await self._reload(reason)
         except (Rejected, TimeoutError) as error:
             self._take_back(reason, before, error)
+        except Unavailable:
+            self._use(before)  # whether it took place is unknown: the next session finds it due again
+            raise
 
     def _take_back(self, reason: str, before: Settings, error: Exception) -> None:
         """HAProxy goes on as it was, and so do its files: the next start must not fail."""

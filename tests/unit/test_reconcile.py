@@ -114,6 +114,10 @@ class Bench:
     content: dict[str, tuple[str, ...]] = field(default_factory=dict)
     routes: dict[str, str] = field(default_factory=dict)
     """`host` or `host/path` -> backend."""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of a backend, besides the usual ones."""
+    rules: dict[str, pb.Rules] = field(default_factory=dict)
+    """By the backend whose routes have them."""
     number: int = 0
 
     def push(self) -> str:
@@ -121,7 +125,7 @@ class Bench:
         backends = [
             pb.Backend(
                 name=name,
-                settings=pb.BackendSettings(services=[name], expected=True),
+                settings=pb.BackendSettings(services=[name], expected=True, **self.settings.get(name, {})),
                 servers=[
                     pb.Server(task=task, id=int(task[1:]), address="10.0.0.1", port=80, weight=64, state=2)
                     for task in tasks
@@ -130,13 +134,13 @@ class Bench:
             for name, tasks in self.content.items()
         ]  # fmt: skip
         routes = [
-            pb.Route(host=host, path=f"/{path}", backend=to)
+            pb.Route(host=host, path=f"/{path}", backend=to, rules=to if to in self.rules else "")
             for (host, _, path), to in ((key.partition("/"), to) for key, to in self.routes.items())
         ]
         touched = self.mirror.apply(
             pb.SyncResponse(
                 kind=pb.UPDATE_KIND_COMPLETE, results_in=f"r{self.number}", last=True,
-                changes=pb.Changes(backends=backends, routes=routes),
+                changes=pb.Changes(backends=backends, routes=routes, rules=self.rules.values()),
             )
         )  # fmt: skip
         assert touched is not None
@@ -362,3 +366,96 @@ async def test_churn_leaves_no_memory(bench: Bench) -> None:
     assert planner.admission.accepting.all() == frozenset()
     assert bench.listener.said[-1] == ("ack", "r30")
     assert not planner.seen.routes
+
+
+# ---------------------------------------------------------------- policies, rules
+
+
+async def test_a_policy_that_is_ready_at_once_flips_in_one_go(bench: Bench) -> None:
+    bench.content, bench.routes = {"a": ("t1", "t2")}, {"h.test": "a"}
+    bench.push()
+    await bench.settle()
+    bench.settings["a"] = {"balance": pb.BALANCE_LEAST_CONNECTIONS}
+    bench.push()
+    await bench.settle(accept=False)  # the tasks are known to accept
+    seen = bench.reconciler.seen
+    assert seen.placement.keys() == {"a.http-leastconn"}
+    assert bench.backend_of("h.test") == seen.placement["a.http-leastconn"]
+    assert seen.usable_tasks("a.http-leastconn") == {"t1", "t2"}
+    assert bench.listener.said[-1] == ("ack", "r2")
+
+
+async def test_a_policy_that_is_not_ready_waits_beside_the_one_before(bench: Bench) -> None:
+    bench.content, bench.routes = {"a": ("t1", "t2")}, {"h.test": "a"}
+    bench.push()
+    await bench.settle()
+    bench.settings["a"] = {"health_check": pb.HealthCheck(path="/")}
+    bench.push()
+    await bench.settle(accept=False)
+    before = bench.reconciler.seen.placement["a"]
+    for touched in (Work({"a"}), Work({"a.http-checked"}), Work(hosts={"h.test"})):  # as audits do
+        bench.reconciler.touch(touched)
+        await bench.settle(accept=False)
+        assert bench.backend_of("h.test") == before
+        assert bench.reconciler.seen.usable_tasks("a") == {"t1", "t2"}
+    bench.content["a"] = ("t1",)
+    bench.push()
+    await bench.settle(accept=False)
+    assert bench.reconciler.seen.usable_tasks("a") == {"t1"}  # who goes is out of rotation there, too
+    await bench.settle()
+    assert bench.reconciler.seen.placement.keys() == {"a.http-checked"}
+    assert bench.reconciler.planner.clocks.awaited == bench.reconciler.planner.late == {}
+
+
+async def test_a_policy_that_never_gets_ready_takes_over_after_its_time(bench: Bench) -> None:
+    bench.content, bench.routes = {"a": ("t1",)}, {"h.test": "a"}
+    bench.push()
+    await bench.settle()
+    bench.settings["a"] = {"health_check": pb.HealthCheck(path="/")}
+    bench.push()
+    await bench.settle(accept=False)
+    bench.reconciler.settings = replace(SETTINGS, hold_deadline=0)
+    bench.reconciler.touch(Work({"a.http-checked"}))  # as the clock does
+    await bench.settle(accept=False)
+    assert bench.reconciler.seen.placement.keys() == {"a.http-checked"}
+
+
+async def test_rules_that_cannot_be_said_are_refused_and_others_go_on(bench: Bench) -> None:
+    bench.content = {"a": ("t1",), "b": ("t2",)}
+    bench.routes = {"a.test": "a", "b.test": "b"}
+    long = pb.HeaderChange(action=pb.HEADER_ACTION_SET, name="x", value="v" * 20_000)
+    bench.rules = {name: pb.Rules(name=name, allow_prefixes=["10.0.0.0/8"]) for name in "ab"}
+    bench.rules["a"].request_headers.append(long)
+    bench.push()
+    await bench.settle()
+    assert bench.listener.said[-1][:2] == ("nack", "r1")
+    assert bench.listener.said[-1][2].startswith("rules a: a command of")
+    assert bench.backend_of("b.test")
+    assert bench.backend_of("a.test") is None  # rather than without its rules
+    assert set(bench.reconciler.seen.table("features.map")) == {"b"}
+
+    del bench.rules["a"].request_headers[:]
+    bench.push()
+    await bench.settle()
+    assert bench.listener.said[-1] == ("ack", "r2")
+    assert bench.backend_of("a.test")
+
+    bench.rules["a"] = pb.Rules(name="a", max_body_bytes=1, request_headers=[long])
+    bench.push()
+    await bench.settle()
+    assert bench.listener.said[-1][:2] == ("nack", "r3")
+    assert bench.backend_of("a.test")  # with the rules from before
+    assert bench.reconciler.seen.rows(("allow.map",), "a")
+
+
+async def test_an_acknowledgement_waits_for_a_reload_that_is_due(bench: Bench) -> None:
+    due = [True]
+    bench.reconciler._pending = lambda: bool(due)
+    bench.content = {"a": ("t1",)}
+    bench.push()
+    await bench.settle()
+    assert bench.listener.said == []
+    due.clear()
+    bench.reconciler.touch_all()
+    await bench.settle()
+    assert bench.listener.said == [("ack", "r1")]
