@@ -37,7 +37,8 @@ class Label(Generic[T_co]):
     """A label: `name` without prefix, the kind of its value, and what the docs say. `kind` None: not yet.
 
     A name that ends in `*` stands for all that begin like it. `changing`: what the class of change leaves
-    unsaid. `tcp`: holds for raw TCP (`tcp_port`) as well.
+    unsaid. `tcp`: holds for raw TCP (`tcp_port`) as well. `idle`: changes nothing, so that a bad value is no
+    reason to leave the service out.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Label(Generic[T_co]):
     versions: str = "2.6 and up"
     conflicts: str = ""
     tcp: bool = False
+    idle: bool = False
     key: str = field(init=False)
 
     def __post_init__(self) -> None:

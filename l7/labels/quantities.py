@@ -59,6 +59,16 @@ def duration(low: int, high: int) -> Kind[int]:
     return Kind(f"duration, {span}", parse, schema)
 
 
+def pause(low: int, high: int) -> Kind[int]:
+    """A duration that may also be 0: none at all."""
+    kind = duration(low, high)
+
+    def parse(text: str) -> int | Bad:
+        return 0 if parse_duration(text) == 0 else kind.parse(text)
+
+    return Kind(f"0, or {kind.name}", parse, kind.schema)
+
+
 def seconds(low: int, high: int) -> Kind[int]:
     """A duration that comes out in whole seconds; bounds in seconds."""
     kind = duration(low * SECOND, high * SECOND)

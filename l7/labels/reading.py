@@ -42,7 +42,7 @@ class Reading:
         else:
             value = label.parse(text)
             if isinstance(value, Bad):
-                self.refuse(key, value)
+                self._add(key, text, value.message, value.remedy, fatal=not label.idle)
             else:
                 self._values[key] = value
                 self.written.append((key, text))

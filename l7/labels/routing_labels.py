@@ -166,8 +166,10 @@ WEBSOCKET_ENDPOINTS = Label(
     "websocket_endpoints",
     kinds.text("paths, separated by commas and/or spaces", parse_endpoints),
     "none",
-    "Accepted and checked, without effect: WebSocket works on every path, and `Origin` is left as it is.",
+    "Accepted and checked, without effect: WebSocket works on every path, and `Origin` is left as it is. A value "
+    "that names no paths is reported; the service is routed all the same.",
     "/ws, /live",
+    idle=True,
 )
 
 ROWS: tuple[Label[object], ...] = (

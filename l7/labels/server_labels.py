@@ -12,7 +12,7 @@ from l7.labels.http_values import (
     parse_cookie_name,
 )
 from l7.labels.label import Change, Label
-from l7.labels.quantities import HOUR, SECOND, duration, integer, parse_statuses
+from l7.labels.quantities import HOUR, SECOND, duration, integer, parse_statuses, pause
 
 _SHORTEST = 100
 
@@ -147,11 +147,11 @@ MAX_FAILS = Label(
 )
 FAIL_TIMEOUT = Label(
     "fail_timeout",
-    duration(_SHORTEST, 24 * HOUR),
+    pause(_SHORTEST, 24 * HOUR),
     "10s, with `max_fails`",
     "For how long `max_fails` takes a task out, to within one `health_check_interval`; checks during that time and "
     "at its end have to succeed. It is only this pause, not also the window in which failures are counted, "
-    "as it is in NGINX.",
+    "as it is in NGINX. `0` counts nothing, like `max_fails=0`.",
     "15s",
     tcp=True,
     conflicts="no effect without `max_fails`, or when that is 0",

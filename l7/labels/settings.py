@@ -87,6 +87,8 @@ def read_server(reading: Reading) -> ServerSettings:
     elif reading.get(servers.MAX_FAILS, None) == 0:
         reading.note_if(servers.FAIL_TIMEOUT, "has no effect with max_fails=0", "remove it, or raise max_fails")
     fail_timeout = reading.get(servers.FAIL_TIMEOUT, servers.DEFAULT_FAIL_TIMEOUT)
+    if not fail_timeout:
+        max_fails = 0
     protocol, _ = reading.get(servers.PROTOCOL, (Protocol.HTTP, False))
     return ServerSettings(
         protocol=protocol,

@@ -123,7 +123,7 @@ def test_any_text_is_refused_or_read_into_its_one_spelling(name: str, data: st.D
         return
     for text in strings(value):
         assert re.fullmatch(ALLOWED.get(name, PLAIN), text), (name, text)
-    is_duration = label.type.startswith("duration") and name != "cors_max_age"
+    is_duration = "duration" in label.type and name != "cors_max_age"
     write = (lambda number: f"{number}ms") if is_duration else WRITTEN.get(name, str)
     assert label.parse(write(value)) == value
 

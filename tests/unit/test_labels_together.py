@@ -209,6 +209,7 @@ def test_of_two_ways_to_balance_one_holds_and_the_other_is_told(
         ({"max_fails": "3"}, 3, 10_000, {}),
         ({"max_fails": "0"}, 0, 0, {}),
         ({"max_fails": "0", "fail_timeout": "15s"}, 0, 0, {"fail_timeout": False}),
+        ({"max_fails": "3", "fail_timeout": "0"}, 0, 0, {}),
         ({"fail_timeout": "15s"}, 0, 0, {"fail_timeout": False}),
         ({}, 0, 0, {}),
     ],
@@ -429,8 +430,15 @@ def test_a_path_means_nothing_to_a_default_backend() -> None:
 # ---------------------------------------------------------------- bad values
 
 
-@pytest.mark.parametrize("label", SUPPORTED, ids=lambda label: label.name)
-def test_a_bad_value_of_any_label_quarantines_the_service(label: object) -> None:
+@pytest.mark.parametrize("text", ["~ ^/ws", "/ws/*", "", "\x00"])
+def test_a_bad_value_of_a_label_without_effect_is_told_and_no_more(text: str) -> None:
+    parsed = parse({"websocket_endpoints": text})
+    assert told(parsed) == {"websocket_endpoints": False}
+    assert parsed.spec == spec_of({})
+
+
+@pytest.mark.parametrize("label", [each for each in SUPPORTED if not each.idle], ids=lambda label: label.name)
+def test_a_bad_value_of_any_other_label_quarantines_the_service(label: object) -> None:
     name = label.name.replace("*", "X-Team")  # type: ignore[attr-defined]
     parsed = parse({**EVERYTHING, **SILENT, name: "\x00"})
     assert parsed.spec is None

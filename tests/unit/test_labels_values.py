@@ -91,7 +91,7 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "slow_start": [("0", 0), ("30s", 30_000)],
     "max_connections": [("0", 0), ("100", 100)],
     "max_fails": [("0", 0), ("3", 3)],
-    "fail_timeout": [("15s", 15_000), ("15", 15_000)],
+    "fail_timeout": [("15s", 15_000), ("15", 15_000), ("0", 0), ("0s", 0)],
     "protocol": [
         ("http", (Protocol.HTTP, False)),
         ("h2c", (Protocol.H2C, False)),
@@ -215,7 +215,7 @@ BAD: dict[str, list[str]] = {
     "slow_start": [*DURATIONS, "61m"],
     "max_connections": [*NUMBERS, "1000001"],
     "max_fails": [*NUMBERS, "1001"],
-    "fail_timeout": [*DURATIONS, "0", "25h"],
+    "fail_timeout": [*DURATIONS, "1ms", "99ms", "25h"],
     "protocol": [*WORDS, "tcp", "h2"],
     "retry_on": [*WORDS, "always", "3"],
     "drain_timeout": [*DURATIONS, "0", "25h"],
