@@ -48,6 +48,11 @@ make two requests of one (RFC 9112, section 11.2)."""
 OWN = "x-l7-"
 """Headers of the proxy's own begin like this."""
 
+INFORMATION = frozenset(
+    ("x-proxy-id", "x-request-id", "x-server-info", "x-upstream-addr", "x-upstream-response-time")
+)
+"""What the proxies say on every answer, unless the operator hides it."""
+
 YEAR = 31_536_000
 MAX_HSTS = 10 * YEAR
 

@@ -157,8 +157,12 @@ HEADER_RESPONSE = Label(
     "header_response_*",
     kinds.text("value of a header", parse_header_edit, r"^[\t\x20-\x7e]*$"),
     "none",
-    "Changes the header of that name on the way to the client: `header_response_X-Frame-Options=DENY`. " + _HEADERS,
+    "Changes the header of that name in the application's answers: `header_response_X-Frame-Options=DENY`. Answers "
+    "of the proxies' own (redirects, refusals, errors) stay as they are. " + _HEADERS,
     "DENY",
+    conflicts="the information headers (`x-request-id`, `x-proxy-id`, `x-server-info`, `x-upstream-addr`, "
+    "`x-upstream-response-time`) are the proxies'; `Strict-Transport-Security` has no effect beside `hsts`, nor "
+    "have `Access-Control-Allow-Origin` and `-Credentials` beside `cors_origins`; all are reported",
 )
 
 ROWS: tuple[Label[object], ...] = (

@@ -6,7 +6,7 @@ from l7.labels import request_labels as requests
 from l7.labels import routing_labels as routing
 from l7.labels import server_labels as servers
 from l7.labels.grammar import Bad
-from l7.labels.http_values import MAX_VALUE, HeaderEdit, parse_editable_header
+from l7.labels.http_values import INFORMATION, MAX_VALUE, HeaderEdit, parse_editable_header
 from l7.labels.label import PREFIX, Label
 from l7.labels.reading import Reading
 from l7.model import (
@@ -189,9 +189,30 @@ def _read_headers(reading: Reading, label: Label[HeaderEdit], size: _HeaderSize)
             reading.note(key, message, "remove one of the two")
             continue
         change = HeaderChange(edit.action, name, edit.value)
-        if size.take(key, change):
+        if size.take(key, change) and not (label is requests.HEADER_RESPONSE and _set_later(reading, key, folded)):
             changes[folded], spelled[folded] = change, key
     return tuple(changes[name] for name in sorted(changes))
+
+
+_SET_BY: dict[str, Label[object]] = {
+    "strict-transport-security": requests.HSTS,
+    "access-control-allow-origin": requests.CORS_ORIGINS,
+    "access-control-allow-credentials": requests.CORS_ORIGINS,
+}
+"""Headers of an answer that another label decides about."""
+
+
+def _set_later(reading: Reading, key: str, name: str) -> bool:
+    """Whether a header of an answer is written over on its way to the client; then that is noted."""
+    if name in INFORMATION:
+        remedy = "remove the label; HideInfoHeaders in the settings hides what the proxies say"
+        reading.note(key, "can't be honoured: the proxies say this themselves on every answer", remedy)
+        return True
+    label = _SET_BY.get(name)
+    if label is None or reading.get(label, None) is None:
+        return False
+    reading.note(key, f"has no effect beside {label.name}", f"remove one of the two: {label.key} holds")
+    return True
 
 
 def note_http(reading: Reading) -> None:

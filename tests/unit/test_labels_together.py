@@ -313,6 +313,32 @@ def test_a_header_that_no_service_may_change_is_refused(name: str) -> None:
     assert (parsed.spec, told(parsed)) == (None, {name: True})
 
 
+@pytest.mark.parametrize("name", ["X-Request-Id", "x-proxy-id", "x-upstream-addr", "x-upstream-response-time"])
+def test_what_the_proxies_say_on_every_answer_is_not_a_services_to_change(name: str) -> None:
+    parsed = parse({f"header_response_{name}": "x", f"header_request_{name}": "y", "header_response_X": "z"})
+    assert told(parsed) == {f"header_response_{name}": False}
+    assert parsed.spec is not None
+    assert parsed.spec.rules.response_headers == (HeaderChange(HeaderAction.SET, "X", "z"),)
+    assert parsed.spec.rules.request_headers == (HeaderChange(HeaderAction.SET, name, "y"),)
+
+
+@pytest.mark.parametrize(
+    ("header", "label", "text"),
+    [
+        ("Strict-Transport-Security", "hsts", "60"),
+        ("access-control-allow-origin", "cors_origins", "*"),
+        ("Access-Control-Allow-Credentials", "cors_origins", "https://a.x"),
+    ],
+)
+def test_a_header_that_another_label_sets_is_told(header: str, label: str, text: str) -> None:
+    alone = f"header_response_{header}"
+    assert told(parse({alone: "x"})) == {}
+    parsed = parse({alone: "x", label: text})
+    assert told(parsed) == {alone: False}
+    assert parsed.spec is not None
+    assert parsed.spec.rules.response_headers == ()
+
+
 def test_headers_together_are_bounded() -> None:
     fits = {"header_request_A": "a" * 2047, "header_response_B": "b" * 2047}
     assert parse(fits).problems == ()
