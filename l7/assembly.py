@@ -53,8 +53,8 @@ def _server_settings(members: Members, tcp: bool) -> tuple[ServerSettings, ...]:
 
 def _own(fragment: Fragment, tcp: bool) -> ServerSettings:
     server = fragment.claim.spec.server
-    # What the client says is passed on as it is: there is no HTTP in between to speak HTTP/2 for.
-    return replace(server, protocol=Protocol.HTTP) if tcp and server.protocol is Protocol.H2C else server
+    # What the client says is passed on as it is: nothing in between could speak HTTP/2 or TLS for it.
+    return replace(server, protocol=Protocol.HTTP) if tcp and server.protocol is not Protocol.HTTP else server
 
 
 # ---------------------------------------------------------------- servers

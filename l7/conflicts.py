@@ -14,7 +14,7 @@ from l7.fragment import DEFAULT_KEY, Claim, is_tcp
 from l7.labels.grammar import printable
 from l7.labels.spec import RouteSpec
 from l7.labels.table import PREFIX
-from l7.model import Balance, Problem, RouteKey
+from l7.model import Balance, HashKey, HashSource, Problem, RouteKey
 
 _NAMED = 3
 NO_EFFECT = "has no effect on"
@@ -82,8 +82,22 @@ def _choice(spec: RouteSpec) -> object:
     return (spec.balance, _hash_key(spec))
 
 
+def _by_address(spec: RouteSpec) -> bool:
+    """Where there is only TCP, no key is said."""
+    return spec.balance is Balance.HASH and spec.rules.hash_key in (None, HashKey(HashSource.ADDRESS))
+
+
+def _tcp_choice(spec: RouteSpec) -> object:
+    """For raw TCP there is one hash, that of the address, and no choice besides."""
+    return spec.balance if spec.balance in (Balance.LEAST_CONNECTIONS, Balance.HASH) else Balance.ROUND_ROBIN
+
+
 def _rules(name: str) -> View:
     return lambda spec: getattr(spec.rules, name)
+
+
+def _cors(name: str) -> View:
+    return lambda spec: getattr(spec.rules.cors, name, None)
 
 
 def _check(name: str) -> View:
@@ -100,9 +114,7 @@ POLICY: Mapping[str, View] = {
 }
 """Labels that set how a backend works, and what of the specification they set."""
 
-_CORS = dict.fromkeys(
-    ("cors_origins", "cors_methods", "cors_headers", "cors_credentials", "cors_max_age"), _rules("cors")
-)
+_CORS = {f"cors_{name}": _cors(name) for name in ("origins", "methods", "headers", "credentials", "max_age")}
 RULES: Mapping[str, View] = {
     "context_root_rewrite": lambda spec: spec.strip_path,
     "max_body_size": _rules("max_body"),
@@ -140,8 +152,10 @@ def _grpc_clash(key: RouteKey, first: Claim, other: Claim) -> Iterator[Clash]:
 
 def _view(name: str, spec: RouteSpec, *, pooled: bool, tcp: bool) -> View | None:
     """What to compare for a label; None: it is each service's own, or has no say here."""
+    if name == "ip_hash" and not _by_address(spec):
+        return None  # false, or overruled by the service's own cookie
     if tcp:
-        return POLICY[name] if name in _CHOICE and pooled else None
+        return _tcp_choice if name in _CHOICE and pooled else None
     if pooled and name in POLICY:
         return POLICY[name]
     if name in _CHOICE:

@@ -197,6 +197,24 @@ def test_tcp() -> None:
     assert settings.expected
 
 
+@pytest.mark.parametrize("protocol", ["http", "h2c", "https", "grpc"])
+def test_raw_tcp_is_passed_on_as_it_is(protocol: str) -> None:
+    world = World()
+    world.serve("web", tcp_port="5432", hosts="a.example", protocol=protocol, max_connections="5")
+    assert world.backend("web.tcp").settings.servers == (ServerSettings(max_connections=5),)
+
+
+def test_what_is_the_same_for_raw_tcp_is_no_conflict() -> None:
+    world = World()
+    world.serve("early", 1, tcp_port="5432", hosts="a.example", sticky_session_cookie="sid")
+    world.serve("late", 2, tcp_port="5432", ip_hash="true")
+    assert told(world, "late") == set()
+    world.serve("early", 1, tcp_port="5432", hosts="a.example", balance="random")
+    assert told(world, "late") == {"ip_hash"}
+    world.serve("late", 2, tcp_port="5432", balance="roundrobin")
+    assert told(world, "late") == set()
+
+
 def test_names_of_backends_never_meet() -> None:
     services = tuple(f"service-with-a-long-name-{number}" for number in range(8))
     pooled = [Pooled(names, kind) for names in (services, services[:7], ("a",), ("a", "b")) for kind in Kind]
@@ -281,6 +299,19 @@ def test_the_long_timeout_of_grpc_is_the_routes() -> None:
     assert "does not raise timeout_server on a.example/" in problem.message
     world.serve("early", 1, hosts="a.example", timeout_server="1h")
     assert world.problems("late") == []
+
+
+def test_only_what_differs_is_told() -> None:
+    world = World()
+    cors = {"cors_origins": "https://x.example", "cors_max_age": "1h"}
+    world.serve("early", 1, hosts="a.example", **cors)
+    world.serve("late", 2, hosts="a.example", **cors, cors_methods="PUT", ip_hash="false", balance="leastconn")
+    assert told(world, "late") == {"cors_methods", "balance"}
+    world.serve("early", 1, hosts="a.example", balance="source")
+    world.serve(
+        "late", 2, hosts="a.example", ip_hash="true", cors_credentials="true", cors_origins="https://y.example"
+    )
+    assert told(world, "late") == {"cors_credentials", "cors_origins"}
 
 
 def test_one_problem_names_all_routes() -> None:
