@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,6 +157,8 @@ class _File:
         self.path = path
         self.lines = text.splitlines()
         self.warnings: list[str] = []
+        self.number = 1
+        """Of the table that is being read, among those of its name."""
 
     def settings(self, document: Mapping[str, Any]) -> Settings:
         values = self._values(document, (), CORE_KEYS, {})
@@ -168,7 +171,7 @@ class _File:
         fields: dict[str, Any] = {_FIELDS[key]: value for key, value in values.items()}
         if tables is not None:
             fields["clusters"] = self._clusters(tables)
-        fields["host_policies"] = tuple(self._host_policy(table) for table in policies)
+        fields["host_policies"] = self._host_policies(policies)
         return Settings(**fields, warnings=tuple(self.warnings))
 
     def _clusters(self, tables: Mapping[str, Any]) -> dict[str, Cluster]:
@@ -206,6 +209,12 @@ class _File:
             return orjson.dumps(config, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError as error:
             raise self._error(("Extensions", extension), "Config", f"cannot be passed on: {error}") from error
+
+    def _host_policies(self, tables: Iterable[Mapping[str, Any]]) -> tuple[HostPolicy, ...]:
+        policies = []
+        for self.number, table in enumerate(tables, 1):
+            policies.append(self._host_policy(table))
+        return tuple(policies)
 
     def _host_policy(self, table: Mapping[str, Any]) -> HostPolicy:
         values = self._values(table, ("HostPolicy",), HOST_POLICY_KEYS, {})
@@ -259,8 +268,11 @@ class _File:
         self.warnings.append(f"{self._place(where, key)}: {reason}")
 
     def _place(self, where: tuple[str, ...], key: str) -> str:
-        line = _find_line(self.lines, where, key) or (where and _find_line(self.lines, where[:-1], where[-1]))
+        line = self._line(where, key) or (where and self._line(where[:-1], where[-1]))
         return f"{self.path}{f':{line}' if line else ''}: {'.'.join((*where, key))}"
+
+    def _line(self, where: tuple[str, ...], key: str) -> int:
+        return _find_line(self.lines, where, key, self.number)
 
 
 _NAMES = {
@@ -287,19 +299,33 @@ def _check(raw: object, kind: str) -> object | None:
     return raw if type(raw) is types[kind] else None
 
 
-def _find_line(lines: list[str], where: tuple[str, ...], key: str) -> int:
-    """Line, from 1, where `key` of table `where` is written; 0 when it is not found.
+_HEADER = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]")
+
+
+def _find_line(lines: list[str], where: tuple[str, ...], key: str, nth: int = 1) -> int:
+    """Line, from 1, where `key` of table `where` is written; 0 when it is not found. Of several `[[tables]]` of one
+    name, the one that is the `nth`.
 
     tomllib keeps no positions. This looks for `key =` under the table's header, or for the header of the
     key itself; dotted keys and inline tables are not followed.
     """
+    table = _loose(where)
+    assigned = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=")
     current: tuple[str, ...] = ()
+    counts: Counter[tuple[str, ...]] = Counter()
     for number, line in enumerate(lines, 1):
-        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line)
-        if header:
-            current = tuple(part.strip().strip("\"'") for part in header.group(1).split("."))
-            if current[: len(where) + 1] == (*where, key):
-                return number
-        elif current == where and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+        if header := _HEADER.match(line):
+            path = tuple(part.strip().strip("\"'") for part in header[1].split("."))
+            current = _loose(path)
+            counts[current] += 1
+            found = current[: len(where)] == table and path[len(where) : len(where) + 1] == (key,)
+        else:
+            found = current == table and bool(assigned.match(line))
+        if found and counts[current] in (0, nth):
             return number
     return 0
+
+
+def _loose(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Case does not count in the names of tables; in that of a key it does, which may be there in two spellings."""
+    return tuple(part.lower() for part in path)

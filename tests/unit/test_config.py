@@ -105,6 +105,9 @@ Stacks = ["shop-*"]
     assert more.warnings == ("config.toml:5: HostPolicy.Colour: not a key that l7 knows",)
 
 
+POLICY = "[[HostPolicy]]\nHosts = ['a']\nStacks = ['x']\n"
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -143,6 +146,13 @@ Stacks = ["shop-*"]
         ("[[HostPolicy]]\nHosts = ['a b']\nStacks = ['x']", "c.toml:2: HostPolicy.Hosts"),
         ("[[HostPolicy]]\nHosts = ['http://a']\nStacks = ['x']", "c.toml:2: HostPolicy.Hosts"),
         ("[[HostPolicy]]\nHosts = 'a'\nStacks = ['x']", "c.toml:2: HostPolicy.Hosts"),
+        (POLICY + "[[HostPolicy]]\nHosts = 'a'", "c.toml:5: HostPolicy.Hosts"),
+        (POLICY + "[[HostPolicy]]\nStacks = ['x']\nHosts = ['a b']\n" + POLICY, "c.toml:6: HostPolicy.Hosts"),
+        (POLICY + "[[HostPolicy]]\nStacks = ['x']\n" + POLICY, "c.toml:4: HostPolicy"),
+        (2 * POLICY.lower() + "[[ hostpolicy ]]\nhosts = 1", "c.toml:8: HostPolicy.hosts"),
+        (POLICY + "[Extensions.a]\n[[HostPolicy]]\nHosts = ['a']", "c.toml:5: HostPolicy"),
+        ("HostPolicy = [\n{Hosts = ['a'], Stacks = ['x']},\n{Hosts = ['a']}]", "c.toml:1: HostPolicy"),
+        ("[extensions.a]\nservicecluster = 1", "c.toml:2: Extensions.a.servicecluster"),
     ],
 )
 def test_errors_name_line_and_key(text: str, place: str) -> None:
