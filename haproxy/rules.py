@@ -91,10 +91,11 @@ def before_backend(settings: Settings, capabilities: Capabilities) -> str:
     parts = (
         _look_up(settings),
         _https_redirect(),
+        _origin(settings),
         _address(),
         _allow(settings),
         _rate(settings),
-        _cors(settings),
+        _preflight(settings),
         _body(settings),
         _hash_key(),
         _request_headers(settings, capabilities),
@@ -113,10 +114,13 @@ def _look_up(settings: Settings) -> str:
 
 
 def _https_redirect() -> str:
-    """Without the port, which was that of the clear-text listener."""
+    """Without the port, which was that of the clear-text listener. `OPTIONS *` has no path, nor, in 2.6, has
+    `GET http://host`."""
     return f"""\
-  http-request redirect code 308 location https://%[var(txn.host)]%[var(txn.original)] if {has(Flag.HTTPS_REDIRECT)} !https rooted
-"""  # noqa: E501
+  acl to_https var(txn.flags) -m sub {Flag.HTTPS_REDIRECT}
+  http-request redirect code 308 location https://%[var(txn.host)]%[var(txn.original)] if to_https !https rooted
+  http-request redirect code 308 location https://%[var(txn.host)]/ if to_https !https
+"""
 
 
 def _address() -> str:
@@ -164,8 +168,8 @@ def rate_tables() -> tuple[str, ...]:
     )
 
 
-def _cors(settings: Settings) -> str:
-    """A preflight is answered here; other requests pass, and the browser judges by the answer's headers.
+def _origin(settings: Settings) -> str:
+    """Whether the origin may read the answer, which may be a refusal of those that follow.
 
     The origin is asked in lower case; `o*` stands for any.
     """
@@ -174,12 +178,19 @@ def _cors(settings: Settings) -> str:
   acl cors var(txn.flags) -m sub {Flag.CORS}
   acl origin var(txn.origin) -m len gt 0
   acl origin_known var(txn.cors) -m found
-  acl preflight req.fhdr(access-control-request-method) -m found
   http-request set-var(txn.origin) req.fhdr(origin) if cors
   http-request set-var(txn.asked) var(txn.origin),lower if cors origin
   http-request set-var(txn.cors) var(txn.rules),concat(|o,txn.asked),{by} if cors origin
   http-request set-var(txn.any) var(txn.rules),concat(|o*),{by} if cors origin !origin_known
   http-request set-var(txn.cors) var(txn.any) if {{ var(txn.any) -m found }}
+"""
+
+
+def _preflight(settings: Settings) -> str:
+    """Is answered here; other requests pass, and the browser judges by the answer's headers."""
+    by = f"map_str({settings.file(CORS_MAP)})"
+    return f"""\
+  acl preflight req.fhdr(access-control-request-method) -m found
   http-request {refusal(403, "origin", "this origin is not allowed", settings)} if cors origin !origin_known METH_OPTIONS preflight
   http-request set-var(txn.methods) var(txn.rules),concat(|methods),{by} if cors origin METH_OPTIONS preflight
   http-request set-var(txn.headers) req.fhdr(access-control-request-headers) if cors origin METH_OPTIONS preflight
@@ -220,6 +231,10 @@ COMMON_COOKIES = ("session", "sessionid", "sid", "JSESSIONID", "PHPSESSID", "con
 """Looked for without Lua, which costs as much as half a request."""
 
 
+LONGEST_KEY = 128
+"""Bytes. It goes over the compressor's hop as a header: a cookie of 8 kB would not fit into a buffer twice."""
+
+
 def _hash_key() -> str:
     """Text in every case, so that it is the same when it comes over the hop. Without the key: anywhere."""
     common = "".join(
@@ -238,7 +253,8 @@ def _hash_key() -> str:
 {common}\
   http-request set-var(txn.hash_key) lua.l7_cookie(txn.name) if by_cookie !common_cookie
   http-request set-var(txn.hash_key) rand,concat() if keyed !{{ var(txn.hash_key) -m len gt 0 }}
-"""
+  http-request set-var(txn.hash_key) var(txn.hash_key),xxh64,concat() if keyed {{ var(txn.hash_key) -m len gt {LONGEST_KEY} }}
+"""  # noqa: E501
 
 
 def _request_headers(settings: Settings, capabilities: Capabilities) -> str:
@@ -298,8 +314,7 @@ def after_answer(settings: Settings) -> str:
   http-after-response allow if !cors
   http-after-response del-header access-control-allow-origin
   http-after-response del-header access-control-allow-credentials
-  http-after-response set-header vary %[res.fhdr(vary)],origin if {{ res.fhdr(vary) -m len gt 0 }}
-  http-after-response set-header vary origin if !{{ res.fhdr(vary) -m len gt 0 }}
+  http-after-response add-header vary origin
   http-after-response allow if !origin_known
   http-after-response set-header access-control-allow-origin %[var(txn.origin)]
   http-after-response set-header access-control-allow-credentials true if {{ var(txn.cors) -m str credentials }}

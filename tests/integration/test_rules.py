@@ -161,6 +161,9 @@ def test_to_https(live: LiveRules) -> None:
     answer = live.ask("/a//%41?b=%20", host="A.test:8080")
     assert (answer.status, answer.headers["location"]) == (308, "https://a.test/a//%41?b=%20")
     assert live.ask("/", method="POST", body="x").status == 308
+    for target, method in (("*", "OPTIONS"), (f"http://{HOST}", "GET")):
+        answer = live.ask(target, method=method)
+        assert (answer.status, answer.headers["location"]) == (308, "https://a.test/")
     live.set()
     assert live.ask("/").status == 200
 
@@ -311,12 +314,13 @@ def test_an_origin_that_is_not_allowed(live: LiveRules) -> None:
 
 def test_an_allowed_origin_may_read_the_answer_and_a_refusal(live: LiveRules) -> None:
     live.set(**cors(credentials=True), max_body_bytes=3)
-    mine = ("x-answer-access-control-allow-origin: https://other.test", "x-answer-vary: accept")
+    other = "x-answer-access-control-allow-origin: https://other.test"
+    mine = (other, "x-answer-vary: accept", "x-answer-vary: cookie")
     answer = live.ask("/", f"origin: {ORIGIN}", *mine)
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert answer.headers["access-control-allow-credentials"] == "true"
     assert "access-control-allow-methods" not in answer.headers
-    assert answer.headers["vary"] == "accept,origin"
+    assert [value for name, value in answer.pairs if name == "vary"] == ["accept", "cookie", "origin"]
     refused = live.ask("/", f"origin: {ORIGIN}", method="POST", body="long")
     assert (refused.status, refused.headers["access-control-allow-origin"]) == (413, ORIGIN)
     assert "access-control-allow-origin" not in live.ask("/").headers
