@@ -33,7 +33,7 @@ log = logs.get("haproxy")
 
 SETTINGS_HELP = {
     "run_dir": "Directory for HAProxy's configuration, maps and sockets; tmpfs is best.",
-    "max_connections": "Connections that HAProxy takes at once (global maxconn).",
+    "max_connections": "Connections of clients that HAProxy takes at once: over HTTP, and as many over raw TCP.",
     "threads": "Threads of HAProxy; 0: one per core.",
     "spare_backends": "Before HAProxy 3.4: backends kept in reserve; a new service takes one, live.",
     "spare_backends_other": "The same for each other kind of backend (by balance, check, retry_on and protocol).",

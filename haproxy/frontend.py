@@ -26,6 +26,7 @@ def frontend(settings: Settings, capabilities: Capabilities) -> str:
     parts = (
         f"frontend {HTTP} from {BASE}\n",
         *(f"  bind {address}\n" for address in settings.bind),
+        f"  maxconn {settings.max_connections}\n",
         headers.arrival(settings),
         _host(settings),
         _path(settings),

@@ -119,12 +119,17 @@ def _lua(settings: Settings, capabilities: Capabilities) -> str:
 
 
 def _process(settings: Settings, capabilities: Capabilities) -> str:
-    """`no strict-limits`: where `ulimit -n` is too low for `maxconn`, fewer connections rather than no start."""
+    """`no strict-limits`: where `ulimit -n` is too low for `maxconn`, fewer connections rather than no start.
+
+    Each frontend has a bound of its own, and all of them together fit below the global one: a compressed request
+    is a connection more, and clients who have taken every one there is would wait for each other for ever.
+    """
+    frontends = 3 if tcp.open_ports(settings) else 2
     threads = f"  nbthread {settings.threads}\n" if settings.threads else ""
     return (
         f"{_GLOBAL}{_runtime_api(settings)}{_lua(settings, capabilities)}{threads}"
         "  no strict-limits\n"
-        f"  maxconn {settings.max_connections}\n"
+        f"  maxconn {frontends * settings.max_connections}\n"
         f"  hard-stop-after {settings.drain_timeout}\n"
         "  log stdout len 16384 format raw local0 info\n"
     )
@@ -148,6 +153,9 @@ def _base(settings: Settings) -> str:
 
     `abortonclose`, here and in the backends' defaults (2.6 needs both, 3.4 has it by itself): a request whose
     client has left does not go on waiting for a server, and leaves its place to another.
+
+    `http-no-delay`: without it the kernel keeps what a body in chunks has so far for 0.2 s, in case that more
+    comes: each event of a stream, each line of a log (measured; 3.4 lets `text/event-stream` pass by itself).
     """
     return f"""\
 defaults {BASE}
@@ -155,6 +163,7 @@ defaults {BASE}
   log global
   option dontlognull
   option abortonclose
+  option http-no-delay
   timeout client {settings.client_timeout}
   timeout http-request 10s
   timeout http-keep-alive {settings.keep_alive_timeout}

@@ -38,7 +38,8 @@ def _frontend(settings: Settings, ports: tuple[int, ...]) -> str:
     binds = "".join(f"  bind {settings.tcp_address}:{port} id {port}\n" for port in ports)
     return f"""\
 frontend {TCP} from {TCP_BASE}
-{binds}{expect_proxy(settings)}\
+{binds}  maxconn {settings.max_connections}
+{expect_proxy(settings)}\
   tcp-request content set-var(txn.port) so_id
   tcp-request content set-var(txn.logical) var(txn.port),map_str({settings.file(TCP_MAP)})
   tcp-request content set-var(txn.physical) var(txn.logical),map_str({settings.file(BACKENDS_MAP)})

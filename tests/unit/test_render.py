@@ -72,7 +72,7 @@ def test_spares_are_there_before_3_4_only() -> None:
 def test_the_static_part_has_no_setting_of_the_process_and_no_server_but_placeholders() -> None:
     for able in (OLD, NEW):
         text = render_static(SETTINGS, able)
-        assert "maxconn 20000" not in text
+        assert "\n  maxconn" not in text.partition("\ndefaults ")[0]
         assert "log stdout" not in text
         servers = {line.split()[1] for line in text.split("\n") if line.startswith("  server ")}
         assert servers <= {"hold", "hop"}
