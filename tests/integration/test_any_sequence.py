@@ -220,9 +220,16 @@ async def has_all(stage: Stage, running: Proxy) -> None:
 
 
 async def eventually_equal(lived: Proxy, fresh: Proxy) -> None:
-    """What leaves may take a moment."""
-    wanted = await read_back(fresh)
-    await eventually(lambda: read_back(lived), wanted)
+    """What leaves may take a moment, and so may what has just started: a probe, a slow start."""
+
+    async def difference() -> dict[str, Any]:
+        have, want = await read_back(lived), await read_back(fresh)
+        rows = ((kind, key) for kind in want for key in want[kind].keys() | have[kind].keys())
+        found = {(kind, key): (have[kind].get(key), want[kind].get(key)) for kind, key in rows}
+        return {str(row): values for row, values in found.items() if values[0] != values[1]}
+
+    none: dict[str, Any] = {}
+    await eventually(difference, none)
 
 
 @asynccontextmanager
