@@ -107,7 +107,9 @@ Their tasks are pooled: four tasks of one and one of another get 80 % and 20 % o
 about tasks (how often they are checked, `max_connections`, `protocol` ...) is each service's own. What is said
 about requests, and `balance`, `retry_on` and `health_check_path`, can be true only once per host and path: there
 the service created first decides (by time of creation, then by id), and each other service that wrote something
-else is reported, with the label and the service that won.
+else is reported, with the label and the service that won. A service with `weight=0` decides only where all have
+it. What the first one does not say is not taken from the others: `allow` on the second of two services lets in
+everybody, as the problem says.
 """
 
 CANARY = """## Blue-green and canary
@@ -117,6 +119,8 @@ CANARY = """## Blue-green and canary
 2. `weight=10`, and `weight=90` on the old service, give it a tenth (without the label a service counts as 100).
    The shares hold however the services are scaled.
 3. Raise it; set the old service's to `0`; remove the old service. Each step is live, and back is the same way.
+   With that `0` the new service's labels about requests come into effect (`allow`, `rate_limit`, headers ...): give
+   it those of the old one from the start.
 
 Requests that ask for a canary which has no working task go to the others.
 """
