@@ -169,7 +169,11 @@ def _check(text: str, key: str, result: Translation) -> None:
 
 
 def _interval(text: str, key: str, result: Translation) -> None:
-    result.put(servers.HEALTH_CHECK_INTERVAL, text.strip(" ") + "ms", key)
+    if re.fullmatch("[0-9]{1,10}", text.strip(" ")):
+        result.put(servers.HEALTH_CHECK_INTERVAL, text.strip(" ") + "ms", key)
+    else:
+        remedy = f"write such as 5000, or use {servers.HEALTH_CHECK_INTERVAL.key}"
+        result.note(key, text, "is no number of milliseconds", remedy)
 
 
 def _verify(text: str, key: str, result: Translation) -> None:

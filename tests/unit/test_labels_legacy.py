@@ -147,12 +147,15 @@ def test_checks_of_interlock_1(text: str, path: str | None, problems: int) -> No
         ("backend_option__0", "forceclose"),
         ("ssl_backend_tls_verify", "required"),
         ("balance_algorithm", "rdp-cookie"),
+        ("health_check_interval", "5s"),
+        ("health_check_interval", ""),
         ("nothing_we_know", "x"),
     ],
 )
 def test_what_cannot_be_translated_is_told_under_its_old_name(name: str, text: str) -> None:
     parsed = parse(one(hostname="a", port="80", **{name: text}))
     assert told(parsed) == {f"interlock.{name.replace('__', '.')}": False}
+    assert [problem.value for problem in parsed.problems] == [text]
     assert bare(parsed) == RouteSpec(("a.local",), 80)
 
 
@@ -166,7 +169,7 @@ def test_no_verification_needs_no_translation() -> None:
         (one(hostname="a;b", port="80"), "interlock.hostname"),
         (one(hostname="a", port="abc"), "interlock.port"),
         (one(hostname="a", port="80", context_root="/../x"), "interlock.context_root"),
-        (one(hostname="a", port="80", health_check_interval="soon"), "interlock.health_check_interval"),
+        (one(hostname="a", port="80", health_check_interval="50"), "interlock.health_check_interval"),
         ({MESH + ".1": "external_route=http://a;b,internal_port=80"}, MESH + ".1"),
         ({MESH + "-x": "external_route=http://a.x,internal_port=80,redirect=nowhere"}, MESH + "-x"),
     ],
