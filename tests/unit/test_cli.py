@@ -234,6 +234,7 @@ DOCUMENT: dict[str, Any] = {
             "value": "[red]x:on:",
             "message": "no number",
             "remedy": "1-65535",
+            "fatal": True,
         }
     ],
     "extensions": [],
