@@ -71,9 +71,12 @@ def _chunks(prefixes: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 # What a client says about itself is replaced, also where an application would take `_` for `-`. An upgrade to
 # clear-text HTTP/2 would be a tunnel to the application, with requests that no rule here sees; before 3.4, HAProxy
-# passes it on.
+# passes it on. Whatever a client names in `Connection` an application may take away (RFC 9110, section 7.6.1), be
+# it `X-Real-IP`: only `upgrade` is left of it, and HAProxy says by itself what holds for its own connection.
 _REQUEST = """\
   http-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2 }
+  http-request set-header connection upgrade if { req.hdr(connection) -m found } { req.hdr(upgrade) -m found }
+  http-request del-header connection if { req.hdr(connection) -m found } !{ req.hdr(upgrade) -m found }
   http-request del-header http2-settings
   http-request del-header forwarded
   http-request del-header ^x[-_](forwarded|real[-_]ip|request[-_]id|l7[-_]) -m reg

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.haproxy
 
 ORIGIN = "https://app.test"
 CORS = pb.Cors(origins=[ORIGIN])
+KEY = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="
 COOKIE = pb.HashKey(source=pb.HASH_SOURCE_COOKIE, name="s")
 
 
@@ -55,6 +56,23 @@ def test_an_allowed_origin_may_read_who_is_refused_and_why(
     answers = [live.ask("/", f"origin: {ORIGIN}") for _ in range(3)]
     assert answers[-1].status == status
     assert {answer.headers.get("access-control-allow-origin") for answer in answers} == {ORIGIN}
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed"),
+    [
+        (("connection: x-real-ip, x-forwarded-for",), []),
+        (("connection: te, x-request-id", "te: trailers"), []),
+        (("connection: Upgrade, x-real-ip", "upgrade: websocket", KEY, "sec-websocket-version: 13"), ["upgrade"]),
+        (("connection: upgrade, http2-settings", "upgrade: h2c", "http2-settings: AAMAAABkAAQAoAAA"), []),
+    ],
+)
+def test_no_client_has_headers_of_ours_removed(live: LiveRules, sent: tuple[str, ...], passed: list[str]) -> None:
+    """An application that is a proxy itself would remove what `Connection` names."""
+    pairs = live.ask("/", *sent).seen["pairs"]
+    assert isinstance(pairs, list)
+    assert [value.lower() for name, value in pairs if name.lower() == "connection"] == passed
+    assert {"x-real-ip", "x-forwarded-for", "x-request-id"} <= {name for name, _ in pairs}
 
 
 def test_as_many_compressed_requests_as_there_may_be_connections(live: LiveRules) -> None:
