@@ -8,7 +8,7 @@ What the names mean while a request passes:
 * `txn.logical`   the logical backend, and `txn.physical` the row of backends.map: where the request goes
 * `txn.features`, `txn.flags`, `txn.hash_key`: see `haproxy.rules`
 
-Rules are few for a plain route: where its row says no more, they end before `haproxy.rules` begins.
+Rules are few for a plain route: where its row says no more than a backend, they end at once.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def frontend(settings: Settings, capabilities: Capabilities) -> str:
         _path(settings),
         _look_up(settings),
         headers.request(settings),
+        _simple(settings),
         _forward(),
         _plain(settings),
         _REDIRECT,
@@ -96,10 +97,25 @@ def _look_up(settings: Settings) -> str:
   http-request set-var(txn.row) {wildcard} if !routed {{ var(txn.parent) -m len gt 0 }}
   http-request set-var(txn.row) str(*),concat(,txn.key,/),map_beg({routes}) if !routed
   http-request {refusal(503, "unknown-host", "no service for this host", settings)} if !routed
+  acl simple var(txn.row) -m end |
   http-request set-var(txn.logical) var(txn.row),field(1,|)
-  http-request set-var(txn.operation) var(txn.row),field(2,|)
+  http-request set-var(txn.operation) var(txn.row),field(2,|) if !simple
   http-request {no_route} if {{ var(txn.operation) -m str 404 }}
   http-request set-var(txn.physical) var(txn.logical),map_str({backends})
+"""
+
+
+def _simple(settings: Settings) -> str:
+    """Most rows have a backend and nothing else: nothing more is asked. `allow` ends the rules of the frontend.
+
+    What is sent on is path and query as they came.
+    """
+    return f"""\
+  acl changed var(txn.changed) -m bool
+  acl placed var(txn.physical) -m found
+  http-request set-pathq %[var(txn.original)] if simple changed
+  http-request {refusal(503, "no-server", "no server", settings)} if simple !placed
+  http-request allow if simple
 """
 
 
@@ -113,7 +129,6 @@ def _forward() -> str:
     )
     return f"""\
   acl stripped var(txn.operation) -m beg s
-  acl changed var(txn.changed) -m bool
   http-request set-pathq %[var(txn.original)] if changed !stripped
   http-request set-query %[var(txn.query)] if changed stripped {{ var(txn.query) -m len gt 0 }}
   http-request set-var(txn.strip) var(txn.operation),field(1,+),bytes(1) if stripped
@@ -121,11 +136,10 @@ def _forward() -> str:
 
 
 def _plain(settings: Settings) -> str:
-    """A row without redirect, rules and canaries: nothing more is asked. `allow` ends the rules of the frontend."""
+    """A row without redirect, rules and canaries, that had segments removed."""
     return f"""\
   http-request set-var(txn.more) var(txn.row),field(3,|,0)
   acl plain var(txn.more) -m len 0
-  acl placed var(txn.physical) -m found
   http-request {refusal(503, "no-server", "no server", settings)} if plain !placed
   http-request allow if plain
 """
