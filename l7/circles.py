@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import urlsplit
 
 from l7.labels.redirects import endless
@@ -10,10 +10,10 @@ from l7.labels.spec import RedirectSpec
 from l7.model import Redirect, RouteKey
 
 
-def hosts_of(redirects: Mapping[RouteKey, Redirect]) -> frozenset[str]:
+def hosts_of(redirects: Iterable[tuple[RouteKey, Redirect]]) -> frozenset[str]:
     """Hosts that a redirected client comes by, with the wildcards that may answer for them: no route of any
     other host has a say in whether it arrives."""
-    return frozenset(host for key, redirect in redirects.items() for host in _hosts(key, redirect))
+    return frozenset(host for key, redirect in redirects for host in _hosts(key, redirect))
 
 
 def _hosts(key: RouteKey, redirect: Redirect) -> tuple[str, ...]:

@@ -26,9 +26,10 @@ class Claims:
         self._claimants: dict[RouteKey, set[str]] = {}
         self._redirecting: dict[RouteKey, set[str]] = {}
         self._by_host: dict[str, set[RouteKey]] = {}
-        self._circling: frozenset[RouteKey] = frozenset()
-        self._watched: frozenset[str] = frozenset()
-        self._stale = False
+        self._sources: dict[str, set[RouteKey]] = {}
+        self._passing: dict[str, set[RouteKey]] = {}
+        self._circling: set[RouteKey] = set()
+        self._stale: set[str] = set()
 
     def change(self, old: Fragment | None, new: Fragment | None) -> None:
         """A service's contribution is new (`old` None), another, or gone (`new` None)."""
@@ -45,7 +46,7 @@ class Claims:
         if now is not None:
             self._note(now)
         if _course(was) != _course(now):
-            self._stale = self._stale or self._matters(was) or self._matters(now)
+            self._stale |= self._hosts(was) | self._hosts(now)
 
     def asked(self, key: RouteKey) -> Asked:
         """What is asked for on a route."""
@@ -59,26 +60,53 @@ class Claims:
         return sorted(found, key=lambda fragment: fragment.claim.seniority)
 
     def close_circles(self) -> None:
-        """Find the redirects that go round in circles anew, if a route that has a say in it was touched; what
+        """Find anew which redirects go round in circles, among those that have to do with what was touched; what
         comes out differently is dirty."""
-        if not self._stale:
-            return
-        self._stale = False
-        redirects = self._effective()
-        reached = circles.hosts_of(redirects)
-        self._watched = reached | {host for host, _ in self._redirecting}
-        forwarded = [key for host in self._watched for key in self._by_host.get(host, ())]
+        hosts, keys = self._neighbourhood(self._stale)
+        self._stale.clear()
+        before = {key for key in self._circling if key in keys or key not in self._redirecting}
+        redirects = self._effective(keys)
+        forwarded = [key for host in hosts for key in self._by_host.get(host, ())] if redirects else []
         secured = [key for key in forwarded if self._secured(key)]
-        circling = circles.circles([*redirects.items()], forwarded, secured)
-        self.dirty |= circling ^ self._circling
-        self._circling = circling
+        now = circles.circles([*redirects.items()], forwarded, secured) if redirects else frozenset()
+        self.dirty |= before ^ now
+        self._circling = self._circling - before | now
+
+    def _neighbourhood(self, hosts: Iterable[str]) -> tuple[set[str], set[RouteKey]]:
+        """All hosts that clients redirected by way of these may come by, in either direction, and the redirects."""
+        reached, keys, waiting = set[str](), set[RouteKey](), [*hosts]
+        while waiting:
+            host = waiting.pop()
+            if host in reached:
+                continue
+            reached.add(host)
+            for key in self._passing.get(host, set()) - keys:
+                keys.add(key)
+                waiting += self._passed(self._wishes(key))
+        return reached, keys
+
+    def _hosts(self, claim: Claim | None) -> set[str]:
+        """Where it answers or redirects, and where its redirects lead."""
+        if claim is None:
+            return set()
+        return {host for host, _ in claim.touches}.union(self._passed(claim.redirects))
+
+    def _passed(self, redirects: Iterable[tuple[RouteKey, Redirect]]) -> list[str]:
+        """Hosts that they connect. A wildcard that nobody has connects nothing."""
+        passed = circles.hosts_of(redirects)
+        return [each for each in passed if each[0] != "*" or each in self._by_host or each in self._sources]
+
+    def _wishes(self, key: RouteKey) -> list[tuple[RouteKey, Redirect]]:
+        """What any service asks for as the redirect of a route."""
+        asked = (self._fragments[each].claim.redirect(key) for each in self._redirecting[key])
+        return [(key, redirect) for redirect in asked if redirect is not None]
 
     # ------------------------------------------------------------ inside
 
-    def _effective(self) -> dict[RouteKey, Redirect]:
-        """The redirect of each route, were there no circles; those of the oldest services first."""
+    def _effective(self, keys: Iterable[RouteKey]) -> dict[RouteKey, Redirect]:
+        """The redirect of each of these routes, were there no circles; those of the oldest services first."""
         found: list[tuple[tuple[int, str], RouteKey, Redirect]] = []
-        for key in self._redirecting:
+        for key in keys:
             asked = self.asked(key)
             owner = redirecting(asked.claims, asked.redirects)
             redirect = owner.redirect(key) if owner else None
@@ -100,8 +128,11 @@ class Claims:
             _add(self._claimants, key, claim.service_id)
             if not is_tcp(key):
                 _add(self._by_host, key[0], key)
-        for key, _ in claim.redirects:
+        for key, redirect in claim.redirects:
             _add(self._redirecting, key, claim.service_id)
+            _add(self._sources, key[0], key)
+            for host in circles.hosts_of([(key, redirect)]):
+                _add(self._passing, host, key)
         _add(self._named, claim.service, claim.service_id)
         self._touch(claim)
 
@@ -110,8 +141,13 @@ class Claims:
             _discard(self._claimants, key, claim.service_id)
             if key not in self._claimants:
                 _discard(self._by_host, key[0], key)
-        for key, _ in claim.redirects:
+        for key, redirect in claim.redirects:
             _discard(self._redirecting, key, claim.service_id)
+            left = circles.hosts_of(self._wishes(key)) if key in self._redirecting else frozenset()
+            if not left:
+                _discard(self._sources, key[0], key)
+            for host in circles.hosts_of([(key, redirect)]) - left:
+                _discard(self._passing, host, key)
         _discard(self._named, claim.service, claim.service_id)
         self._touch(claim)
 
@@ -120,12 +156,6 @@ class Claims:
         for namesake in self._named.get(claim.service, ()):
             if namesake != claim.service_id:
                 self.dirty |= self._fragments[namesake].claim.touches
-
-    def _matters(self, claim: Claim | None) -> bool:
-        """Whether redirected clients may come by it."""
-        if claim is None:
-            return False
-        return bool(claim.redirects) or not self._watched.isdisjoint(host for host, _ in claim.keys)
 
 
 def _course(claim: Claim | None) -> object:

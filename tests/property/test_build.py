@@ -78,6 +78,8 @@ circling_labels = st.sampled_from(
         {"hosts": "q.example"},
         {"hosts": "p.example", "https_redirect": "true"},
         {"redirects": "https://p.example,http://p.example"},
+        {"redirects": "*.example,http://p.example"},
+        {"redirects": "p.example,http://other.example", "hosts": "*.example"},
     ]
 ).map(lambda given: {PREFIX + "port": "80", **{PREFIX + name: value for name, value in given.items()}})
 bare_labels = settings_labels.map(lambda more: {PREFIX + "port": "80", **more})

@@ -488,3 +488,40 @@ def test_only_what_may_close_a_circle_makes_redirects_be_looked_at(monkeypatch: 
     world.serve("one", 1, 3, redirects="a.example,http://b.example", hosts="b.example", compression="true")
     world.serve("two", 2, hosts="d.example")
     assert len(world.servers("one")) == 3
+
+
+def test_of_many_redirects_only_those_that_have_to_do_with_a_change_are_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    followed: list[set[str]] = []
+
+    def circles(redirects: list[tuple[tuple[str, str], Redirect]], *more: object) -> frozenset[tuple[str, str]]:
+        followed.append({host for (host, _), _ in redirects})
+        return frozenset()
+
+    world = World()
+    for number in range(5):
+        world.serve(f"s{number}", 1, redirects=f"old{number}.example,http://new{number}.example")
+    monkeypatch.setattr("l7.circles.circles", circles)
+    world.serve("s1", 1, redirects="old1.example,http://old2.example")
+    assert followed.pop() == {"old1.example", "old2.example"}
+    world.remove(Object.SERVICE, "id-s1")
+    assert followed.pop() == {"old2.example"}
+    world.serve("other", 2, hosts="new3.example")
+    assert followed.pop() == {"old3.example"}
+    world.serve("any", 2, hosts="*.example")
+    assert followed.pop() == {"old0.example", "old2.example", "old3.example", "old4.example"}
+    assert followed == []
+
+
+def test_a_circle_by_way_of_a_wildcard() -> None:
+    world = World()
+    world.serve("one", 1, redirects="a.example,http://b.other")
+    world.serve("two", 2, redirects="*.other,http://a.example")
+    assert told(world, "two") == {"redirects"}
+    world.serve("web", 3, hosts="b.other")
+    assert told(world, "two") == set()
+    world.remove(Object.SERVICE, "id-web")
+    assert told(world, "two") == {"redirects"}
+    world.remove(Object.SERVICE, "id-one")
+    assert world.build.problems() == ()
