@@ -6,6 +6,7 @@ one run. Before, this process proves by the status of each answer that the route
 
 from __future__ import annotations
 
+import asyncio
 import random
 import statistics
 import time
@@ -14,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks.scenario.bare import Bare, bare, exchange, origin, request
+from benchmarks.scenario.one_more import one_more
 from benchmarks.scenario.result import Case, Outcome, spread
 from haproxy.model import Backend, Desired, Route, Server
 from haproxy.ops import AddMapRow, Op
@@ -70,6 +72,8 @@ def run(case: Case, outcome: Outcome) -> None:
     with origin(case.haproxy) as port:
         for features in SETS:
             compare(case, outcome, features, effort, port)
+        took = asyncio.run(one_more(case.haproxy, desired(effort.many, NONE, port)))
+    outcome.figures[f"ms from core's message to the acknowledgement, one route more beside {effort.many}"] = took
 
 
 def compare(case: Case, outcome: Outcome, features: Features, effort: Effort, port: int) -> None:
