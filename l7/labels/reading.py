@@ -15,6 +15,10 @@ from l7.model import Problem
 T = TypeVar("T")
 D = TypeVar("D")
 
+HINTS = 50
+"""So many problems of a service may come with a guess at what was meant. Guessing takes 0.1 ms."""
+_SEE = "see docs/labels.md for those there are"
+
 
 class Reading:
     """Values of the labels that could be read, typed by their rows, and the problems so far.
@@ -34,7 +38,8 @@ class Reading:
     def _read(self, key: str, text: str) -> None:
         label = label_of(key)
         if label is None:
-            self._add(printable(key), text, "is not a label that l7 knows", _hint(key), fatal=False)
+            remedy = _hint(key) if len(self.problems) < HINTS else _SEE
+            self._add(printable(key), text, "is not a label that l7 knows", remedy, fatal=False)
         elif label.parse is None:
             instead = f"write {PREFIX}{label.meaning}" if label.meaning else "remove it"
             remedy = f"{instead}, or expect the service to be routed without it"
@@ -87,4 +92,4 @@ def _hint(key: str) -> str:
     # Labels are read again with each event of a task; this is the one part that takes long (0.1 ms). The cut
     # bounds it: similarity is quadratic in the length, and the text is anybody's.
     close = difflib.get_close_matches(key[:60].lower(), TABLE, n=1, cutoff=0.8)
-    return f"did you mean {close[0]}?" if close else "see docs/labels.md for those there are"
+    return f"did you mean {close[0]}?" if close else _SEE

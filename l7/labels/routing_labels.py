@@ -77,7 +77,8 @@ CONTEXT_ROOT_REWRITE = Label(
     "context_root_rewrite",
     kinds.BOOLEAN,
     "false",
-    "Removes `context_root` from the front of the request's path: the application sees /x for /app/x. "
+    "Removes `context_root` from the front of the request's path: the application sees /x for /app/x, and / for "
+    "/app, which is not redirected to /app/ first: an application with relative links has to see to that itself. "
     "Services that share host and path but differ here: the one created first decides.",
     "true",
     conflicts="no effect without `context_root`",

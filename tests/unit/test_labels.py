@@ -10,6 +10,7 @@ import pytest
 from l7.labels.docs import render_labels
 from l7.labels.grammar import Bad, parse_bool, parse_host, parse_hosts, parse_path, parse_port
 from l7.labels.parse import Parsed, RouteSpec, parse_labels
+from l7.labels.reading import HINTS
 from l7.labels.table import LATER, PREFIX, SUPPORTED
 from l7.model import PublishedPort
 
@@ -238,3 +239,11 @@ def test_examples_of_the_table_follow_its_grammar() -> None:
 def test_the_page_is_the_table() -> None:
     page = Path(__file__).parents[2] / "docs" / "labels.md"
     assert page.read_text() == render_labels(), "run: python -m l7.labels.docs > docs/labels.md"
+
+
+def test_guesses_are_bounded() -> None:
+    given = {f"{PREFIX}host{number}": "a.x" for number in range(200)}
+    parsed = parse_labels({PREFIX + "hosts": "a.x", PREFIX + "port": "80", **given})
+    guessed = ["did you mean" in problem.remedy for problem in parsed.problems]
+    assert (len(guessed), sum(guessed)) == (200, HINTS)
+    assert all(problem.remedy for problem in parsed.problems)
