@@ -80,7 +80,10 @@ def parse_location(text: str) -> str | Bad:
     if str(host).startswith("*"):
         return Bad("has a wildcard", "name one host")
     port = _PORT.search(authority)
-    shown = f":{int(port[1])}" if port and port[1] and int(port[1]) != _OWN_PORTS[scheme] else ""
+    number = int(port[1]) if port and port[1] else _OWN_PORTS[scheme]
+    if not 1 <= number <= 65535:
+        return Bad("has no port that there is", "write one from 1 to 65535, or none")
+    shown = f":{number}" if number != _OWN_PORTS[scheme] else ""
     return f"{scheme}://{host}{shown}{'' if path == '/' else path}"
 
 

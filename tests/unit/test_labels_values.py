@@ -187,7 +187,7 @@ BAD: dict[str, list[str]] = {
         "", ";", OLD, f"{OLD},", f",{NEW}", f"{OLD},new.example", f"{OLD},ftp://new.example", f"{OLD},{NEW}?a=b",
         f"{OLD},{NEW}#x", f"{OLD},{NEW}/a b", f"{OLD}?x,{NEW}", f"{OLD},https://u:p@new.example",
             f"{OLD},{NEW},x",
-        f"{OLD},https://*.example", f"{OLD},{NEW};{OLD},https://other.example", f"*,{NEW}", f"{OLD},https://",
+        f"{OLD},{NEW}:65536", f"{OLD},{NEW}:0", f"{OLD},https://*.example", f"{OLD},{NEW};{OLD},https://other.example", f"*,{NEW}", f"{OLD},https://",
         f"http://{OLD},{NEW};https://{OLD},https://other.example", f"{OLD},{NEW}/../x", f"{OLD},{NEW}|x",
         f"{OLD},https://[::1]", f"{OLD},//new.example", f"{OLD},javascript:alert(1)", f"http:/{OLD},{NEW}",
         ";".join(f"h{number}.x,{NEW}" for number in range(65)),
