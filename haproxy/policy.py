@@ -134,7 +134,7 @@ def _check(settings: Settings, own: ServerSettings) -> tuple[str, ...]:
 
     A server that failed `max_fails` requests has to pass checks for `fail_timeout` before it is back. HAProxy has
     no word for that: `downinter` counts after a check that failed, and these pass. So it is a number of checks:
-    the first comes within an interval, and the last not before `fail_timeout`, nor an interval after it.
+    the first comes within an interval, and the last not before `fail_timeout`, nor two intervals after it.
 
     Units are said: from 3.2 on a number below 100 without one is refused as suspicious.
     """

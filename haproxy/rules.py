@@ -9,7 +9,7 @@ Nothing in it depends on a service: what is on, and with which values, is looked
 from __future__ import annotations
 
 from haproxy.capabilities import Capabilities
-from haproxy.features import Field, Flag
+from haproxy.features import MAPPED, Field, Flag
 from haproxy.names import BASE, rate_table
 from haproxy.pages import refusal
 from haproxy.settings import (
@@ -143,7 +143,10 @@ def _allow(settings: Settings) -> str:
 
 
 def _rate(settings: Settings) -> str:
-    """What is refused is not counted: a client that asks too often is served as often as it may."""
+    """What is refused is not counted: a client that asks too often is served as often as it may.
+
+    Of an IPv6 address the first 64 bits count, since whoever has one has all those that begin like it.
+    """
     spent = "set-var(txn.spent) var(txn.client),table_http_req_rate"
     read = (f"  http-request {spent}({rate_table(flag)}) if {has(flag)}\n" for flag in PERIODS)
     count = (
@@ -152,6 +155,8 @@ def _rate(settings: Settings) -> str:
     refused = refusal(429, "rate-limit", "too many requests", settings)
     refused += f" hdr retry-after %[{field(Field.RETRY_AFTER)}]"
     return f"""\
+  acl mapped var(txn.address) -m beg {MAPPED}
+  http-request set-var(txn.address) var(txn.address),bytes(0,16) if rated long_address !mapped
   http-request set-var(txn.client) var(txn.rules),concat(:,txn.address) if rated
   http-request set-var(txn.rate) {field(Field.RATE)} if rated
 {"".join(read)}\
@@ -160,7 +165,7 @@ def _rate(settings: Settings) -> str:
 
 
 def rate_tables() -> tuple[str, ...]:
-    """Sections of the stick-tables: the keys are `<rules>:<address in hexadecimal>`."""
+    """Sections of the stick-tables: the keys are `<rules>:<address in hexadecimal, or its first 64 bits>`."""
     return tuple(
         f"backend {rate_table(flag)} from {BASE}\n"
         f"  stick-table type string len 128 size 100k expire {period} store http_req_rate({period})\n"

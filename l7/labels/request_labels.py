@@ -82,8 +82,8 @@ RATE_LIMIT = Label(
     "rate_limit",
     kinds.text("`N/s`, `N/10s`, `N/m` or `N/h`", parse_rate, "^ *[0-9]+/(s|10s|m|h) *$"),
     "none",
-    "Requests per client address in a second, ten seconds, a minute or an hour, counted by each proxy on its own; "
-    "more are answered 429, with `Retry-After`, and are not counted.",
+    "Requests per client address (IPv6: per /64) in a second, ten seconds, a minute or an hour, counted by each "
+    "proxy on its own; more are answered 429, with `Retry-After`, and are not counted.",
     "100/m",
 )
 MAX_BODY_SIZE = Label(

@@ -140,8 +140,9 @@ MAX_FAILS = Label(
     "Failed requests in a row (no connection, no answer, a 5xx status other than 501 and 505; for raw TCP: no "
     "connection) that take a task out for `fail_timeout`, at each proxy by its own count. NGINX, "
     "whose label this is, counts differently: failures within `fail_timeout`, whether in a row or not, with 1 as "
-    "its default. Here one success starts the count anew, and without the label nothing is counted, "
-    "because the tasks are checked anyway.",
+    "its default, and a task that is the only one is left alone. Here one success starts the count anew, and the "
+    "last task goes as any other: requests then wait until it is back, for 15 s at most, so a page that always "
+    "fails can make the whole service slow. Without the label nothing is counted, because the tasks are checked anyway.",
     "3",
     tcp=True,
 )
@@ -149,8 +150,8 @@ FAIL_TIMEOUT = Label(
     "fail_timeout",
     pause(_SHORTEST, 24 * HOUR),
     "10s, with `max_fails`",
-    "For how long `max_fails` takes a task out, to within one `health_check_interval`; checks during that time and "
-    "at its end have to succeed. It is only this pause, not also the window in which failures are counted, "
+    "For how long `max_fails` takes a task out, or up to two `health_check_interval` longer; checks during that "
+    "time and at its end have to succeed. It is only this pause, not also the window in which failures are counted, "
     "as it is in NGINX. `0` counts nothing, like `max_fails=0`.",
     "15s",
     tcp=True,

@@ -147,6 +147,18 @@ def test_rules_about_clients_are_about_those_behind_the_proxy(behind_tls: LiveRu
     assert first == second == [200, 200, 429, 429]
 
 
+def test_addresses_of_one_site_are_one_client(behind_tls: LiveRules) -> None:
+    """Whoever has IPv6 has 2^64 addresses at least (RFC 6177); each would be a client with a bound of its own."""
+    behind_tls.set(rate_limit=pb.RateLimit(requests=2, period_milliseconds=3_600_000))
+
+    def ask(*clients: str) -> list[int]:
+        return [behind_tls.ask("/", f"x-forwarded-for: {client}").status for client in clients]
+
+    assert ask("2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:2:ffff::3") == [200, 200, 429]
+    assert ask("2001:db8:1:3::1") == [200]
+    assert ask("::ffff:192.0.2.11", "::ffff:192.0.2.12", "::ffff:192.0.2.13") == [200] * 3
+
+
 # ---------------------------------------------------------------- PROXY protocol
 
 CLIENT = "198.51.100.7"
