@@ -142,7 +142,8 @@ MAX_FAILS = Label(
     "whose label this is, counts differently: failures within `fail_timeout`, whether in a row or not, with 1 as "
     "its default, and a task that is the only one is left alone. Here one success starts the count anew, and the "
     "last task goes as any other: requests then wait until it is back, for 15 s at most, so a page that always "
-    "fails can make the whole service slow. Without the label nothing is counted, because the tasks are checked anyway.",
+    "fails can make the whole service slow. Without the label nothing is counted, because the tasks are checked "
+    "anyway.",
     "3",
     tcp=True,
 )
@@ -151,8 +152,8 @@ FAIL_TIMEOUT = Label(
     pause(_SHORTEST, 24 * HOUR),
     "10s, with `max_fails`",
     "For how long `max_fails` takes a task out, or up to two `health_check_interval` longer; checks during that "
-    "time and at its end have to succeed. It is only this pause, not also the window in which failures are counted, "
-    "as it is in NGINX. `0` counts nothing, like `max_fails=0`.",
+    "time and at its end have to succeed. It is only this pause, not also the window in which failures are "
+    "counted, as it is in NGINX. `0` counts nothing, like `max_fails=0`.",
     "15s",
     tcp=True,
     conflicts="no effect without `max_fails`, or when that is 0",
