@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TypeVar, cast
 
-from l7.labels.grammar import Bad, printable
+from l7.labels.grammar import Bad, parse_bool, printable
 from l7.labels.label import PREFIX, Label
 from l7.labels.table import TABLE, label_of
 from l7.model import Problem
@@ -40,6 +40,8 @@ class Reading:
         if label is None:
             remedy = _hint(key) if len(self.problems) < HINTS else _SEE
             self._add(printable(key), text, "is not a label that l7 knows", remedy, fatal=False)
+        elif label.parse is None and parse_bool(text) is False:
+            pass  # does not ask for what is missing
         elif label.parse is None:
             instead = f"write {PREFIX}{label.meaning}" if label.meaning else "remove it"
             remedy = f"{instead}, or expect the service to be routed without it"

@@ -195,6 +195,11 @@ def test_a_label_of_interlock_that_is_not_supported_yet_is_told_and_does_no_harm
     assert (problem.fatal, problem.message) == (False, "is not supported yet")
 
 
+@pytest.mark.parametrize("label", LATER, ids=lambda label: label.name)
+def test_who_does_not_ask_for_it_is_told_nothing(label: object) -> None:
+    assert parse(hosts="a.example", port="80", **{label.name: "False"}).problems == ()  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("key", "hint"),
     [("host", "hosts"), ("context-root", "context_root"), ("Port", "port"), ("defaul_backend", "default_backend")],
