@@ -121,18 +121,31 @@ def _simple(settings: Settings) -> str:
 
 # An operation `s<n>` removes n segments, by the bits of n. Without it the application sees the path as it was
 # sent; with it the normalised rest. In both cases the query is as it was sent.
+#
+# /app itself, of which nothing is left, is first /app/ (301), else relative links in the page that the application
+# sends as its / would lead out of /app. The place is the path as it was looked up: `//evil.example` as it was sent
+# would be another host.
 def _forward() -> str:
     strip = (
         f"  http-request set-path /%[path,field({(1 << bit) + 2},/,0)] "
         f"if stripped {{ var(txn.strip),and({1 << bit}) gt 0 }}\n"
         for bit in range(STRIP_BITS)
     )
+    bare = "if stripped bare !slashed !file !redirecting METH_GET !upgrades"
     return f"""\
   acl stripped var(txn.operation) -m beg s
   http-request set-pathq %[var(txn.original)] if changed !stripped
   http-request set-query %[var(txn.query)] if changed stripped {{ var(txn.query) -m len gt 0 }}
   http-request set-var(txn.strip) var(txn.operation),field(1,+),bytes(1) if stripped
-{"".join(strip)}"""
+{"".join(strip)}\
+  acl bare path -m str /
+  acl slashed var(txn.key) -m end /
+  acl file var(txn.key) -m sub .
+  acl redirecting var(txn.operation) -m sub +
+  acl upgrades req.fhdr(upgrade) -m found
+  http-request redirect code 301 location %[var(txn.key)]/?%[query] {bare} {{ query -m len gt 0 }}
+  http-request redirect code 301 location %[var(txn.key)]/ {bare}
+"""
 
 
 def _plain(settings: Settings) -> str:

@@ -78,7 +78,8 @@ CONTEXT_ROOT_REWRITE = Label(
     kinds.BOOLEAN,
     "false",
     "Removes `context_root` from the front of the request's path: the application sees /x for /app/x, and / for "
-    "/app, which is not redirected to /app/ first: an application with relative links has to see to that itself. "
+    "/app/. A GET of /app itself is redirected there (301), so that relative links in the page stay below /app; a "
+    "last segment with a dot, other methods and WebSockets are not redirected, the application sees them as /. "
     "Services that share host and path but differ here: the one created first decides.",
     "true",
     conflicts="no effect without `context_root`",

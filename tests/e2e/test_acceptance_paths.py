@@ -45,7 +45,9 @@ def test_a_context_root_is_removed_when_asked_for(l7: Installation, create: Crea
     rewritten = {f"GET {plain.removeprefix('/app')} HTTP/1.1"}
     l7.until("the rewrite", lambda: seen(l7.ask("rewrite48.local", plain)) == rewritten)
     assert seen(l7.ask("rewrite48.local", encoded)) == {f"GET {encoded.removeprefix('/app')} HTTP/1.1"}
-    assert {each.status for each in l7.ask("rewrite48.local", "/app")} == {200}
+    bare = l7.ask("rewrite48.local", "/app?q=1")
+    assert {(each.status, each.headers["location"]) for each in bare} == {(301, "/app/?q=1")}
+    assert {each.status for each in l7.ask("rewrite48.local", "/app/")} == {200}
     assert l7.task_ids("rewrite") == tasks
 
 

@@ -71,6 +71,11 @@ def found(target: str, location: str) -> Row:
     return Row(target, status=302, location=location)
 
 
+def moved(target: str, location: str) -> Row:
+    """Of a rewritten path nothing is left: its page begins with a slash."""
+    return Row(target, status=301, location=location)
+
+
 def refused(target: str, status: int, error: str, *headers: str) -> Row:
     return Row(target, status=status, error=error, headers=headers)
 
@@ -89,12 +94,17 @@ PATHS = (
     to("/api/v1", "api"),
     to("/api/v20", "api"),
     # rewrite
-    to("/app", "app", "/"),
     to("/app/", "app", "/"),
+    moved("/app", "/app/"),
+    moved("/app?q=1&r=%2F", "/app/?q=1&r=%2F"),
+    moved("//app", "/app/"),
+    moved("/%61pp", "/app/"),
+    moved("/x/../app", "/app/"),
     to("/app/x?q=1", "app", "/x?q=1"),
     to("/app/app/app", "app", "/app/app"),
     to("/app/%7Eu/%2F?x=%41", "app", "/~u/%2F?x=%41"),
-    to("/api/v2", "deep", "/"),
+    moved("/api/v2", "/api/v2/"),
+    to("/api/v2/", "deep", "/"),
     to("/api/v2/x/y/", "deep", "/x/y/"),
     to("/a%20b/c%20d", "app", "/c%20d"),
     # spellings

@@ -109,5 +109,5 @@ def test_a_client_stays_with_its_server(proxy: LiveHAProxy) -> None:
 
 
 def test_shares_follow_the_weights(proxy: LiveHAProxy) -> None:
-    asked = [request(proxy.address, "/weighted", "host: exact.test").seen["app"] for _ in range(80)]
+    asked = [request(proxy.address, "/weighted/", "host: exact.test").seen["app"] for _ in range(80)]
     assert 55 <= Counter(asked)["weighted.0"] <= 65
