@@ -47,7 +47,8 @@ def render_example() -> str:
         ]
         lines += [f"      labels:                                # {comment}"]
         lines += [f'        {PREFIX}{name}: "{value}"' for name, value in labels]
-    lines += ["networks:", "  front:", "    external: true              # the proxies are on it, too", "```", ""]
+    lines += ["networks:", "  front:", "    external: true", "    name: l7                    # the proxies'"]
+    lines += ["```", ""]
     return "\n".join(lines)
 
 

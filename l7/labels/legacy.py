@@ -125,7 +125,7 @@ def _translate_one(one: Mapping[str, str], result: Translation) -> None:
             label, value = _FLAGS[name]
             result.put(label, value, key)
         elif name in _FILES:
-            remedy = "keep certificate and key as Docker secrets, named by com.docker.lb.ssl_cert and ssl_key"
+            remedy = "remove it; TLS towards clients is not supported yet"
             result.note(key, text, "names a file of the proxy's, which l7 does not have", remedy)
         elif name in _SPECIAL:
             _SPECIAL[name](text, key, result)

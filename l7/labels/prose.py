@@ -74,10 +74,12 @@ An editor that knows JSON Schema completes and checks the labels in a stack file
 - **Durations**: `500ms`, `3s`, `1m30s`, `1h`; a bare number is seconds.
 - **Sizes**: bytes, or a number with `k`, `m`, `g` (powers of 1024).
 - **Words** such as `leastconn` in any case. Spaces at either end of a value mean nothing.
+- **An empty value** of Interlock's own labels but `hosts` is as none at all: `${{X:-}}` in a stack file leaves one.
 - **A value outside its grammar** quarantines the service, and only it: where Swarm still has the specification
   before the last update, the service is routed by the labels of that one, else it is not routed. `l7 status`
-  names service, label, value and remedy either way. (Swarm keeps one previous specification: a second update
-  with bad labels, even one that changes something else, leaves none to fall back on.)
+  names service, label, value and remedy either way. Mind that Swarm keeps one previous specification: any further
+  update of a service with bad labels, be it `docker service scale`, leaves none to fall back on, and the service
+  is not routed any more until they are mended.
 - **Labels that have no effect** beside others are reported and otherwise ignored; so is a label that l7 does
   not know.
 - **Published** is a service that has `hosts`, `default_backend`, `redirects` or `tcp_port`, and a `port`.
@@ -98,6 +100,10 @@ is one of:
   log and in the metrics, the first time such a value appears. Declared in the operator's settings beforehand,
   it is live. With `AllowPolicyReload = false` there is no reload, but a problem.
 
+What was there before serves until what is new is ready, but not for ever. Where that never is (a `port` on which
+nobody listens), it takes over after the operator's `--hold-deadline`, a minute, and requests are refused; until then
+`l7 status` does not tell, and requests are answered. So look again after a minute.
+
 Where a label needs a newer HAProxy than the proxies have, it has no effect and is reported.
 """
 
@@ -109,7 +115,8 @@ about requests, and `balance`, `retry_on` and `health_check_path`, can be true o
 the service created first decides (by time of creation, then by id), and each other service that wrote something
 else is reported, with the label and the service that won. A service with `weight=0` decides only where all have
 it. What the first one does not say is not taken from the others: `allow` on the second of two services lets in
-everybody, as the problem says.
+everybody, as the problem says. `docker stack deploy` creates the services of a new stack in no certain order: give
+those that share a route the same labels about requests, as the example does.
 """
 
 CANARY = """## Blue-green and canary

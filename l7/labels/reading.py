@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from l7.labels.grammar import Bad, parse_bool, printable
 from l7.labels.label import PREFIX, Label
-from l7.labels.table import TABLE, label_of
+from l7.labels.table import MAY_BE_EMPTY, NEEDED, TABLE, label_of
 from l7.model import Problem
 
 T = TypeVar("T")
@@ -27,13 +27,13 @@ class Reading:
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        self.texts = texts
+        self.texts = {key: text for key, text in texts.items() if text.strip(" ") or key not in MAY_BE_EMPTY}
         self.problems: list[Problem] = []
         self.written: list[tuple[str, str]] = []
         self.rows: dict[str, Label[object]] = {}
         self._values: dict[str, object] = {}
-        for key in sorted(texts):
-            self._read(key, texts[key])
+        for key in sorted(self.texts):
+            self._read(key, self.texts[key])
 
     def _read(self, key: str, text: str) -> None:
         label = label_of(key)
@@ -44,8 +44,8 @@ class Reading:
             pass  # does not ask for what is missing
         elif label.parse is None:
             instead = f"write {PREFIX}{label.meaning}" if label.meaning else "remove it"
-            remedy = f"{instead}, or expect the service to be routed without it"
-            self._add(key, text, "is not supported yet", remedy, fatal=False)
+            remedy = instead if key == NEEDED else f"{instead}, or expect the service to be routed without it"
+            self._add(key, text, "is not supported yet", remedy, fatal=key == NEEDED)
         else:
             value = label.parse(text)
             if isinstance(value, Bad):

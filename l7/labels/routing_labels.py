@@ -114,7 +114,8 @@ TCP_PORT = Label(
     "Port of the proxies that leads to this service as raw TCP, whatever is spoken on it. Needs `port`; can do "
     "without `hosts`. Tasks are checked by TCP connections. Services with the same `tcp_port` share the "
     "connections. What applies to requests and answers (`allow`, `rate_limit` and the like) applies to HTTP alone, "
-    "on a service that has `hosts` as well as on one that has none: whoever reaches this port reaches the tasks.",
+    "on a service that has `hosts` as well as on one that has none: whoever reaches this port reaches the tasks. "
+    "The operator publishes it as a port of the proxy service, as docs/operations.md says at `TCPPorts`.",
     "5432",
     change=Change.FIRST_USE,
     changing="a port inside the range that the operator declared (`TCPPorts`) is live",

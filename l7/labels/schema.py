@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from l7.labels.label import PREFIX, Label
-from l7.labels.table import LATER, SUPPORTED
+from l7.labels.table import LATER, MAY_BE_EMPTY, SUPPORTED
 
 Schema = Mapping[str, object]
 
@@ -50,6 +50,8 @@ def _labels() -> Schema:
 
 def _label(label: Label[object]) -> Schema:
     kind: Schema = label.kind.schema if label.kind else {}
+    if label.key in MAY_BE_EMPTY:
+        kind = {"anyOf": [kind, {"enum": [""]}]}
     return {"description": f"{label.meaning} Default: {label.default}.", "examples": [label.example], **kind}
 
 

@@ -41,7 +41,9 @@ STICKY = Label(
     "none",
     "Requests with the same value of this cookie, which the application sets, go to the same task, by "
     "consistent hashing: on every proxy, and when a service is scaled by one, about 1/n of the sessions move. "
-    "Requests without the cookie are spread. The same as `balance=cookie:NAME`.",
+    "Requests without the cookie are spread, and the task that then sets it is seldom the one that its value "
+    "leads to: what a session holds has to be where every task finds it, or be made from the next request on. "
+    "The same as `balance=cookie:NAME`.",
     "JSESSIONID",
     change=Change.FLIP,
     changing="from one cookie to another it is live",

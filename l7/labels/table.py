@@ -36,6 +36,31 @@ LATER: tuple[Label[object], ...] = tuple(
 """Known from Interlock, not supported yet: a service that carries one is routed without it. The meaning is what
 to write meanwhile, if anything."""
 
+NEEDED = PREFIX + "ssl_passthrough"
+"""Of those the one without which a service would not be what was asked for: TLS sent to the application as clear
+text. It is not routed."""
+
+MAY_BE_EMPTY = frozenset(
+    PREFIX + name
+    for name in (
+        "port",
+        "network",
+        "service_cluster",
+        "context_root",
+        "context_root_rewrite",
+        "redirects",
+        "default_backend",
+        "backend_mode",
+        "websocket_endpoints",
+        "sticky_session_cookie",
+        "ip_hash",
+        "max_fails",
+        "fail_timeout",
+        *(label.name for label in LATER),
+    )
+)
+"""Interlock's own, but `hosts`: empty, as `${X:-}` in a stack file leaves them, they are as if not there."""
+
 TABLE = {label.key: label for label in SUPPORTED + LATER}
 """All known labels by their full name; those that stand for several end in `*`."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from l7.labels.parse import Parsed, RouteSpec, parse_labels
 from l7.labels.spec import RedirectSpec
-from l7.labels.table import PREFIX, SUPPORTED
+from l7.labels.table import MAY_BE_EMPTY, PREFIX, SUPPORTED
 from l7.model import (
     Balance,
     Cors,
@@ -456,7 +456,7 @@ def test_a_path_means_nothing_to_a_default_backend() -> None:
 # ---------------------------------------------------------------- bad values
 
 
-@pytest.mark.parametrize("text", ["~ ^/ws", "/ws/*", "", "\x00"])
+@pytest.mark.parametrize("text", ["~ ^/ws", "/ws/*", "\x00"])
 def test_a_bad_value_of_a_label_without_effect_is_told_and_no_more(text: str) -> None:
     parsed = parse({"websocket_endpoints": text})
     assert told(parsed) == {"websocket_endpoints": False}
@@ -483,3 +483,22 @@ def test_nothing_said_for_want_of_a_label_that_is_there_but_bad() -> None:
 def test_what_to_write_instead_is_said(name: str, instead: str) -> None:
     [problem] = parse({name: "true"}).problems
     assert instead in problem.remedy
+
+
+# ---------------------------------------------------------------- empty values
+
+
+@pytest.mark.parametrize("name", sorted(key.removeprefix(PREFIX) for key in MAY_BE_EMPTY - {PREFIX + "port"}))
+def test_an_empty_label_of_interlocks_is_as_none_at_all(name: str) -> None:
+    assert parse({name: " "}).problems == ()
+    assert parse({name: ""}).spec == spec_of({})
+
+
+def test_an_empty_port_is_the_only_published_one() -> None:
+    parsed = parse_labels({PREFIX + "hosts": "a.example", PREFIX + "port": ""}, [PublishedPort(8080, 80)])
+    assert (parsed.spec and parsed.spec.port, parsed.problems) == (8080, ())
+
+
+@pytest.mark.parametrize("name", ["hosts", "allow", "rate_limit", "tcp_port"])
+def test_an_empty_label_that_protects_or_publishes_is_an_error(name: str) -> None:
+    assert told(parse({name: ""})) == {name: True}
