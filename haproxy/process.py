@@ -161,9 +161,10 @@ class Process:
 
 
 def fitting_connections(wanted: int, descriptors: int) -> int:
-    """How many connections fit: two descriptors each, a quarter left to checks and listeners. HAProxy refuses to
-    start when its limit of open files does not do ("strict-limits", configuration manual, section 3.1)."""
-    return max(100, min(wanted, descriptors * 3 // 4 // 2))
+    """How many connections of clients fit: two descriptors each, and two more over the compressor's hop; a quarter
+    is left to checks and listeners. HAProxy refuses to start when its limit of open files does not do
+    ("strict-limits", configuration manual, section 3.1)."""
+    return max(100, min(wanted, descriptors * 3 // 4 // 4))
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
