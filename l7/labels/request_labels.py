@@ -95,9 +95,9 @@ MAX_BODY_SIZE = Label(
     ),
     "0: no bound",
     "Longest body of a request; longer ones are answered 413. A body whose length is not said in advance "
-    "(chunked, or HTTP/2 without `Content-Length`) is measured when it has, with the head, less than 8 kB, else the "
-    "answer is 411; one that has not ended after 10 s is answered 408. So it is nothing for streams of a client, such "
-    "as gRPC's.",
+    "(chunked, or HTTP/2 without `Content-Length`) is measured when it has, with the head, less than 8 kB, else "
+    "the answer is 411; one that has not ended after 10 s is answered 408. So it is nothing for streams of a "
+    "client, such as gRPC's.",
     "10m",
 )
 COMPRESSION = Label(
