@@ -275,7 +275,8 @@ def header_effect(changes: Iterable[pb.HeaderChange]) -> tuple[list[str], list[t
     """What the changes, in their order, come to: names to remove, then pairs to add. Names in lower case.
 
     What would break a message apart is left out: a control character in a value, a name that is none, or a
-    header that belongs to the connection. Core refuses such a label; this is the last door.
+    header that belongs to the connection. Core refuses such a label; this is the last door. Blanks around a value
+    are no part of it (RFC 9110, section 5.5).
     """
     removed: list[str] = []
     added: list[tuple[str, str]] = []
@@ -287,7 +288,7 @@ def header_effect(changes: Iterable[pb.HeaderChange]) -> tuple[list[str], list[t
             removed = [*(each for each in removed if each != name), name]
             added = [pair for pair in added if pair[0] != name]
         if change.action != pb.HEADER_ACTION_REMOVE:
-            added.append((name, change.value))
+            added.append((name, change.value.strip(" \t")))
     return removed, added
 
 

@@ -37,7 +37,11 @@ local function text(data, at)
   return string.sub(data, at, at + length - 1), at + length
 end
 
-local function change(http, direction, removed, added)
+-- What does not fit into the buffer any more ends the request, as in 3.4: the application may rely on a header that
+-- the proxy adds, and a client could have it left out by a long cookie. To add one says nothing, so it is read back.
+
+local function change(txn, direction, removed, added)
+  local http, there = txn.http, txn.sf[direction .. "_fhdr"]
   local remove, add = http[direction .. "_del_header"], http[direction .. "_add_header"]
   local at, name, value = 1, nil, nil
   while true do
@@ -51,13 +55,14 @@ local function change(http, direction, removed, added)
     if name == "" then break end
     value, at = text(added, at)
     add(http, name, value)
+    if there(txn.sf, name) ~= value then return act.ERROR end
   end
 end
 
 core.register_action("l7_request_headers", { "http-req" }, function(txn)
-  change(txn.http, "req", txn:get_var("txn.removed") or "", txn:get_var("txn.added") or "")
+  return change(txn, "req", txn:get_var("txn.removed") or "", txn:get_var("txn.added") or "")
 end)
 
 core.register_action("l7_response_headers", { "http-res" }, function(txn)
-  change(txn.http, "res", txn:get_var("txn.removed") or "", txn:get_var("txn.added") or "")
+  return change(txn, "res", txn:get_var("txn.removed") or "", txn:get_var("txn.added") or "")
 end)

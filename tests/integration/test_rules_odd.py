@@ -75,6 +75,16 @@ def test_no_client_has_headers_of_ours_removed(live: LiveRules, sent: tuple[str,
     assert {"x-real-ip", "x-forwarded-for", "x-request-id"} <= {name for name, _ in pairs}
 
 
+def test_no_client_has_a_header_left_out_that_the_service_relies_on(live: LiveRules) -> None:
+    """Where it does not fit into a buffer beside all that the client says, the request is not passed on at all."""
+    change = pb.HeaderChange(action=pb.HEADER_ACTION_SET, name="x-own", value="v" * 3000)
+    live.set(request_headers=[change])
+    answers = [live.ask("/", f"cookie: c={'x' * size}") for size in range(9_000, 15_000, 500)]
+    assert {answer.status for answer in answers} == {200, 500}
+    seen = [answer.seen["headers"] for answer in answers if answer.status == 200]
+    assert all(isinstance(headers, dict) and headers.get("x-own") == change.value for headers in seen)
+
+
 def test_as_many_compressed_requests_as_there_may_be_connections(live: LiveRules) -> None:
     """Each is a second connection to HAProxy: were they of one number, all would wait for each other."""
     live.set(compression=True)

@@ -77,7 +77,7 @@ def test_any_rules_are_rows_that_can_be_written(any_rules: pb.Rules) -> None:
 
 @given(st.lists(st.tuples(st.from_regex(r"\Ax-[a-z]{1,9}\Z"), st.from_regex(r"\A[ -~]{0,400}\Z")), max_size=5))
 def test_header_rows_read_back(pairs: list[tuple[str, str]]) -> None:
-    """By a reader of their own."""
+    """By a reader of their own. Blanks around a value are none of it."""
     given_rules = pb.Rules(
         name="web",
         request_headers=[
@@ -88,7 +88,8 @@ def test_header_rows_read_back(pairs: list[tuple[str, str]]) -> None:
     names, added = (b64decode(part) for part in row.split("~"))
     assert names == b"\0"
     strings = list(read(added))
-    assert list(zip(strings[::2], strings[1::2], strict=True)) == [*pairs, ("", "")]
+    written = [(name, value.strip(" ")) for name, value in pairs]
+    assert list(zip(strings[::2], strings[1::2], strict=True)) == [*written, ("", "")]
 
 
 def read(data: bytes) -> list[str]:
