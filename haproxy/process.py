@@ -11,12 +11,14 @@ import asyncio
 import os
 import signal
 import subprocess
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from haproxy.capabilities import Version, parse_version
 from haproxy.settings import Settings
-from l7.kit import logs
+from l7.kit import logs, tasks
 from l7.kit.backoff import Backoff
 from l7.kit.errors import ConfigError, Rejected, Unavailable
 
@@ -119,17 +121,23 @@ class Process:
             loop.remove_reader(descriptor)
             os.close(descriptor)
 
-    async def stop(self, grace: float) -> None:
+    async def stop(self, grace: float, quiet: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
         """Stop accepting, let connections finish for up to `grace` seconds, then end. SIGUSR1: soft stop of all
-        workers (management guide, section 4, "Stopping and restarting HAProxy")."""
+        workers (management guide, section 4, "Stopping and restarting HAProxy").
+
+        `quiet` returns when nothing is under way any more: idle connections are not worth waiting for.
+        """
         steps = (signal.SIGUSR1, grace), (signal.SIGTERM, KILL_AFTER), (signal.SIGKILL, KILL_AFTER)
         for number, patience in steps:
             if not self.alive():
                 return
             log.info("stopping haproxy", pid=self.master, signal=number.name, patience=patience)
+            ending = [self._insist(number)]
+            if quiet is not None and number is signal.SIGUSR1:
+                ending.append(quiet())
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
-                    await self._insist(number)
+                    await tasks.race(*ending)
 
     async def _insist(self, number: signal.Signals) -> None:
         """Until the master ends. A master that has just started or reloads executes itself anew, and that of 2.6

@@ -156,6 +156,10 @@ def _base(settings: Settings) -> str:
 
     `http-no-delay`: without it the kernel keeps what a body in chunks has so far for 0.2 s, in case that more
     comes: each event of a stream, each line of a log (measured; 3.4 lets `text/event-stream` pass by itself).
+
+    `idle-close-on-response`: at a reload the old worker tells a client of an idle connection with the next answer
+    that it is the last one. Closed at once, as HAProxy does otherwise, it may meet a request on its way, which is
+    lost. What remains idle ends by `timeout http-keep-alive`; at a stop, `Process.stop` does not wait for it.
     """
     return f"""\
 defaults {BASE}
@@ -164,6 +168,7 @@ defaults {BASE}
   option dontlognull
   option abortonclose
   option http-no-delay
+  option idle-close-on-response
   timeout client {settings.client_timeout}
   timeout http-request 10s
   timeout http-keep-alive {settings.keep_alive_timeout}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ RESTARTS = Backoff(first=0.1, limit=5.0)
 GOOD_SESSION = 5.0
 """Seconds after which a loss of HAProxy counts as a new trouble, mended quickly again."""
 SAVE_PAUSE = 0.5
+STOP_POLL = 0.1
+"""Seconds between looks at what is still under way."""
 
 
 class _ReloadDue(Exception):
@@ -124,13 +127,24 @@ class Sidecar:
                     task.result()  # Incompatible and the like: not ours to swallow
             if not self.options.attach:
                 await _cancel(serving)
-                # A connection of ours would keep the worker from ending.
-                await self._thread.call(self._thread.runtime.close)
-                await self.process.stop(self.options.stop_grace)
+                await self.process.stop(self.options.stop_grace, self._quiet)
         finally:
             await _cancel(stopping, following, serving)
             self.reconciler.close()
             self._thread.close()
+
+    async def _quiet(self) -> None:
+        """Returns when no request, WebSocket or other connection to a task is under way. The worker that stops
+        still talks on a connection that it has; it can't end before that is closed, either."""
+        runtime = self._thread.runtime
+        try:
+            while any(  # noqa: ASYNC110 - of another process
+                row.sessions for row in await self._thread.call(runtime.stat, None, StatKind.BACKENDS)
+            ):
+                await asyncio.sleep(STOP_POLL)
+        except (Unavailable, Rejected, ProtocolError):
+            await self._thread.call(runtime.close)
+            await self.process.ended()
 
     async def _serve(self) -> None:
         """HAProxy up, converged, and watched, again and again. Not before there is a state: an empty one would
@@ -182,7 +196,16 @@ class Sidecar:
         while not self._due():
             self._updated.clear()
             await self._updated.wait()
+        await self._nobody_waits()
         raise _ReloadDue
+
+    async def _nobody_waits(self) -> None:
+        """The worker that is replaced hears of no successor any more: who waits in it waits in vain. Whoever came
+        before has had the time to wait; somebody may always be coming."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.hold_timeout / 1000):
+                while await self._measure_held():  # noqa: ASYNC110 - of another process
+                    await asyncio.sleep(STOP_POLL)
 
     def _due(self) -> str:
         """The reason for a reload of ours."""
@@ -339,7 +362,7 @@ class Sidecar:
             counts[names[verdict]] += 1
         self.metrics.set_servers(self.options.cluster, counts)
 
-    async def _measure_held(self) -> None:
+    async def _measure_held(self) -> int:
         """Requests of backends without a usable server that no server has: they wait for a successor."""
         held = 0
         for physical in self.reconciler.holding():
@@ -351,6 +374,7 @@ class Sidecar:
             held += max(0, whole - sum(row.sessions for row in rows if row.kind is StatKind.SERVERS))
         self.metrics.held.set(held)
         self._held = held
+        return held
 
     def _count(self, verb: str, result: str, seconds: float) -> None:
         del seconds

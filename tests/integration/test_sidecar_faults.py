@@ -213,6 +213,22 @@ async def test_an_idle_proxy_ends_at_once(haproxy_binary: Path, tmp_path: Path, 
         assert not running.sidecar.process.alive()
 
 
+async def test_idle_connections_are_not_waited_for(
+    haproxy_binary: Path, tmp_path: Path, core: Core, app: App
+) -> None:
+    async with proxy(haproxy_binary, proxy_settings(tmp_path), core.port, stop_grace=300.0) as running:
+        await serve(core, running, "a", app)
+        idle, busy = await running.client(), await running.client()
+        assert await idle.ask("a.test") == (200, "one")
+        await busy.send("a.test", "/slow")
+        await until(lambda: app.requests == 2)
+        running.stop.set()
+        app.let_go.set()
+        assert await busy.answer() == (200, "one")
+        await asyncio.wait_for(running.task, 10)
+        assert not running.sidecar.process.alive()
+
+
 # ---------------------------------------------------------------- the supervisor
 
 

@@ -284,6 +284,36 @@ async def test_a_changed_configuration_is_one_reload(core: Core, running: Proxy)
         assert not problems(core)
 
 
+async def test_a_reload_loses_no_request_on_an_idle_connection(core: Core, running: Proxy) -> None:
+    async with apps("one") as (one,):
+        core.service("a", one)
+        await core.applied()
+        await eventually(lambda: running.servers("a"), {"one": True})
+        clients = [await running.client() for _ in range(8)]
+        assert [await client.ask("a.test") for client in clients] == [(200, "one")] * 8
+        core.config = {"ServerTimeout": 30}
+        await core.applied()
+        assert running.sidecar.reloads == 1
+        assert [await client.ask("a.test") for client in clients] == [(200, "one")] * 8
+
+
+async def test_who_waits_for_a_successor_is_not_left_behind_by_a_reload(core: Core, running: Proxy) -> None:
+    async with apps("one") as (one,):
+        core.service("a", one)
+        core.backend("a")
+        await core.applied()
+        client = await running.client()
+        await client.send("a.test")
+        await until(lambda: running.sidecar._held)
+        core.config = {"ServerTimeout": 30}
+        revision = core.push()
+        await until(lambda: running.sidecar.mirror.revision == revision)
+        core.backend("a", one)
+        await core.applied()
+        assert await client.answer() == (200, "one")
+        assert running.sidecar.reloads == 1
+
+
 async def test_what_is_wrong_in_the_configuration_is_told(core: Core, running: Proxy) -> None:
     core.config = {"ServerTimeout": "soon", "HideInfoHeaders": True}
     await core.applied()
