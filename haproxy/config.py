@@ -167,7 +167,8 @@ def _pages(value: _Value) -> tuple[tuple[int, str], ...] | Bad:
     for status, body in value.items():
         if status not in statuses:
             known = ", ".join(sorted(statuses))
-            return Bad(f"has a page for {_shown(str(status))}, which l7 never answers by itself", f"of {known}")
+            what = f"has a page for {_shown(str(status))}, which l7 never answers by itself, and none is used"
+            return Bad(what, f"name only {known}")
         if not isinstance(body, str) or not body.strip():
             return Bad(f"has no text for {status}", "write the page's HTML")
         if len(body.encode(errors="replace")) > LONGEST_PAGE:

@@ -143,6 +143,9 @@ def _rule(name: str, value: Any) -> str:
         return name
     if name in _TIMES:
         return f"{name} {value / 1000:g}s"
+    if name == "hash_key":
+        source = "source" if value["source"] == "address" else value["source"]
+        return f"balance {source}:{value['name']}" if value["name"] else f"balance {source}"
     if name in ("request_headers", "response_headers"):
         return f"{name} " + " ".join(f"{each['action']} {each['name']}" for each in value)
     return f"{name} {_value(name, value)}"
@@ -151,8 +154,6 @@ def _rule(name: str, value: Any) -> str:
 def _value(name: str, value: Any) -> str:
     if name == "rate_limit":
         return f"{value['requests']}/{_PERIODS.get(value['period'], value['period'])}"
-    if name == "hash_key":
-        return f"{value['source']} {value['name']}".rstrip()
     listed = value["origins"] if name == "cors" else value
     return " ".join(listed) if isinstance(listed, list) else str(listed)
 

@@ -101,8 +101,8 @@ is one of:
   it is live. With `AllowPolicyReload = false` there is no reload, but a problem.
 
 What was there before serves until what is new is ready, but not for ever. Where that never is (a `port` on which
-nobody listens), it takes over after the operator's `--hold-deadline`, a minute, and requests are refused; until then
-`l7 status` does not tell, and requests are answered. So look again after a minute.
+nobody listens), it takes over after the operator's `--hold-deadline`, a minute, and requests are refused; until
+then `l7 status` does not tell, and requests are answered. So look again after a minute.
 
 Where a label needs a newer HAProxy than the proxies have, it has no effect and is reported.
 """

@@ -98,7 +98,7 @@ def test_paths_and_networks_with_everything_else_set(l7: Installation, create: C
     }
     create("root50", "many50.local", labels=many)
     create("deep50", "many50.local", labels=many | {"context_root": "/app", "context_root_rewrite": "true"})
-    for name, path in (("root50", "/"), ("deep50", "/app")):
+    for name, path in (("root50", "/"), ("deep50", "/app/")):
         l7.running(name, 1)
         l7.reach("many50.local", l7.task_ids(name), path)
     for name in ("root50", "deep50"):
@@ -118,4 +118,4 @@ def test_paths_and_networks_with_everything_else_set(l7: Installation, create: C
     assert l7.problem("deep50", "network")["value"] == "elsewhere"
     l7.label("root50", weight=None, rate_limit=None, compression=None)
     l7.converged()
-    assert {each.instance for each in l7.ask("many50.local", "/app")} == l7.task_ids("deep50"), "labels of before"
+    assert {each.instance for each in l7.ask("many50.local", "/app/")} == l7.task_ids("deep50"), "labels of before"

@@ -55,12 +55,15 @@ def test_from_http_to_https_of_the_same_host_is_no_circle(l7: Installation, crea
 
 @pytest.mark.acceptance(54)
 def test_a_redirect_is_never_ignored(l7: Installation, create: Create) -> None:
-    """Neither beside passthrough, nor when its source is none of the hosts; a circle is refused, and said."""
+    """A passthrough service is refused with all that it asks for, and told so; a source need be none of the
+    hosts; a circle is refused, and said."""
     labels = {"redirects": "http://old54.local,https://pass54.local", "ssl_passthrough": "true"}
     create("pass54", "pass54.local", labels=labels)
     l7.running("pass54", 1)
+    assert l7.problem("pass54", "ssl_passthrough")["fatal"]
+    l7.refused("old54.local")
+    l7.label("pass54", ssl_passthrough=None)
     leads(l7, "old54.local", "https://pass54.local")
-    assert l7.problem("pass54", "ssl_passthrough")["fatal"] is False
     create("circle54", "circle54.local", labels={"redirects": "pass54.local,http://old54.local"})
     problem = l7.problem("circle54", "redirects")
     assert "pass54" in problem["message"]

@@ -142,7 +142,7 @@ def test_rules_in_the_words_of_the_labels() -> None:
     rules = next(line for line in text.splitlines() if line.startswith("web https_redirect"))
     for part in (
         "allow 10.0.0.0/8 fd00::/8", "rate_limit 10/m", "max_body 1024", "cors https://x.example",
-        "request_headers set X-Team", "response_headers remove Server", "hash_key header x-user",
+        "request_headers set X-Team", "response_headers remove Server", "balance header:x-user",
         "timeout_server 90s",
     ):  # fmt: skip
         assert part in rules
