@@ -17,6 +17,8 @@ from typing import TypeAlias
 from haproxy.pages import LONGEST_PAGE, REPLACEABLE
 from haproxy.settings import Settings
 
+LONGEST_CONNECT = 5000
+"""Milliseconds."""
 MOST_PREFIXES = 1000
 MOST_PORTS = 2000
 LONGEST_TIMEOUT = 24 * 3600
@@ -115,6 +117,17 @@ def _milliseconds(value: _Value) -> int | Bad:
     return round(value * 1000)
 
 
+def _connect(value: _Value) -> int | Bad:
+    """Interlock's default for NGINX is 600 s; here it is also how long a node that is gone holds a request up."""
+    found = _milliseconds(value)
+    if isinstance(found, int) and found > LONGEST_CONNECT:
+        message = f"is longer than {LONGEST_CONNECT // 1000} s, for which each request to a lost node would hang"
+        return Bad(
+            f"{message}: the proxies keep their own", "leave it out, or write the seconds that a task may take"
+        )
+    return found
+
+
 def _connections(value: _Value) -> int | Bad:
     good = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000_000
     return (
@@ -194,7 +207,7 @@ _KEYS = {
         _Key("AllowPolicyReload", "allow_policy_reload", _switch),
         _Key("TCPPorts", "tcp_ports", ports),
         _Key("ErrorPages", "error_pages", _pages),
-        _Key("ConnectTimeout", "connect_timeout", _milliseconds),
+        _Key("ConnectTimeout", "connect_timeout", _connect),
         _Key("ClientTimeout", "client_timeout", _milliseconds),
         _Key("ServerTimeout", "server_timeout", _milliseconds),
         _Key("MaxConnections", "max_connections", _connections),

@@ -69,6 +69,7 @@ def test_each_key_sets_its_field(key: str, value: object, field: str, wanted: ob
         ("ConnectTimeout", True),
         ("ConnectTimeout", "5s"),
         ("ConnectTimeout", 1e300),
+        ("ConnectTimeout", 600),
         ("MaxConnections", 0),
         ("MaxConnections", 1.5),
         ("MaxConnections", True),
