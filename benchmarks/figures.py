@@ -184,7 +184,8 @@ def many_routes(by_case: dict[Case, Result]) -> str:
 def _cost(result: Result, kind: str) -> Iterable[str]:
     figures = result["figures"]
     costs = [value["p50"] for name, value in figures.items() if name.startswith(f"{kind}: CPU per request")]
-    yield f"{found(result, f'{kind}: CPU')[0]:.2f}×"
+    hot = next(value for name, value in figures.items() if name.startswith(f"{kind}: the same"))
+    yield f"{found(result, f'{kind}: CPU')[0]:.2f}× ({hot:.2f}× for ten of them)"
     yield " → ".join(f"{cost:.0f}" for cost in costs)
     yield str(figures[f"{kind}: bytes of memory per route"])
 
