@@ -24,6 +24,11 @@ HARSH = "app that exits at once"
 BY_WATCH = "All scenarios, following Swarm by SwarmKit's Watch, 320 requests/s:"
 BY_POLLS = "The same by Docker's API alone, tasks polled every 0.5 s:"
 
+MANY_ROUTES = (
+    "HAProxy's CPU per request with 50,000 routes, against 10 routes with the same features; in brackets, when only ten of "
+    "the 50,000 are asked for: what the rest costs is memory that no cache has."
+)
+
 Result = dict[str, Any]
 Case = tuple[str, str]
 
@@ -211,7 +216,7 @@ def figures() -> str:
     if any(watch == "docker" for by_case in known.values() for _, watch in by_case):
         parts.append(f"{BY_POLLS}\n\n{scenarios(known, 'docker')}")
     if "many_routes" in known:
-        parts.append(many_routes(known["many_routes"]))
+        parts.append(f"{MANY_ROUTES}\n\n{many_routes(known['many_routes'])}")
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
