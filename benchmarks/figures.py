@@ -25,8 +25,8 @@ BY_WATCH = "All scenarios, following Swarm by SwarmKit's Watch, 320 requests/s:"
 BY_POLLS = "The same by Docker's API alone, tasks polled every 0.5 s:"
 
 MANY_ROUTES = (
-    "HAProxy's CPU per request with 50,000 routes, against 10 routes with the same features; in brackets, when only "
-    "ten of the 50,000 are asked for: what the rest costs is memory that no cache has."
+    "HAProxy's CPU per request with 50,000 routes, against 10 routes with the same features; in brackets, where "
+    "only ten of the 50,000 are asked for: what the rest costs is memory that no cache has."
 )
 
 Result = dict[str, Any]
