@@ -26,6 +26,7 @@ from haproxy.reconcile import AuditKind, Reconciler
 from haproxy.runtime.client import Runtime, unix_url
 from haproxy.runtime.dumps import StatKind
 from haproxy.settings import Settings
+from haproxy.standins import StandIns, stand_ins
 from haproxy.stream import Stream
 from haproxy.worker import Worker
 from l7.kit import logs
@@ -87,6 +88,7 @@ class Sidecar:
         self._updated = asyncio.Event()
         self._problems: dict[str, tuple[pb.Problem, ...]] = {}
         self._said: list[pb.Problem] = []
+        self._stand_ins = StandIns()
         url = options.attach or unix_url(settings.socket)
         self._thread = RuntimeThread(Runtime(url, on_command=self._count))
         self.capabilities = self._capabilities()
@@ -304,6 +306,7 @@ class Sidecar:
         """Tell core what can't be done here, when that has changed."""
         found = [problem for name in sorted(self._problems) for problem in self._problems[name]]
         found += self.worker.problems(static=bool(self.options.attach))
+        found += self._stand_ins.problems
         if self.stream.connected and found != self._said:
             self._said = found
             self.stream.send(pb.SyncRequest(report=pb.Report(problems=found)))
@@ -344,6 +347,9 @@ class Sidecar:
         self.metrics.drift.inc(differences)
 
     def observed(self, seen: Observation) -> None:
+        before = stand_ins(seen, self.mirror.backends, self.reconciler.planner.wanted)
+        if self._stand_ins.look(before, self.settings.hold_deadline / 1000):
+            self._report()
         now = health.verdicts(seen.placement, seen.servers, self.mirror.backends)
         changed = health.changed(self._verdicts, now) if self.stream.connected else []
         counters = pb.Counters(

@@ -89,8 +89,8 @@ An editor that knows JSON Schema completes and checks the labels in a stack file
 
 CHANGES = """## What a change takes
 
-Every label can be changed on a running service, and no request fails because of it. What happens in the proxy
-is one of:
+Every label can be changed on a running service, and the change itself fails no request. What happens in the
+proxy is one of:
 
 - **live**: a row of a map, or a command to the running HAProxy. Some server settings can't be changed on a
   server; then each server is replaced by a new generation of itself, and the old one finishes its requests.
@@ -102,7 +102,7 @@ is one of:
 
 What was there before serves until what is new is ready, but not for ever. Where that never is (a `port` on which
 nobody listens), it takes over after the operator's `--hold-deadline`, a minute, and requests are refused; until
-then `l7 status` does not tell, and requests are answered. So look again after a minute.
+then requests are answered, and `l7 status` tells, a few seconds after the change.
 
 Where a label needs a newer HAProxy than the proxies have, it has no effect and is reported.
 """

@@ -314,6 +314,21 @@ async def test_who_waits_for_a_successor_is_not_left_behind_by_a_reload(core: Co
         assert running.sidecar.reloads == 1
 
 
+async def test_labels_by_which_no_task_gets_ready_are_told_while_those_of_before_serve(
+    core: Core, running: Proxy
+) -> None:
+    async with apps("one") as (one,):
+        core.service("a", one)
+        await core.applied()
+        await eventually(lambda: running.servers("a"), {"one": True})
+        right, wrong = one.port, free_port()
+        for port, expected in ((wrong, ["a"]), (right, [])):
+            core.backends["a"].servers[0].port = port
+            core.push()
+            await until(lambda: [each.service for each in problems(core) or ()] == expected)  # noqa: B023
+            assert await running.get("a.test") == (200, "one")
+
+
 async def test_what_is_wrong_in_the_configuration_is_told(core: Core, running: Proxy) -> None:
     core.config = {"ServerTimeout": "soon", "HideInfoHeaders": True}
     await core.applied()

@@ -1,0 +1,79 @@
+"""Servers of before that stand in for what the labels of now ask for, as long as that is not ready. Pure.
+
+A new port or check makes new servers. What was there before serves until they are ready, or have had their time.
+Where they never get ready, nobody would notice until then: so it is said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from haproxy.mirror import name_of
+from haproxy.model import HOLD, Backend, ServerRow, ServerState
+from haproxy.observation import Observation
+from l7.v1 import sync_pb2 as pb
+
+LOOKS = 3
+"""Audits in a row, of about a second: any change has stand-ins for some milliseconds."""
+
+
+def stand_ins(
+    seen: Observation, wanted: Mapping[str, Backend], current: Callable[[str], Collection[str]]
+) -> Counter[str]:
+    """Service -> tasks that serve by a server of before only. `current`: names of the servers that a logical
+    backend is to have; asked only where something of before is left."""
+    found: Counter[str] = Counter()
+    by_name = {name_of(key): key for key in wanted}
+    for logical, physical in seen.placement.items():
+        rows = seen.servers.get(physical, {})
+        key = by_name.get(name_of(logical))
+        if key is None or (key == logical and not _doubled(rows)):
+            continue
+        backend, names = wanted[key], set(current(key))
+        ready = {task_of(row) for row in seen.servers.get(seen.placement.get(key, ""), {}).values()
+                 if row.usable and row.name in names}  # fmt: skip
+        for row in rows.values():
+            server = backend.servers.get(task_of(row))
+            before = key != logical or row.name not in names
+            if server is None or server.state is not ServerState.READY or not (before and row.usable):
+                continue
+            if server.task not in ready and server.service < len(backend.services):
+                found[backend.services[server.service]] += 1
+    return found
+
+
+def task_of(row: ServerRow) -> str:
+    return row.name.partition(".")[0]
+
+
+def _doubled(rows: Mapping[str, ServerRow]) -> bool:
+    """Whether a task has servers of more than one generation."""
+    tasks = [task_of(row) for name, row in rows.items() if name != HOLD]
+    return len(set(tasks)) < len(tasks)
+
+
+@dataclass(slots=True)
+class StandIns:
+    """Those of the last audits. `problems`: what is to be told of them."""
+
+    problems: tuple[pb.Problem, ...] = ()
+    _looks: Counter[str] = field(default_factory=Counter)
+
+    def look(self, found: Mapping[str, int], deadline: float) -> bool:
+        """Take in what an audit found; whether there is something new to tell. `deadline`: seconds for which what
+        was before may stand in."""
+        self._looks = Counter({service: self._looks[service] + 1 for service in found})
+        late = sorted(service for service, looks in self._looks.items() if looks >= LOOKS)
+        before, self.problems = self.problems, tuple(_problem(service, deadline) for service in late)
+        return self.problems != before
+
+
+def _problem(service: str, deadline: float) -> pb.Problem:
+    return pb.Problem(
+        service=service,
+        message="its tasks are not ready by the labels of now: those of before are in effect, "
+        f"for {deadline:g} s after the change at the longest, then requests are refused",
+        remedy="look at port, protocol and health_check_*: do the tasks answer there?",
+    )
