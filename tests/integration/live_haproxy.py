@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import select
 import socket
 import subprocess
@@ -86,9 +87,30 @@ def await_true(condition: Callable[[], bool], what: str) -> None:
         select.select([], [], [], 0.01)
 
 
+_random = random.SystemRandom()  # Hypothesis sets the seed of the other one
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port on which nobody listens, given to nobody else in this process.
+
+    Below those that the kernel takes for outgoing connections (32768 and up): one of these may have a free port of
+    theirs by the time that the test listens on it.
+    """
+    while True:
+        port = _random.randint(10_000, 32_000)
+        if port not in _given and _is_free(port):
+            _given.add(port)
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        try:
+            listener.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True
 
 
 def await_listening(address: tuple[str, int], api: str, process: subprocess.Popen[bytes], log: Path) -> None:
