@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from haproxy import drain
 from haproxy.model import HOLD, Backend, Server, ServerRow, ServerState
 from haproxy.plan import Situation
+from haproxy.policy import task_of
 from haproxy.settings import Settings
 
 
@@ -115,13 +116,13 @@ class Clocks:
         hold = settings.hold_deadline / 1000
 
         def overdue(name: str, clock: drain.Closing) -> bool:
-            return clock.overdue(now, clocks.timeouts.get(name.partition(".")[0], settings.drain_timeout / 1000))
+            return clock.overdue(now, clocks.timeouts.get(task_of(name), settings.drain_timeout / 1000))
 
         due = {task for task, when in clocks.leaving.items() if when <= now}
         return Situation(
             accepting=accepting,
             hold=self.holds(backend, want, settings, now),
-            due=frozenset(name for name in rows if name.partition(".")[0] in due),
+            due=frozenset(name for name in rows if task_of(name) in due),
             overdue=frozenset(name for name, clock in clocks.closing.items() if overdue(name, clock)),
             waiting=frozenset(name for name, clock in clocks.closing.items() if clock.waiting(now)),
             expired=frozenset(name for name, since in clocks.superseded.items() if now - since >= hold),
@@ -153,6 +154,6 @@ def _prune(clocks: _Servers, want: Backend | None, rows: Mapping[str, ServerRow]
         del clocks.closing[name]
     for name in [n for n in clocks.draining if n not in rows or rows[n].enabled]:
         del clocks.draining[name]
-    tasks = {name.partition(".")[0] for name in rows} | (want.servers.keys() if want else set())
+    tasks = {task_of(name) for name in rows} | (want.servers.keys() if want else set())
     for task in [task for task in clocks.timeouts if task not in tasks]:
         del clocks.timeouts[task]

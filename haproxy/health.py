@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from haproxy.mirror import name_of
 from haproxy.model import HOLD, Backend, ServerRow, ServerState
+from haproxy.policy import task_of
 from l7.v1 import sync_pb2 as pb
 
 Verdicts = dict[tuple[str, str], pb.HealthStatus]
@@ -29,7 +30,7 @@ def verdicts(
         tasks = wanted[logical].servers if logical in wanted else {}
         for name, row in servers.get(physical, {}).items():
             if name != HOLD:
-                task = name.partition(".")[0]
+                task = task_of(name)
                 runs = task in tasks and tasks[task].state is ServerState.READY
                 key = (name_of(logical), task)
                 found[key] = min(found.get(key, pb.HEALTH_STATUS_GONE), verdict(row, runs))

@@ -11,10 +11,11 @@ from haproxy.model import Backend, Route, RouteKey, ServerState
 from haproxy.observation import Observation
 from haproxy.ops import DeleteMapRow, Op, SetMapRow
 from haproxy.plan import plan_routes
+from haproxy.policy import task_of
 from haproxy.routes import NO_BACKEND, is_tcp, rows_for_host
 from haproxy.runtime import codec
 from haproxy.settings import CANARY_MAP, ROUTES_MAP, TCP_MAP, Settings
-from haproxy.tables import drop_rows, put_rows
+from haproxy.tables import HOST_MAPS, drop_rows, put_rows
 from haproxy.work import rules_owner
 from l7.kit.errors import ProtocolError
 
@@ -83,7 +84,7 @@ def plan_hosts(
     """
     routes = Routes()
     for host in sorted(hosts):
-        have = seen.rows((CANARY_MAP, ROUTES_MAP, TCP_MAP), host)
+        have = seen.rows(HOST_MAPS, host)
         try:
             want = rows_of_host(host, wanted.get(host, {}))
             for op in _ops(want, have, settings):
@@ -196,7 +197,7 @@ class _Host:
         leaving = {task for task, server in want.items() if server.state is ServerState.LEAVING}
         if name_of(new) != name_of(old):
             return leaving
-        tasks = {name.partition(".")[0] for name in self.seen.of(old)}
+        tasks = {task_of(name) for name in self.seen.of(old)}
         return leaving | {task for task in tasks if task not in want}
 
     def _keep(self, file: str, value: str) -> None:
@@ -216,7 +217,7 @@ class _Host:
 
 def _released(ops: Iterable[Op], have: Wanted, backends: Prospects, settings: Settings) -> set[str]:
     """Backends and rules that rows led to, and that are no longer wanted."""
-    files = {settings.file(file): file for file in (CANARY_MAP, ROUTES_MAP, TCP_MAP)}
+    files = {settings.file(file): file for file in HOST_MAPS}
     released = set()
     for op in ops:
         if not isinstance(op, SetMapRow | DeleteMapRow):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from haproxy.model import HOLD, ServerRow
+from haproxy.policy import task_of
 from haproxy.settings import CHECK_MAPS, ROUTES_MAP, RULES_MAPS
 from haproxy.tables import HOST_MAPS, SHARED
 from haproxy.work import Work
@@ -45,7 +46,7 @@ class Observation:
 
     def usable_tasks(self, logical: str) -> set[str]:
         """Tasks with a server that takes requests."""
-        return {name.partition(".")[0] for name, row in self.of(logical).items() if row.usable and name != HOLD}
+        return {task_of(name) for name, row in self.of(logical).items() if row.usable and name != HOLD}
 
 
 @dataclass(slots=True)

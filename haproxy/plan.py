@@ -30,7 +30,7 @@ from haproxy.ops import (
     ShutdownSessions,
     UnpublishBackend,
 )
-from haproxy.policy import hold_server, policy_of, runtime_id, server_keywords, server_name
+from haproxy.policy import hold_server, policy_of, runtime_id, server_keywords, server_name, task_of
 from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, ROUTES_MAP, RULES_MAPS, Settings
 from haproxy.tables import Rows, drop_rows, put_rows
 from l7 import _fastpath
@@ -139,7 +139,7 @@ def plan_leaving(place: Place, going: Collection[str]) -> BackendPlan:
 
     The caller sees to it that another one is left.
     """
-    rows = (row for row in _servers(place) if row.enabled and row.name.partition(".")[0] in going)
+    rows = (row for row in _servers(place) if row.enabled and task_of(row.name) in going)
     return BackendPlan((), tuple(DisableServer(place.physical, row.name) for row in rows))
 
 
@@ -250,7 +250,7 @@ def _close_servers(want: Backend, wanted: Mapping[str, Server], place: Place, si
         server = wanted.get(name)
         if name == HOLD or (server is not None and server.state is not ServerState.LEAVING):
             continue
-        successor = names.get(name.partition(".")[0]) if server is None else None
+        successor = names.get(task_of(name)) if server is None else None
         if successor is not None and wanted[successor].state is not ServerState.LEAVING:
             serves = _serves_on(row, place.rows.get(successor), situation)
         else:

@@ -162,6 +162,11 @@ def server_name(server: Server, keywords: tuple[str, ...]) -> str:
     return f"{server.task}.{blake2b(fixed.encode(), digest_size=3).hexdigest()}"
 
 
+def task_of(server: str) -> str:
+    """The task of a server, by the name that `server_name` gave it."""
+    return server.partition(".")[0]
+
+
 def runtime_id(server: Server, name: str, used: Collection[int]) -> int:
     """Numeric id for HAProxy: the server's own, or one of the same place on the ring while that is in use.
 

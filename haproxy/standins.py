@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from haproxy.mirror import name_of
 from haproxy.model import HOLD, Backend, ServerRow, ServerState
 from haproxy.observation import Observation
+from haproxy.policy import task_of
 from l7.v1 import sync_pb2 as pb
 
 LOOKS = 3
@@ -32,10 +33,10 @@ def stand_ins(
         if key is None or (key == logical and not _doubled(rows)):
             continue
         backend, names = wanted[key], set(current(key))
-        ready = {task_of(row) for row in seen.servers.get(seen.placement.get(key, ""), {}).values()
+        ready = {task_of(row.name) for row in seen.servers.get(seen.placement.get(key, ""), {}).values()
                  if row.usable and row.name in names}  # fmt: skip
         for row in rows.values():
-            server = backend.servers.get(task_of(row))
+            server = backend.servers.get(task_of(row.name))
             before = key != logical or row.name not in names
             if server is None or server.state is not ServerState.READY or not (before and row.usable):
                 continue
@@ -44,13 +45,9 @@ def stand_ins(
     return found
 
 
-def task_of(row: ServerRow) -> str:
-    return row.name.partition(".")[0]
-
-
 def _doubled(rows: Mapping[str, ServerRow]) -> bool:
     """Whether a task has servers of more than one generation."""
-    tasks = [task_of(row) for name, row in rows.items() if name != HOLD]
+    tasks = [task_of(name) for name in rows if name != HOLD]
     return len(set(tasks)) < len(tasks)
 
 
