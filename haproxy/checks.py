@@ -76,9 +76,9 @@ def shared_rows() -> dict[str, str]:
     return {f"{DEFAULT_LIST}{status}": ABSENT_HEADER for status in range(200, 400)}
 
 
-def problems(rules: pb.Rules | None, backend: Backend | None, capabilities: Capabilities) -> tuple[pb.Problem, ...]:
-    """What the rules of a service ask for and this HAProxy can't do, sorted. Whatever else they say is done."""
-    del backend  # every setting of a backend works on every version
+def problems(rules: pb.Rules | None, capabilities: Capabilities) -> tuple[pb.Problem, ...]:
+    """What the rules of a service ask for and this HAProxy can't do, sorted. Whatever else they say is done.
+    (Every setting of a backend works on every version.)"""
     if rules is None or capabilities.own_connect_timeout:
         return ()
     why = f"HAProxy {dotted(capabilities.version)} can't set it per service: the proxy's own value counts"

@@ -212,11 +212,6 @@ def policy_of_spare(physical: str) -> Policy | None:
     return _BY_KIND.get(found[1]) if found else None
 
 
-def is_spare(physical: str) -> bool:
-    """Whether it is called as `spare_names` calls them, however many there are."""
-    return policy_of_spare(physical) is not None
-
-
 _SPARE = re.compile(r"spare-([a-z-]+)-[0-9]{4,}")
 _BY_KIND = {policy.kind: policy for policy in POLICIES}
 

@@ -295,7 +295,7 @@ class Sidecar:
         self._updated.set()
         self._synced.set()
         for name in touched.rules:
-            found = checks.problems(self.mirror.rules.get(name), None, self.capabilities)
+            found = checks.problems(self.mirror.rules.get(name), self.capabilities)
             if found:
                 self._problems[name] = found
             else:

@@ -79,7 +79,7 @@ def test_the_probe_is_as_patient_as_haproxy_and_that_makes_no_other_check() -> N
     ],
 )  # fmt: skip
 def test_what_needs_3_4_is_a_problem_below(rules: pb.Rules | None, labels: list[str]) -> None:
-    found = problems(rules, None, capabilities((3, 2, 26)))
+    found = problems(rules, capabilities((3, 2, 26)))
     assert [problem.label for problem in found] == labels
     assert all(problem.service == "web" and "3.4" in problem.remedy for problem in found)
-    assert problems(rules, None, capabilities((3, 4, 0))) == ()
+    assert problems(rules, capabilities((3, 4, 0))) == ()

@@ -118,7 +118,7 @@ def test_a_spare_tells_its_policy() -> None:
     spares = policy.spares(Settings(spare_backends=2, spare_backends_other=1))
     assert len(spares) == 2 + 32
     assert {name: policy.policy_of_spare(name) for name in spares} == spares
-    assert not any(map(policy.is_spare, ("spare-http-1", "web", "spare-http-new-0001", "spare-other-0001")))
+    assert not any(map(policy.policy_of_spare, ("spare-http-1", "web", "spare-http-new-0001", "spare-other-0001")))
 
 
 def test_a_backend_gets_a_spare_of_its_policy_and_leaves_one_of_another() -> None:
