@@ -13,13 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from haproxy import policy
-from haproxy.capabilities import capabilities, parse_version
 from haproxy.model import Desired
 from haproxy.render import CONFIG, render_files
 from haproxy.runtime.client import Runtime, unix_url
 from haproxy.settings import Settings
 from testbed.haproxy_versions import haproxy
 from testbed.namespace import TestbedError
+from tests.integration.live_haproxy import capabilities_of, free_port, server_names
 
 CLIENTS = 16
 """Connections, each with one request under way: HAProxy batches nothing that it would not batch for users."""
@@ -73,19 +73,16 @@ class Bare:
 def bare(series: str, desired: Desired, **changes: int) -> Iterator[Bare]:
     """HAProxy on one thread with `desired`, all servers enabled; `changes` are settings."""
     binary = haproxy(series)
-    able = capabilities(parse_version(subprocess.check_output([binary, "-v"], text=True)))
+    able = capabilities_of(binary)
     with TemporaryDirectory(prefix="l7-bench-") as directory:
         settings = replace(
             Settings(run_dir=directory, bind=(f"127.0.0.1:{free_port()}",), threads=1, max_connections=1000),
             **changes,  # type: ignore[arg-type]
         )
-        ready = {
-            policy.server_name(server, policy.server_keywords(settings, able, backend, server.service))
-            for backend in desired.backends.values()
-            for server in backend.servers.values()
-        }
         placement = policy.place(settings, able, desired.backends)
-        for name, text in render_files(settings, able, desired, placement, ready).items():
+        for name, text in render_files(
+            settings, able, desired, placement, server_names(settings, able, desired)
+        ).items():
             Path(directory, name).write_text(text)
         port = int(settings.bind[0].rpartition(":")[2])
         with running([str(binary), "-db", "-f", f"{directory}/{CONFIG}"], port) as process:
@@ -104,7 +101,7 @@ def origin(series: str) -> Iterator[int]:
 
 @contextmanager
 def running(command: Sequence[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The process, from when it listens at `port` until the block ends."""
+    """The process, from when it listens at `port` until the block ends. What it logs costs it no file."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         await_listening(process, port)
@@ -126,11 +123,6 @@ def await_listening(process: subprocess.Popen[bytes], port: int) -> None:
                 return
         time.sleep(0.02)  # of another process
     raise TestbedError(f"nothing listens on port {port}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def exchange(port: int, requests: Sequence[bytes], status: bytes = b"200") -> None:

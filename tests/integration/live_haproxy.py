@@ -19,6 +19,7 @@ from typing import Any
 from haproxy import policy
 from haproxy.capabilities import Capabilities, capabilities, parse_version
 from haproxy.model import Desired
+from haproxy.plan import targets_of
 from haproxy.render import CONFIG, render_files
 from haproxy.runtime.client import unix_url
 from haproxy.settings import Settings
@@ -72,11 +73,8 @@ def capabilities_of(binary: Path) -> Capabilities:
 
 
 def server_names(settings: Settings, able: Capabilities, desired: Desired) -> frozenset[str]:
-    return frozenset(
-        policy.server_name(server, policy.server_keywords(settings, able, backend))
-        for backend in desired.backends.values()
-        for server in backend.servers.values()
-    )
+    backends = desired.backends.values()
+    return frozenset(name for backend in backends for name in targets_of(backend, settings, able))
 
 
 def await_true(condition: Callable[[], bool], what: str) -> None:
