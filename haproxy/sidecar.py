@@ -347,7 +347,7 @@ class Sidecar:
         self.metrics.drift.inc(differences)
 
     def observed(self, seen: Observation) -> None:
-        before = stand_ins(seen, self.mirror.backends, self.reconciler.planner.wanted)
+        before = stand_ins(seen, self.mirror.named, self.reconciler.planner.wanted)
         if self._stand_ins.look(before, self.settings.hold_deadline / 1000):
             self._report()
         now = health.verdicts(seen.placement, seen.servers, self.mirror.backends)

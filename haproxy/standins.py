@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from haproxy.mirror import name_of
+from haproxy.mirror import key_of, name_of
 from haproxy.model import HOLD, Backend, ServerRow, ServerState
 from haproxy.observation import Observation
 from haproxy.policy import task_of
@@ -21,20 +21,19 @@ LOOKS = 3
 
 
 def stand_ins(
-    seen: Observation, wanted: Mapping[str, Backend], current: Callable[[str], Collection[str]]
+    seen: Observation, named: Mapping[str, Backend], current: Callable[[str], Collection[str]]
 ) -> Counter[str]:
-    """Service -> tasks that serve by a server of before only. `current`: names of the servers that a logical
-    backend is to have; asked only where something of before is left."""
+    """Service -> tasks that serve by a server of before only. `named`: the backends that are wanted, by core's
+    names. `current`: names of the servers that one is to have, by its key; asked only where something of before is
+    left."""
     found: Counter[str] = Counter()
-    by_name = {name_of(key): key for key in wanted}
     for logical, physical in seen.placement.items():
-        rows = seen.servers.get(physical, {})
-        key = by_name.get(name_of(logical))
-        if key is None or (key == logical and not _doubled(rows)):
+        rows, backend = seen.servers.get(physical, {}), named.get(name_of(logical))
+        key = key_of(backend) if backend is not None else ""
+        if backend is None or (key == logical and not _doubled(rows)):
             continue
-        backend, names = wanted[key], set(current(key))
-        ready = {task_of(row.name) for row in seen.servers.get(seen.placement.get(key, ""), {}).values()
-                 if row.usable and row.name in names}  # fmt: skip
+        names = set(current(key))
+        ready = {task_of(name) for name, row in seen.of(key).items() if row.usable and name in names}
         for row in rows.values():
             server = backend.servers.get(task_of(row.name))
             before = key != logical or row.name not in names

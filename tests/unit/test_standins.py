@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from haproxy.model import HOLD, Admin, Backend, Server, ServerRow, ServerState
+from haproxy.model import HOLD, Admin, Backend, HealthCheck, Server, ServerRow, ServerState
 from haproxy.observation import Observation
 from haproxy.standins import LOOKS, StandIns, stand_ins
 
@@ -19,9 +20,9 @@ def rows(*names: str, out: tuple[str, ...] = ()) -> dict[str, ServerRow]:
     return enabled | {name: ServerRow("b", name, 1, "a", 80, 64, Admin(1), False, True) for name in out}
 
 
-def found(servers: Mapping[str, Mapping[str, ServerRow]], wanted: Mapping[str, Backend]) -> dict[str, int]:
+def found(servers: Mapping[str, Mapping[str, ServerRow]], named: Mapping[str, Backend]) -> dict[str, int]:
     seen = Observation({name: dict(each) for name, each in servers.items()}, {name: name for name in servers})
-    return dict(stand_ins(seen, wanted, lambda key: NEW[key]))
+    return dict(stand_ins(seen, named, lambda key: NEW[key]))
 
 
 def test_a_generation_that_waits_for_its_successor_stands_in() -> None:
@@ -40,7 +41,7 @@ def test_a_task_that_leaves_has_no_successor() -> None:
 
 
 def test_the_backend_of_another_policy_stands_in_until_the_new_one_is_ready() -> None:
-    wanted = {"shop.http-checked": SHOP}
+    wanted = {"shop": replace(SHOP, check=HealthCheck("/"))}
     before = rows("t1.old", "t2.old")
     assert found({"shop": before, "shop.http-checked": rows(out=("t1.new", "t2.new"))}, wanted) == {"shop": 2}
     assert found({"shop": before, "shop.http-checked": rows("t1.new", "t2.new")}, wanted) == {}
