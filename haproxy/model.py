@@ -69,6 +69,50 @@ class Protocol(IntEnum):
     HTTPS = 2
 
 
+class ProxyHeader(IntEnum):
+    """Version of the PROXY protocol that a server is spoken to with."""
+
+    NONE = 0
+    V1 = 1
+    V2 = 2
+
+
+class ClientCertificate(IntEnum):
+    """Whether clients prove who they are by a certificate."""
+
+    NONE = 0
+    OPTIONAL = 1
+    REQUIRED = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Secret:
+    """A Docker secret, or a config, by id; an id always has the same content, which `haproxy.vault` has."""
+
+    id: str
+    name: str
+    config: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Certificate and private key, PEM. `key` None: it stands in `certificate`, too."""
+
+    certificate: Secret
+    key: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsHost:
+    """How TLS is terminated for a host; fields as in l7.v1.TlsHost."""
+
+    host: str
+    service: str
+    certificate: KeyPair
+    client_certificate: ClientCertificate = ClientCertificate.NONE
+    client_ca: Secret | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
     """An HTTP check. `statuses` sorted; empty: 200 to 399. `host` "": a name of our choice."""
@@ -92,6 +136,10 @@ class ServerSettings:
     max_fails: int = 0
     fail_timeout: int = 0
     drain_timeout: int = 0
+    tls_ca: Secret | None = None
+    tls_name: str = ""
+    tls_certificate: KeyPair | None = None
+    proxy_header: ProxyHeader = ProxyHeader.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +188,8 @@ class Canary:
 @dataclass(frozen=True, slots=True)
 class Route:
     """Host ("*.example.org": one label; "*": any that no route names) and path ("/" or no trailing slash) lead to
-    a logical backend, "" for none. (":5432", "/") is a TCP port. `rules`: name of those that apply, "" for none.
+    a logical backend, "" for none. (":5432", "/") is a TCP port, ("@host", "/") TLS that is passed on as it is, by
+    SNI. `rules`: name of those that apply, "" for none.
     """
 
     host: str
@@ -160,6 +209,7 @@ class Desired:
     """The complete desired state of a cluster at a revision.
 
     `rules` by name: messages as core sent them, which nobody changes. `config`: the operator's settings, JSON.
+    `tls_hosts` by host; `challenges`: token -> key authorization; `secret_sources` as in l7.v1.SecretSources.
     """
 
     revision: str = ""
@@ -167,6 +217,9 @@ class Desired:
     routes: Mapping[RouteKey, Route] = field(default_factory=dict)
     rules: Mapping[str, pb.Rules] = field(default_factory=dict)
     config: bytes = b"{}"
+    tls_hosts: Mapping[str, TlsHost] = field(default_factory=dict)
+    challenges: Mapping[str, str] = field(default_factory=dict)
+    secret_sources: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- what HAProxy answered

@@ -47,6 +47,20 @@ class Settings:
     """Status -> body, HTML."""
     allow_policy_reload: bool = True
     """Whether a reload may open what was not declared."""
+    tls_bind: tuple[str, ...] = ()
+    """Addresses of the TLS listener; none: no TLS."""
+    ssl_protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
+    """Versions that clients may use."""
+    ssl_ciphers: str = ""
+    """OpenSSL's list for TLS 1.2 and before, "" for ours."""
+    ssl_ciphersuites: str = ""
+    """The same for TLS 1.3."""
+    ssl_options: tuple[str, ...] = ()
+    """More words for the TLS listener (configuration manual, section 5.1)."""
+    dh_param: int = 0
+    """Bits of Diffie-Hellman parameters, 0: HAProxy's own."""
+    default_certificate: bool = False
+    """Whether the running HAProxy has a certificate for clients that name no host, or an unknown one."""
 
     @property
     def socket(self) -> str:
@@ -79,11 +93,20 @@ BACKENDS_MAP = "backends.map"
 TCP_MAP = "tcp.map"
 """port -> logical backend."""
 
+SNI_MAP = "sni.map"
+"""host, lower case, of TLS that is passed on -> logical backend; `*.example.org` and `*` as in routes.map."""
+
+ACME_MAP = "acme.map"
+"""token -> key authorization."""
+
 FEATURES_MAP = "features.map"
 """name of rules -> their row (`haproxy.features.Field`)."""
 
 ALLOW_MAP = "allow.map"
 CORS_MAP = "cors.map"
+AUTH_MAP = "auth.map"
+"""`<name of rules>|<HMAC-SHA256 of base64(user:password), upper-case hexadecimal>` -> user; `key` -> the key of
+the HMAC, base64, made at random by the sidecar."""
 REQUEST_HEADERS_MAP = "request_headers.map"
 RESPONSE_HEADERS_MAP = "response_headers.map"
 """`<name of rules>|...` -> what the row of features.map says is there."""
@@ -101,6 +124,15 @@ CHECK_MAPS = (CHECK_STATUS_MAP, CHECK_PATH_MAP, CHECK_HOST_MAP, CHECK_LIST_MAP)
 
 MAPS = (ROUTES_MAP, CANARY_MAP, BACKENDS_MAP, TCP_MAP, *RULES_MAPS, *CHECK_MAPS)
 """All that the configuration names, so all that must exist when HAProxy starts."""
+
+CERTIFICATES_LIST = "tls/certificates.list"
+"""HAProxy's crt-list: a line for each host."""
+
+CERTIFICATES = "tls/certificates"
+AUTHORITIES = "tls/authorities"
+IDENTITIES = "tls/identities"
+"""Directories, and with them the first parts of HAProxy's names: certificates of hosts, by host; CAs of clients and
+of servers, by the secret's id; certificates that servers are shown, by the ids of their secrets."""
 
 LUA = "l7.lua"
 """File name of what HAProxy can't say itself (`haproxy.lua`)."""

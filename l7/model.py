@@ -63,6 +63,17 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredSecret:
+    """A Docker secret, or a config, without its content. `labels` sorted by key."""
+
+    id: str
+    version: int
+    name: str
+    config: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedPort:
     """A port as a service wants it (spec) or as a task got it (status); mode is "ingress" or "host"."""
 
@@ -179,6 +190,53 @@ class Protocol(IntEnum):
     HTTPS = 2
 
 
+class ProxyHeader(IntEnum):
+    """Version of the PROXY protocol."""
+
+    NONE = 0
+    V1 = 1
+    V2 = 2
+
+
+class ClientCertificate(IntEnum):
+    """Whether clients prove who they are by a certificate."""
+
+    NONE = 0
+    OPTIONAL = 1
+    REQUIRED = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Secret:
+    """A Docker secret, or a config, whose content an extension needs; an id always has the same content."""
+
+    id: str
+    name: str
+    config: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Certificate and private key, PEM. `key` None: it stands in `certificate`, too."""
+
+    certificate: Secret
+    key: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsHost:
+    """How TLS is terminated for a host (as in a RouteKey; "*": clients that name no host, or an unknown one).
+
+    `service`: name of the one whose labels say so, "" for the operator.
+    """
+
+    host: str
+    service: str
+    certificate: KeyPair
+    client_certificate: ClientCertificate = ClientCertificate.NONE
+    client_ca: Secret | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
     """An HTTP check. `statuses` sorted; empty: 200 to 399. `host` "": a name of the proxy's choice."""
@@ -202,6 +260,10 @@ class ServerSettings:
     max_fails: int = 0
     fail_timeout: int = 0
     drain_timeout: int = 0
+    tls_ca: Secret | None = None
+    tls_name: str = ""
+    tls_certificate: KeyPair | None = None
+    proxy_header: ProxyHeader = ProxyHeader.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +293,8 @@ class Backend:
 
 RouteKey = tuple[str, str]
 """(host, path): host lower case, "*.example.org" for one label, "*" for any that no route names; path "/" or
-without trailing slash. (":5432", "/") is a port of the proxies for raw TCP."""
+without trailing slash. (":5432", "/") is a port of the proxies for raw TCP, and ("@app.example.org", "/") TLS
+connections to that host that are passed on as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +413,9 @@ class Rules:
     timeout_tunnel: int = 0
     timeout_connect: int = 0
     queue_timeout: int = 0
+    basic_auth: Secret | None = None
+    basic_auth_realm: str = ""
+    client_certificate: ClientCertificate = ClientCertificate.NONE
 
     def __bool__(self) -> bool:
         """Whether anything but the name is set."""
@@ -368,7 +434,10 @@ class BackendChange:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Upserts and removals; sorted by key, so that the same change is the same value. `config` None: unchanged."""
+    """Upserts and removals; sorted by key, so that the same change is the same value. None: unchanged.
+
+    `challenges` are pairs (token, key authorization); `secret_sources` as in Snapshot.
+    """
 
     backends: tuple[BackendChange, ...] = ()
     removed_backends: tuple[str, ...] = ()
@@ -377,6 +446,11 @@ class Changes:
     rules: tuple[Rules, ...] = ()
     removed_rules: tuple[str, ...] = ()
     config: bytes | None = None
+    tls_hosts: tuple[TlsHost, ...] = ()
+    removed_tls_hosts: tuple[str, ...] = ()
+    challenges: tuple[tuple[str, str], ...] = ()
+    removed_challenges: tuple[str, ...] = ()
+    secret_sources: tuple[str, ...] | None = None
 
     def __bool__(self) -> bool:
         """Whether anything changes."""
@@ -403,7 +477,9 @@ class Delta:
 class Snapshot:
     """The complete desired state of a cluster. `revision` is a digest of the content.
 
-    `rules` by name. `config`: the operator's settings of the proxies, a JSON object.
+    `rules` by name, `tls_hosts` by host. `config`: the operator's settings of the proxies, a JSON object.
+    `challenges`: token -> key authorization. `secret_sources`: "address:port" of the running tasks of the
+    cluster's extension service, the newest first.
     """
 
     cluster: str
@@ -412,6 +488,9 @@ class Snapshot:
     routes: Mapping[RouteKey, Route]
     rules: Mapping[str, Rules] = field(default_factory=dict)
     config: bytes = b"{}"
+    tls_hosts: Mapping[str, TlsHost] = field(default_factory=dict)
+    challenges: Mapping[str, str] = field(default_factory=dict)
+    secret_sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from l7.model import Balance, HealthCheck, RetryOn, Rules, ServerSettings
+from l7.model import Balance, ClientCertificate, HealthCheck, RetryOn, Rules, ServerSettings
 
 DEFAULT_SERVER = ServerSettings()
 NO_RULES = Rules()
@@ -21,6 +21,30 @@ class RedirectSpec:
     host: str
     path: str
     location: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSpec:
+    """What the labels say about TLS and passwords. Names of secrets, "" for none; `client_ca` and `backend_ca` may
+    be names of configs, too.
+
+    `certificate` and `key`: of the hosts; `acme`: l7 is to get one. `passthrough`: TLS goes to the tasks as it
+    is. `client`: whether clients need a certificate of `client_ca`. `backend_...`: of connections to the tasks.
+    """
+
+    certificate: str = ""
+    key: str = ""
+    acme: bool = False
+    passthrough: bool = False
+    client: ClientCertificate = ClientCertificate.NONE
+    client_ca: str = ""
+    backend_ca: str = ""
+    backend_certificate: str = ""
+    backend_key: str = ""
+    basic_auth: str = ""
+
+
+NO_TLS = TlsSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +79,5 @@ class RouteSpec:
     check: HealthCheck | None = None
     server: ServerSettings = DEFAULT_SERVER
     rules: Rules = NO_RULES
+    tls: TlsSpec = NO_TLS
     written: tuple[tuple[str, str], ...] = ()

@@ -21,6 +21,12 @@ class UpdateKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UPDATE_KIND_COMPLETE: _ClassVar[UpdateKind]
     UPDATE_KIND_INCREMENTAL: _ClassVar[UpdateKind]
 
+class ClientCertificate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CLIENT_CERTIFICATE_UNSPECIFIED: _ClassVar[ClientCertificate]
+    CLIENT_CERTIFICATE_OPTIONAL: _ClassVar[ClientCertificate]
+    CLIENT_CERTIFICATE_REQUIRED: _ClassVar[ClientCertificate]
+
 class Balance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     BALANCE_UNSPECIFIED: _ClassVar[Balance]
@@ -40,6 +46,12 @@ class Protocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROTOCOL_UNSPECIFIED: _ClassVar[Protocol]
     PROTOCOL_H2C: _ClassVar[Protocol]
     PROTOCOL_HTTPS: _ClassVar[Protocol]
+
+class ProxyHeader(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROXY_HEADER_UNSPECIFIED: _ClassVar[ProxyHeader]
+    PROXY_HEADER_V1: _ClassVar[ProxyHeader]
+    PROXY_HEADER_V2: _ClassVar[ProxyHeader]
 
 class ServerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -70,6 +82,9 @@ HEALTH_STATUS_GONE: HealthStatus
 UPDATE_KIND_UNSPECIFIED: UpdateKind
 UPDATE_KIND_COMPLETE: UpdateKind
 UPDATE_KIND_INCREMENTAL: UpdateKind
+CLIENT_CERTIFICATE_UNSPECIFIED: ClientCertificate
+CLIENT_CERTIFICATE_OPTIONAL: ClientCertificate
+CLIENT_CERTIFICATE_REQUIRED: ClientCertificate
 BALANCE_UNSPECIFIED: Balance
 BALANCE_LEAST_CONNECTIONS: Balance
 BALANCE_RANDOM: Balance
@@ -81,6 +96,9 @@ RETRY_ON_ALL: RetryOn
 PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_H2C: Protocol
 PROTOCOL_HTTPS: Protocol
+PROXY_HEADER_UNSPECIFIED: ProxyHeader
+PROXY_HEADER_V1: ProxyHeader
+PROXY_HEADER_V2: ProxyHeader
 SERVER_STATE_UNSPECIFIED: ServerState
 SERVER_STATE_PENDING: ServerState
 SERVER_STATE_READY: ServerState
@@ -204,7 +222,7 @@ class SyncResponse(_message.Message):
     def __init__(self, kind: _Optional[_Union[UpdateKind, str]] = ..., applies_to: _Optional[str] = ..., results_in: _Optional[str] = ..., last: _Optional[bool] = ..., changes: _Optional[_Union[Changes, _Mapping]] = ..., observed_unix_nano: _Optional[int] = ...) -> None: ...
 
 class Changes(_message.Message):
-    __slots__ = ("backends", "removed_backends", "routes", "removed_routes", "rules", "removed_rules", "config")
+    __slots__ = ("backends", "removed_backends", "routes", "removed_routes", "rules", "removed_rules", "config", "tls_hosts", "removed_tls_hosts", "challenges", "removed_challenges", "secret_sources")
     BACKENDS_FIELD_NUMBER: _ClassVar[int]
     REMOVED_BACKENDS_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
@@ -212,6 +230,11 @@ class Changes(_message.Message):
     RULES_FIELD_NUMBER: _ClassVar[int]
     REMOVED_RULES_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
+    TLS_HOSTS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_TLS_HOSTS_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGES_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_CHALLENGES_FIELD_NUMBER: _ClassVar[int]
+    SECRET_SOURCES_FIELD_NUMBER: _ClassVar[int]
     backends: _containers.RepeatedCompositeFieldContainer[Backend]
     removed_backends: _containers.RepeatedScalarFieldContainer[str]
     routes: _containers.RepeatedCompositeFieldContainer[Route]
@@ -219,7 +242,58 @@ class Changes(_message.Message):
     rules: _containers.RepeatedCompositeFieldContainer[Rules]
     removed_rules: _containers.RepeatedScalarFieldContainer[str]
     config: Config
-    def __init__(self, backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., removed_backends: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., removed_routes: _Optional[_Iterable[_Union[RouteKey, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[Rules, _Mapping]]] = ..., removed_rules: _Optional[_Iterable[str]] = ..., config: _Optional[_Union[Config, _Mapping]] = ...) -> None: ...
+    tls_hosts: _containers.RepeatedCompositeFieldContainer[TlsHost]
+    removed_tls_hosts: _containers.RepeatedScalarFieldContainer[str]
+    challenges: _containers.RepeatedCompositeFieldContainer[Challenge]
+    removed_challenges: _containers.RepeatedScalarFieldContainer[str]
+    secret_sources: SecretSources
+    def __init__(self, backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., removed_backends: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., removed_routes: _Optional[_Iterable[_Union[RouteKey, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[Rules, _Mapping]]] = ..., removed_rules: _Optional[_Iterable[str]] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., tls_hosts: _Optional[_Iterable[_Union[TlsHost, _Mapping]]] = ..., removed_tls_hosts: _Optional[_Iterable[str]] = ..., challenges: _Optional[_Iterable[_Union[Challenge, _Mapping]]] = ..., removed_challenges: _Optional[_Iterable[str]] = ..., secret_sources: _Optional[_Union[SecretSources, _Mapping]] = ...) -> None: ...
+
+class Secret(_message.Message):
+    __slots__ = ("id", "name", "config")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    config: bool
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., config: _Optional[bool] = ...) -> None: ...
+
+class KeyPair(_message.Message):
+    __slots__ = ("certificate", "key")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    certificate: Secret
+    key: Secret
+    def __init__(self, certificate: _Optional[_Union[Secret, _Mapping]] = ..., key: _Optional[_Union[Secret, _Mapping]] = ...) -> None: ...
+
+class TlsHost(_message.Message):
+    __slots__ = ("host", "service", "certificate", "client_certificate", "client_ca")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_CA_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    service: str
+    certificate: KeyPair
+    client_certificate: ClientCertificate
+    client_ca: Secret
+    def __init__(self, host: _Optional[str] = ..., service: _Optional[str] = ..., certificate: _Optional[_Union[KeyPair, _Mapping]] = ..., client_certificate: _Optional[_Union[ClientCertificate, str]] = ..., client_ca: _Optional[_Union[Secret, _Mapping]] = ...) -> None: ...
+
+class Challenge(_message.Message):
+    __slots__ = ("token", "key_authorization")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    KEY_AUTHORIZATION_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    key_authorization: str
+    def __init__(self, token: _Optional[str] = ..., key_authorization: _Optional[str] = ...) -> None: ...
+
+class SecretSources(_message.Message):
+    __slots__ = ("addresses",)
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Config(_message.Message):
     __slots__ = ("json",)
@@ -268,7 +342,7 @@ class HealthCheck(_message.Message):
     def __init__(self, path: _Optional[str] = ..., host: _Optional[str] = ..., statuses: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ServerSettings(_message.Message):
-    __slots__ = ("protocol", "check_port", "check_interval_milliseconds", "check_rise", "check_fall", "slow_start_milliseconds", "max_connections", "max_fails", "fail_timeout_milliseconds", "drain_timeout_milliseconds")
+    __slots__ = ("protocol", "check_port", "check_interval_milliseconds", "check_rise", "check_fall", "slow_start_milliseconds", "max_connections", "max_fails", "fail_timeout_milliseconds", "drain_timeout_milliseconds", "tls_ca", "tls_name", "tls_certificate", "proxy_header")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     CHECK_PORT_FIELD_NUMBER: _ClassVar[int]
     CHECK_INTERVAL_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
@@ -279,6 +353,10 @@ class ServerSettings(_message.Message):
     MAX_FAILS_FIELD_NUMBER: _ClassVar[int]
     FAIL_TIMEOUT_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     DRAIN_TIMEOUT_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    TLS_CA_FIELD_NUMBER: _ClassVar[int]
+    TLS_NAME_FIELD_NUMBER: _ClassVar[int]
+    TLS_CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    PROXY_HEADER_FIELD_NUMBER: _ClassVar[int]
     protocol: Protocol
     check_port: int
     check_interval_milliseconds: int
@@ -289,7 +367,11 @@ class ServerSettings(_message.Message):
     max_fails: int
     fail_timeout_milliseconds: int
     drain_timeout_milliseconds: int
-    def __init__(self, protocol: _Optional[_Union[Protocol, str]] = ..., check_port: _Optional[int] = ..., check_interval_milliseconds: _Optional[int] = ..., check_rise: _Optional[int] = ..., check_fall: _Optional[int] = ..., slow_start_milliseconds: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_fails: _Optional[int] = ..., fail_timeout_milliseconds: _Optional[int] = ..., drain_timeout_milliseconds: _Optional[int] = ...) -> None: ...
+    tls_ca: Secret
+    tls_name: str
+    tls_certificate: KeyPair
+    proxy_header: ProxyHeader
+    def __init__(self, protocol: _Optional[_Union[Protocol, str]] = ..., check_port: _Optional[int] = ..., check_interval_milliseconds: _Optional[int] = ..., check_rise: _Optional[int] = ..., check_fall: _Optional[int] = ..., slow_start_milliseconds: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_fails: _Optional[int] = ..., fail_timeout_milliseconds: _Optional[int] = ..., drain_timeout_milliseconds: _Optional[int] = ..., tls_ca: _Optional[_Union[Secret, _Mapping]] = ..., tls_name: _Optional[str] = ..., tls_certificate: _Optional[_Union[KeyPair, _Mapping]] = ..., proxy_header: _Optional[_Union[ProxyHeader, str]] = ...) -> None: ...
 
 class Server(_message.Message):
     __slots__ = ("task", "id", "address", "port", "weight", "state", "stop_in_milliseconds", "service")
@@ -358,7 +440,7 @@ class Canary(_message.Message):
     def __init__(self, backend: _Optional[str] = ..., header: _Optional[str] = ..., cookie: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class Rules(_message.Message):
-    __slots__ = ("name", "https_redirect", "hsts", "allow_prefixes", "rate_limit", "max_body_bytes", "compression", "cors", "request_headers", "response_headers", "hash_key", "timeout_server_milliseconds", "timeout_tunnel_milliseconds", "timeout_connect_milliseconds", "queue_timeout_milliseconds")
+    __slots__ = ("name", "https_redirect", "hsts", "allow_prefixes", "rate_limit", "max_body_bytes", "compression", "cors", "request_headers", "response_headers", "hash_key", "timeout_server_milliseconds", "timeout_tunnel_milliseconds", "timeout_connect_milliseconds", "queue_timeout_milliseconds", "basic_auth", "basic_auth_realm", "client_certificate")
     NAME_FIELD_NUMBER: _ClassVar[int]
     HTTPS_REDIRECT_FIELD_NUMBER: _ClassVar[int]
     HSTS_FIELD_NUMBER: _ClassVar[int]
@@ -374,6 +456,9 @@ class Rules(_message.Message):
     TIMEOUT_TUNNEL_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_CONNECT_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_TIMEOUT_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    BASIC_AUTH_FIELD_NUMBER: _ClassVar[int]
+    BASIC_AUTH_REALM_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     https_redirect: bool
     hsts: str
@@ -389,7 +474,10 @@ class Rules(_message.Message):
     timeout_tunnel_milliseconds: int
     timeout_connect_milliseconds: int
     queue_timeout_milliseconds: int
-    def __init__(self, name: _Optional[str] = ..., https_redirect: _Optional[bool] = ..., hsts: _Optional[str] = ..., allow_prefixes: _Optional[_Iterable[str]] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., max_body_bytes: _Optional[int] = ..., compression: _Optional[bool] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., request_headers: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., response_headers: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., hash_key: _Optional[_Union[HashKey, _Mapping]] = ..., timeout_server_milliseconds: _Optional[int] = ..., timeout_tunnel_milliseconds: _Optional[int] = ..., timeout_connect_milliseconds: _Optional[int] = ..., queue_timeout_milliseconds: _Optional[int] = ...) -> None: ...
+    basic_auth: Secret
+    basic_auth_realm: str
+    client_certificate: ClientCertificate
+    def __init__(self, name: _Optional[str] = ..., https_redirect: _Optional[bool] = ..., hsts: _Optional[str] = ..., allow_prefixes: _Optional[_Iterable[str]] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., max_body_bytes: _Optional[int] = ..., compression: _Optional[bool] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., request_headers: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., response_headers: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., hash_key: _Optional[_Union[HashKey, _Mapping]] = ..., timeout_server_milliseconds: _Optional[int] = ..., timeout_tunnel_milliseconds: _Optional[int] = ..., timeout_connect_milliseconds: _Optional[int] = ..., queue_timeout_milliseconds: _Optional[int] = ..., basic_auth: _Optional[_Union[Secret, _Mapping]] = ..., basic_auth_realm: _Optional[str] = ..., client_certificate: _Optional[_Union[ClientCertificate, str]] = ...) -> None: ...
 
 class RateLimit(_message.Message):
     __slots__ = ("requests", "period_milliseconds")
