@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import http.client
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -98,6 +100,24 @@ def get_tcp(pid: int, port: int, page: str) -> bytes:
             return _get(connection, page)
 
     return within(Path(f"/proc/{pid}/ns/net"), fetch)
+
+
+def certificate(pid: int, port: int, host: str) -> str:
+    """SHA-256 of the certificate that is shown for `host` on loopback inside the network namespace of process
+    `pid`, "" when the handshake is refused."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def shake() -> bytes:
+        with socket.create_connection(("127.0.0.1", port), _TIMEOUT) as connection:
+            try:
+                with context.wrap_socket(connection, server_hostname=host) as secured:
+                    return secured.getpeercert(binary_form=True) or b""
+            except (ssl.SSLError, ConnectionResetError):
+                return b""
+
+    shown = within(Path(f"/proc/{pid}/ns/net"), shake)
+    return hashlib.sha256(shown).hexdigest() if shown else ""
 
 
 def within(netns: Path, call: Callable[[], T]) -> T:

@@ -35,6 +35,7 @@ NETWORK = "l7"
 CORE = "l7_core"
 PROXY = "l7_proxy"
 PORT = 80
+TLS_PORT = 443
 PROXY_ADMIN_PORT = 9101
 HAPROXY_SOCKET = "/run/l7/cli.sock"
 CORE_ADMIN_SOCKET = "/run/l7/admin.sock"
@@ -152,9 +153,7 @@ class System:
     def _run_l7(self, *words: str) -> None:
         command = [sys.executable, "-c", "from l7.cli import main; main()", *words]
         environment = {key: value for key, value in os.environ.items() if not key.endswith("_CA_BUNDLE")}
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment)
         if done.returncode:
             raise TestbedError(f"l7 {' '.join(words)}: {done.stderr.strip()}")
 
@@ -315,6 +314,10 @@ class System:
     def haproxy(self, command: str, proxy: int = 0) -> str:
         """HAProxy's own answer to a Runtime API command."""
         return processes.ask_unix(self.proxy_pid(proxy), HAPROXY_SOCKET, command)
+
+    def certificate(self, host: str, proxy: int = 0) -> str:
+        """SHA-256 of the certificate that a proxy shows for a host, "" when it refuses the handshake."""
+        return processes.certificate(self.proxy_pid(proxy), TLS_PORT, host)
 
     def is_routed(self, host: str, wanted: bool = True) -> bool:
         """Whether core wants a host to be routed, or not to be."""

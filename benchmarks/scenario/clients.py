@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+from testbed.handshakes import HandshakeReport, handshakes_command
 from testbed.load import Report, load_command
 from testbed.namespace import TestbedError
 from testbed.sessions import SessionReport, sessions_command
-from testbed.system import System
+from testbed.system import TLS_PORT, System
 
 RATE = 320.0
 """Requests per second of the constant load, so that it stays above 300 even where one is late."""
 
-R = TypeVar("R", Report, SessionReport)
+R = TypeVar("R", Report, SessionReport, HandshakeReport)
 
 
 class Client(Generic[R]):
@@ -65,4 +66,12 @@ def sessions(
     """WebSockets and slow downloads, all of them open when the block begins."""
     command = sessions_command(system.url(), host, websockets, downloads)
     with _running(system, command, SessionReport.from_json) as client:
+        yield client
+
+
+@contextmanager
+def handshakes(system: System, hosts: list[str], rate: float) -> Iterator[Client[HandshakeReport]]:
+    """TLS handshakes with the first proxy of l7, for each of the hosts in turn."""
+    address = system.url().rpartition("/")[2].partition(":")[0]
+    with _running(system, handshakes_command(address, TLS_PORT, hosts, rate), HandshakeReport.from_json) as client:
         yield client
