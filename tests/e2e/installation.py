@@ -20,7 +20,7 @@ from testbed.load import Report, load_command
 from testbed.namespace import TestbedError
 from testbed.sessions import SessionReport, sessions_command
 from testbed.swarm import Swarm
-from testbed.system import CORE, LABEL, NETWORK, PROXY, Options, System
+from testbed.system import CORE, LABEL, NETWORK, PORT, PROXY, TLS_PORT, Options, System
 
 V = TypeVar("V")
 
@@ -66,6 +66,7 @@ class Installation(System):
         self.series = list(series[:1])
         self.services = [PROXY]
         self.ports = [80]
+        self.tls_ports = [443]
 
     @classmethod
     def started(cls, swarm: Swarm, series: Sequence[str]) -> Installation:
@@ -107,22 +108,25 @@ class Installation(System):
         client: Any = self.swarm.docker(self.manager)
         spec = client.inspect_service(PROXY)["Spec"]
         spec["Name"] = f"{PROXY}_{port}"
-        container, published = spec["TaskTemplate"]["ContainerSpec"], spec["EndpointSpec"]["Ports"][0]
+        container = spec["TaskTemplate"]["ContainerSpec"]
         binary = f"L7_HAPROXY_BINARY={Options(haproxy=series).binary}"
         container["Env"] = [each for each in container["Env"] if "L7_HAPROXY_BINARY" not in each] + [binary]
-        published |= {"PublishedPort": port, "PublishMode": mode}
+        published = {PORT: port, TLS_PORT: port + TLS_PORT - PORT}
+        for each in spec["EndpointSpec"]["Ports"]:
+            each |= {"PublishedPort": published[each["TargetPort"]], "PublishMode": mode}
         url = f"{client.base_url}/v{client.api_version}/services/create"
         client.post(url, json=spec).raise_for_status()
         self.series.append(series)
         self.services.append(spec["Name"])
         self.ports.append(port)
+        self.tls_ports.append(published[TLS_PORT])
         self.until(f"the proxy on port {port} to be ready", self._all_ready)
         return str(spec["Name"])
 
     def remove_proxy(self, name: str) -> None:
         """Takes one away that was added."""
         at = self.services.index(name)
-        del self.series[at], self.services[at], self.ports[at]
+        del self.series[at], self.services[at], self.ports[at], self.tls_ports[at]
         self.remove(name)
         self.until(f"{name} to be gone", self._all_ready)
 

@@ -1,0 +1,162 @@
+"""Clients of the TLS listeners, outside all nodes: `curl` and `openssl s_client`, as an operator would use them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed.certificates import Issued
+from testbed.namespace import TestbedError
+from tests.e2e.installation import NOTHING, Answer, Installation
+
+_FINGERPRINT = re.compile(r"sha256 Fingerprint=([0-9A-F:]+)", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What `openssl s_client` saw of a handshake. `fingerprint`: SHA-256 of the certificate, hexadecimal, "" for
+    none; `error`: what it said when the handshake failed, "" when it did not."""
+
+    series: str
+    fingerprint: str
+    protocol: str
+    cipher: str
+    alpn: str
+    error: str
+
+
+class TlsClient:
+    """Speaks TLS with every proxy of an installation; files go to `directory`."""
+
+    def __init__(self, l7: Installation, directory: Path) -> None:
+        self.l7 = l7
+        self.directory = directory
+
+    # -- secrets -------------------------------------------------------------------------------------------
+
+    def secret(self, name: str, data: bytes) -> str:
+        """Creates a Docker secret; its id."""
+        client: Any = self.l7.swarm.docker(self.l7.manager)
+        return str(client.create_secret(name, data)["ID"])
+
+    def pair(self, name: str, issued: Issued) -> dict[str, str]:
+        """Creates the secrets `<name>.cert` and `<name>.key`; the labels that name them."""
+        self.secret(f"{name}.cert", issued.certificate)
+        self.secret(f"{name}.key", issued.key)
+        return {"ssl_cert": f"{name}.cert", "ssl_key": f"{name}.key"}
+
+    def file(self, name: str, data: bytes) -> str:
+        """A file for a client; its path."""
+        path = self.directory / name
+        path.write_bytes(data)
+        return str(path)
+
+    # -- curl ----------------------------------------------------------------------------------------------
+
+    def curl(self, url: str, *options: str, headers: Mapping[str, str] = NOTHING) -> list[Answer]:
+        """What each proxy answers to ``curl URL``; the URL's port is replaced by the proxy's own. `status` 0 and
+        curl's own words in `error` when there is no answer."""
+        return [self._curl(proxy, url, options, headers) for proxy in range(len(self.l7.services))]
+
+    def _curl(self, proxy: int, url: str, options: tuple[str, ...], headers: Mapping[str, str]) -> Answer:
+        scheme, _, rest = url.partition("://")
+        host, slash, path = rest.partition("/")
+        port = self.l7.tls_ports[proxy] if scheme == "https" else self.l7.ports[proxy]
+        words = ["--resolve", f"{host}:{port}:{self.l7.swarm.node(0).address}", *options]
+        words += [f"--header={name}: {value}" for name, value in headers.items()]
+        target = f"{scheme}://{host}:{port}{slash}{path}"
+        done = self._run(["curl", "--silent", "--show-error", "--include", "--max-time", "20", *words, target])
+        if done.returncode:
+            return Answer(self.l7.series[proxy], 0, {"x-l7-error": done.stderr.strip()}, "")
+        return _answer(self.l7.series[proxy], done.stdout)
+
+    def served(self, url: str, *options: str, status: int = 200, timeout: float = 10.0) -> list[Answer]:
+        """Waits until every proxy answers with this status."""
+        last: list[Answer] = []
+
+        def all_answer() -> list[Answer] | None:
+            last[:] = self.curl(url, *options)
+            return list(last) if all(each.status == status for each in last) else None
+
+        try:
+            return self.l7.until(f"{status} of {url}", all_answer, timeout)
+        except TestbedError as error:
+            error.add_note(f"last answers: {[(each.series, each.status, each.error) for each in last]}")
+            raise
+
+    # -- openssl -------------------------------------------------------------------------------------------
+
+    def handshake(self, host: str, *options: str) -> list[Shown]:
+        """What each proxy shows to ``openssl s_client``; `host` "": no SNI."""
+        return [self._handshake(proxy, host, options) for proxy in range(len(self.l7.services))]
+
+    def _handshake(self, proxy: int, host: str, options: tuple[str, ...]) -> Shown:
+        connect = f"{self.l7.swarm.node(0).address}:{self.l7.tls_ports[proxy]}"
+        sni = ("-servername", host) if host else ("-noservername",)
+        done = self._run(["openssl", "s_client", "-connect", connect, *sni, *options], text="")
+        error = "" if _SERVER.search(done.stdout) and not _ALERT.search(done.stderr) else done.stderr.strip()
+        return Shown(
+            self.l7.series[proxy],
+            self._fingerprint(done.stdout),
+            _found(r"^\s*Protocol\s*: (\S+)|^New, (TLSv[0-9.]+),", done.stdout),
+            _found(r"Cipher is (\S+)", done.stdout),
+            _found(r"^ALPN protocol: (\S+)", done.stdout),
+            error,
+        )
+
+    def _fingerprint(self, output: str) -> str:
+        certificate = _SERVER.search(output)
+        if certificate is None:
+            return ""
+        words = ["openssl", "x509", "-noout", "-fingerprint", "-sha256"]
+        found = _FINGERPRINT.search(self._run(words, text=certificate[0]).stdout)
+        return found[1].replace(":", "").lower() if found else ""
+
+    def shows(self, host: str, fingerprint: str, timeout: float = 10.0) -> None:
+        """Waits until every proxy shows this certificate for the host; "": until all refuse the handshake."""
+        last: list[Shown] = []
+
+        def all_show() -> bool:
+            last[:] = self.handshake(host)
+            return all(each.fingerprint == fingerprint and bool(each.error) != bool(fingerprint) for each in last)
+
+        try:
+            self.l7.until(f"{host} to show {fingerprint or 'nothing'}", all_show, timeout)
+        except TestbedError as error:
+            error.add_note(f"last handshakes: {last}")
+            raise
+
+    def _run(self, words: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+        """A program outside all nodes; environment variables of the machine's own proxies don't reach it."""
+        pipe = subprocess.PIPE
+        process = self.l7.swarm.run(None, words, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        output, errors = process.communicate(text, timeout=30)
+        return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+_SERVER = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n", re.S)
+_ALERT = re.compile(r"alert|handshake failure|unexpected eof|errno", re.I)
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text, re.M)
+    return next((group for group in match.groups() if group), "") if match else ""
+
+
+def _answer(series: str, output: str) -> Answer:
+    """The last of the answers in curl's output: an interim one, or that of a proxy, may come before it."""
+    head, _, body = output.partition("\n\n") if "\r\n" not in output else output.partition("\r\n\r\n")
+    while body.startswith("HTTP/"):
+        head, _, body = body.partition("\r\n\r\n")
+    lines = head.splitlines()
+    headers = dict(_header(line) for line in lines[1:] if ":" in line)
+    return Answer(series, int(lines[0].split()[1]), headers, body)
+
+
+def _header(line: str) -> Iterator[str]:
+    name, _, value = line.partition(":")
+    return iter((name.lower(), value.strip()))
