@@ -22,26 +22,40 @@ from l7.kit.errors import ConfigError
 from l7.labels.grammar import Bad, parse_host
 
 WATCH_SOURCES = ("auto", "swarmkit", "docker")
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A service cluster. `networks`: names of those its proxies are on; None: found at the proxy service.
 
-    `config`: the extension's own settings, a JSON object with sorted keys.
+    `config`: the extension's own settings, a JSON object with sorted keys. `default_certificate` and
+    `default_key`: names of secrets in it, for clients that name no host or an unknown one; "" for none.
     """
 
     name: str = ""
     extension: str = "default"
     networks: tuple[str, ...] | None = None
     config: bytes = b"{}"
+    default_certificate: str = ""
+    default_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeSettings:
+    """Who makes certificates (RFC 8555). `directory`: its URL; `ca_file`: whom to trust about it, "" for the
+    system's CAs."""
+
+    directory: str = LETS_ENCRYPT
+    email: str = ""
+    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What core runs by. `poll_interval` in milliseconds; `clusters` by name, "" is the default one.
 
-    `legacy_labels`: the labels of Interlock 1 and of HRM are understood, too.
+    `legacy_labels`: the labels of Interlock 1 and of HRM are understood, too. `acme` None: l7 gets no certificates.
     """
 
     listen_addr: str = ":8080"
@@ -56,6 +70,7 @@ class Settings:
     legacy_labels: bool = False
     clusters: Mapping[str, Cluster] = field(default_factory=lambda: {"": Cluster()})
     host_policies: tuple[HostPolicy, ...] = ()
+    acme: AcmeSettings | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -72,6 +87,7 @@ CORE_KEYS = {
     "LegacyLabels": "boolean",
     "Extensions": "table",
     "HostPolicy": "tables",
+    "ACME": "table",
 }
 _FIELDS = {
     "ListenAddr": "listen_addr",
@@ -86,6 +102,9 @@ _FIELDS = {
     "LegacyLabels": "legacy_labels",
 }
 EXTENSION_KEYS = {"ServiceCluster": "string", "Networks": "strings", "Config": "table"}
+CERTIFICATE_KEYS = ("DefaultCertificate", "DefaultCertificateKey")
+"""What core reads of the extension's own table."""
+ACME_KEYS = {"Directory": "string", "Email": "string", "CAFile": "string"}
 HOST_POLICY_KEYS = {"Hosts": "strings", "Stacks": "strings", "Services": "strings", "Networks": "strings"}
 UNUSED_EXTENSION_KEYS = {
     "Image": "string",
@@ -163,6 +182,7 @@ class _File:
     def settings(self, document: Mapping[str, Any]) -> Settings:
         values = self._values(document, (), CORE_KEYS, {})
         tables, policies = values.pop("Extensions", None), values.pop("HostPolicy", ())
+        acme = values.pop("ACME", None)
         source = values.get("WatchSource", "auto")
         if source not in WATCH_SOURCES:
             raise self._error((), "WatchSource", f"one of {', '.join(WATCH_SOURCES)}, not {source!r}")
@@ -172,6 +192,7 @@ class _File:
         if tables is not None:
             fields["clusters"] = self._clusters(tables)
         fields["host_policies"] = self._host_policies(policies)
+        fields["acme"] = None if acme is None else self._acme(acme)
         return Settings(**fields, warnings=tuple(self.warnings))
 
     def _clusters(self, tables: Mapping[str, Any]) -> dict[str, Cluster]:
@@ -201,7 +222,28 @@ class _File:
             raise self._error(
                 ("Extensions", extension), "ServiceCluster", 'is "" for the default one: leave it out'
             )
-        return Cluster(name, extension, networks, self._json(extension, values.get("Config", {})))
+        config = values.get("Config", {})
+        return Cluster(name, extension, networks, self._json(extension, config), *self._default(extension, config))
+
+    def _default(self, extension: str, config: Mapping[str, Any]) -> tuple[str, str]:
+        """Names of the secrets with the default certificate and its key."""
+        where, names = ("Extensions", extension, "Config"), dict.fromkeys(CERTIFICATE_KEYS, "")
+        known = {key.lower(): key for key in CERTIFICATE_KEYS}
+        for spelt, key in ((spelt, known[spelt.lower()]) for spelt in config if spelt.lower() in known):
+            if names[key]:
+                raise self._error(where, spelt, f"given twice (case does not count): {key}")
+            names[key] = str(self._checked(where, spelt, config[spelt], "string"))
+        certificate, private_key = (names[key] for key in CERTIFICATE_KEYS)
+        if private_key and not certificate:
+            raise self._error(where, CERTIFICATE_KEYS[1], f"needs {CERTIFICATE_KEYS[0]}")
+        return certificate, private_key
+
+    def _acme(self, table: Mapping[str, Any]) -> AcmeSettings:
+        values = self._values(table, ("ACME",), ACME_KEYS, {})
+        directory = values.get("Directory", LETS_ENCRYPT)
+        if not directory.startswith("https://"):
+            raise self._error(("ACME",), "Directory", f"must be an https:// URL, not {directory!r}")
+        return AcmeSettings(directory, values.get("Email", ""), values.get("CAFile", ""))
 
     def _json(self, extension: str, config: Mapping[str, Any]) -> bytes:
         """The extension's own table, canonical: what its keys mean is its own affair."""

@@ -7,11 +7,15 @@ That is what makes every sequence of changes joinable into a single one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Generic, TypeVar
 
 from l7.kit.errors import ProtocolError
-from l7.model import Backend, BackendChange, Changes, Delta, Route, RouteKey, Rules, Server, Snapshot
+from l7.model import Backend, BackendChange, Changes, Delta, Route, RouteKey, Rules, Server, Snapshot, TlsHost
+
+Key = TypeVar("Key", str, RouteKey)
+Value = TypeVar("Value")
 
 
 def apply(snapshot: Snapshot, delta: Delta) -> Snapshot:
@@ -25,20 +29,19 @@ def apply(snapshot: Snapshot, delta: Delta) -> Snapshot:
         revision=delta.results_in,
         backends=backends,
         routes=routes,
-        rules=_apply_rules(snapshot.rules, changes),
-        config=snapshot.config if changes.config is None else changes.config,
+        rules=_updated(snapshot.rules, changes.removed_rules, ((each.name, each) for each in changes.rules)),
+        config=_newer(snapshot.config, changes.config),
+        tls_hosts=_updated(
+            snapshot.tls_hosts, changes.removed_tls_hosts, ((each.host, each) for each in changes.tls_hosts)
+        ),
+        challenges=_updated(snapshot.challenges, changes.removed_challenges, changes.challenges),
+        secret_sources=_newer(snapshot.secret_sources, changes.secret_sources),
     )
 
 
 def snapshot_of(cluster: str, revision: str, changes: Changes) -> Snapshot:
     """The state that these changes to nothing make. Raises ProtocolError for a backend without settings."""
     return apply(Snapshot(cluster, "", {}, {}), Delta("", revision, changes))
-
-
-def _apply_rules(rules: Mapping[str, Rules], changes: Changes) -> dict[str, Rules]:
-    gone = set(changes.removed_rules)
-    kept = {name: each for name, each in rules.items() if name not in gone}
-    return kept | {each.name: each for each in changes.rules}
 
 
 def apply_changes(
@@ -49,9 +52,18 @@ def apply_changes(
     left = {name: backend for name, backend in backends.items() if name not in removed}
     for change in changes.backends:
         left[change.name] = _apply_backend(left.get(change.name), change)
-    gone = set(changes.removed_routes)
-    kept = {key: route for key, route in routes.items() if key not in gone}
-    return left, kept | {route.key: route for route in changes.routes}
+    return left, _updated(routes, changes.removed_routes, ((route.key, route) for route in changes.routes))
+
+
+def _updated(
+    table: Mapping[Key, Value], removed: Iterable[Key], upserts: Iterable[tuple[Key, Value]]
+) -> dict[Key, Value]:
+    gone = set(removed)
+    return {key: value for key, value in table.items() if key not in gone} | dict(upserts)
+
+
+def _newer(old: Value, new: Value | None) -> Value:
+    return old if new is None else new
 
 
 def join(deltas: Sequence[Delta]) -> Delta:
@@ -72,33 +84,62 @@ def join(deltas: Sequence[Delta]) -> Delta:
     )
 
 
+@dataclass(slots=True)
+class _Joined(Generic[Key, Value]):
+    """What a sequence of upserts and removals of one kind comes to: by key, None for a removal."""
+
+    last: dict[Key, Value | None] = field(default_factory=dict)
+
+    def add(self, removed: Iterable[Key], upserts: Iterable[tuple[Key, Value]]) -> None:
+        for key in removed:
+            self.last[key] = None
+        self.last.update(upserts)
+
+    @property
+    def upserts(self) -> tuple[Value, ...]:
+        return tuple(value for _, value in self.pairs)
+
+    @property
+    def pairs(self) -> tuple[tuple[Key, Value], ...]:
+        return tuple((key, value) for key in sorted(self.last) if (value := self.last[key]) is not None)
+
+    @property
+    def removed(self) -> tuple[Key, ...]:
+        return tuple(key for key in sorted(self.last) if self.last[key] is None)
+
+
 def join_changes(sequence: Iterable[Changes]) -> Changes:
     """One set of changes with the effect of all, in order; sorted by key."""
     backends: dict[str, BackendChange] = {}
     removed_backends: set[str] = set()
-    routes: dict[RouteKey, Route | None] = {}
-    rules: dict[str, Rules | None] = {}
+    routes: _Joined[RouteKey, Route] = _Joined()
+    rules: _Joined[str, Rules] = _Joined()
+    tls_hosts: _Joined[str, TlsHost] = _Joined()
+    challenges: _Joined[str, str] = _Joined()
     config: bytes | None = None
+    sources: tuple[str, ...] | None = None
     for changes in sequence:
         removed_backends.update(changes.removed_backends)
-        for name in changes.removed_backends:
-            backends.pop(name, None)
-        for change in changes.backends:
-            earlier = backends.get(change.name)
-            backends[change.name] = _join_backend(earlier, change) if earlier else change
-        routes.update(dict.fromkeys(changes.removed_routes))
-        routes.update({route.key: route for route in changes.routes})
-        rules.update(dict.fromkeys(changes.removed_rules))
-        rules.update({each.name: each for each in changes.rules})
+        _join_backends(backends, changes)
+        routes.add(changes.removed_routes, ((each.key, each) for each in changes.routes))
+        rules.add(changes.removed_rules, ((each.name, each) for each in changes.rules))
+        tls_hosts.add(changes.removed_tls_hosts, ((each.host, each) for each in changes.tls_hosts))
+        challenges.add(changes.removed_challenges, changes.challenges)
         config = config if changes.config is None else changes.config
+        sources = sources if changes.secret_sources is None else changes.secret_sources
     return Changes(
         backends=tuple(backends[name] for name in sorted(backends)),
         removed_backends=tuple(sorted(removed_backends)),
-        routes=tuple(route for _, route in sorted(routes.items()) if route is not None),
-        removed_routes=tuple(key for key, route in sorted(routes.items()) if route is None),
-        rules=tuple(each for _, each in sorted(rules.items()) if each is not None),
-        removed_rules=tuple(name for name, each in sorted(rules.items()) if each is None),
+        routes=routes.upserts,
+        removed_routes=routes.removed,
+        rules=rules.upserts,
+        removed_rules=rules.removed,
         config=config,
+        tls_hosts=tls_hosts.upserts,
+        removed_tls_hosts=tls_hosts.removed,
+        challenges=challenges.pairs,
+        removed_challenges=challenges.removed,
+        secret_sources=sources,
     )
 
 
@@ -113,6 +154,9 @@ def everything(snapshot: Snapshot) -> Changes:
         routes=tuple(snapshot.routes[key] for key in sorted(snapshot.routes)),
         rules=tuple(snapshot.rules[name] for name in sorted(snapshot.rules)),
         config=snapshot.config,
+        tls_hosts=tuple(snapshot.tls_hosts[host] for host in sorted(snapshot.tls_hosts)),
+        challenges=tuple(sorted(snapshot.challenges.items())),
+        secret_sources=snapshot.secret_sources,
     )
 
 
@@ -124,6 +168,14 @@ def _apply_backend(old: Backend | None, change: BackendChange) -> Backend:
     gone = set(change.removed_servers)
     servers = {task: server for task, server in before.items() if task not in gone}
     return Backend(change.name, settings, servers | {server.task: server for server in change.servers})
+
+
+def _join_backends(backends: dict[str, BackendChange], changes: Changes) -> None:
+    for name in changes.removed_backends:
+        backends.pop(name, None)
+    for change in changes.backends:
+        earlier = backends.get(change.name)
+        backends[change.name] = _join_backend(earlier, change) if earlier else change
 
 
 def _join_backend(first: BackendChange, second: BackendChange) -> BackendChange:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from l7.model import BackendSettings, Route, Rules, Server
+from l7.model import BackendSettings, Route, Rules, Server, TlsHost
 
 _MODULUS = 1 << 128
 
@@ -17,7 +17,7 @@ class Revision:
     """A sum that items enter and leave."""
 
     def __init__(self, config: bytes) -> None:
-        self._sum = _digest("l7 state", 2) + _digest("config", config)
+        self._sum = _digest("l7 state", 3) + _digest("config", config)
 
     def __str__(self) -> str:
         """32 hex digits."""
@@ -31,6 +31,18 @@ class Revision:
         """Rules came, changed or went."""
         self._sum += _item("rules", new) - _item("rules", old)
 
+    def tls_host(self, old: TlsHost | None, new: TlsHost | None) -> None:
+        """TLS of a host came, changed or went."""
+        self._sum += _item("tls", new) - _item("tls", old)
+
+    def challenge(self, token: str, old: str | None, new: str | None) -> None:
+        """The answer to an ACME server came, changed or went."""
+        self._sum += _challenge(token, new) - _challenge(token, old)
+
+    def sources(self, old: tuple[str, ...], new: tuple[str, ...]) -> None:
+        """Where secrets are fetched changed; () at the beginning."""
+        self._sum += _sources(new) - _sources(old)
+
     def settings(self, name: str, old: BackendSettings | None, new: BackendSettings | None) -> None:
         """Settings of a backend came, changed or went."""
         self._sum += _item(name, new) - _item(name, old)
@@ -43,8 +55,16 @@ class Revision:
 # repr() of a dataclass names all its fields, so that none is forgotten, and is the same everywhere.
 
 
-def _item(name: str, value: Route | Rules | BackendSettings | None) -> int:
+def _item(name: str, value: Route | Rules | TlsHost | BackendSettings | None) -> int:
     return 0 if value is None else _digest(name, value)
+
+
+def _challenge(token: str, authorization: str | None) -> int:
+    return 0 if authorization is None else _digest("challenge", token, authorization)
+
+
+def _sources(addresses: tuple[str, ...]) -> int:
+    return _digest("sources", addresses) if addresses else 0
 
 
 def _server(name: str, server: Server | None) -> int:

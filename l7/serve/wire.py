@@ -90,6 +90,11 @@ def changes_from(message: pb.Changes) -> Changes:
         rules=tuple(map(wire_parts.rules_from, message.rules)),
         removed_rules=tuple(message.removed_rules),
         config=message.config.json if message.HasField("config") else None,
+        tls_hosts=tuple(map(wire_parts.tls_host_from, message.tls_hosts)),
+        removed_tls_hosts=tuple(message.removed_tls_hosts),
+        challenges=tuple((each.token, each.key_authorization) for each in message.challenges),
+        removed_challenges=tuple(message.removed_challenges),
+        secret_sources=tuple(message.secret_sources.addresses) if message.HasField("secret_sources") else None,
     )
 
 
@@ -151,14 +156,13 @@ def _chunks(changes: Changes, limit: int) -> Iterator[pb.Changes]:
 
 def _pieces(changes: Changes) -> Iterator[pb.Changes]:
     """The changes in the smallest parts that are sent together, removals first."""
-    for name in changes.removed_backends:
-        yield pb.Changes(removed_backends=[name])
-    for host, path in changes.removed_routes:
-        yield pb.Changes(removed_routes=[pb.RouteKey(host=host, path=path)])
-    for name in changes.removed_rules:
-        yield pb.Changes(removed_rules=[name])
+    yield from _removals(changes)
     if changes.config is not None:
         yield pb.Changes(config=pb.Config(json=changes.config))
+    if changes.secret_sources is not None:
+        yield pb.Changes(secret_sources=pb.SecretSources(addresses=changes.secret_sources))
+    for token, authorization in changes.challenges:
+        yield pb.Changes(challenges=[pb.Challenge(token=token, key_authorization=authorization)])
     for change in changes.backends:
         for part in _backend_parts(change):
             yield pb.Changes(backends=[part])
@@ -166,6 +170,21 @@ def _pieces(changes: Changes) -> Iterator[pb.Changes]:
         yield pb.Changes(rules=[wire_parts.rules_to(rules)])
     for route in changes.routes:
         yield pb.Changes(routes=[wire_parts.route_to(route)])
+    for host in changes.tls_hosts:
+        yield pb.Changes(tls_hosts=[wire_parts.tls_host_to(host)])
+
+
+def _removals(changes: Changes) -> Iterator[pb.Changes]:
+    for name in changes.removed_backends:
+        yield pb.Changes(removed_backends=[name])
+    for host, path in changes.removed_routes:
+        yield pb.Changes(removed_routes=[pb.RouteKey(host=host, path=path)])
+    for name in changes.removed_rules:
+        yield pb.Changes(removed_rules=[name])
+    for host in changes.removed_tls_hosts:
+        yield pb.Changes(removed_tls_hosts=[host])
+    for token in changes.removed_challenges:
+        yield pb.Changes(removed_challenges=[token])
 
 
 def _backend_parts(change: BackendChange) -> Iterator[pb.Backend]:

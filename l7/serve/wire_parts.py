@@ -7,19 +7,24 @@ from l7.model import (
     BackendSettings,
     Balance,
     Canary,
+    ClientCertificate,
     Cors,
     HashKey,
     HashSource,
     HeaderAction,
     HeaderChange,
     HealthCheck,
+    KeyPair,
     Protocol,
+    ProxyHeader,
     RateLimit,
     Redirect,
     RetryOn,
     Route,
     Rules,
+    Secret,
     ServerSettings,
+    TlsHost,
 )
 from l7.v1 import sync_pb2 as pb
 
@@ -61,7 +66,7 @@ def settings_from(message: pb.BackendSettings) -> BackendSettings:
 
 
 def _server_settings_to(settings: ServerSettings) -> pb.ServerSettings:
-    return pb.ServerSettings(
+    message = pb.ServerSettings(
         protocol=pb.Protocol.Name(settings.protocol),
         check_port=settings.check_port,
         check_interval_milliseconds=settings.check_interval,
@@ -72,7 +77,14 @@ def _server_settings_to(settings: ServerSettings) -> pb.ServerSettings:
         max_fails=settings.max_fails,
         fail_timeout_milliseconds=settings.fail_timeout,
         drain_timeout_milliseconds=settings.drain_timeout,
+        tls_name=settings.tls_name,
+        proxy_header=pb.ProxyHeader.Name(settings.proxy_header),
     )
+    if settings.tls_ca is not None:
+        message.tls_ca.CopyFrom(_secret_to(settings.tls_ca))
+    if settings.tls_certificate is not None:
+        message.tls_certificate.CopyFrom(_pair_to(settings.tls_certificate))
+    return message
 
 
 def _server_settings_from(message: pb.ServerSettings) -> ServerSettings:
@@ -87,6 +99,10 @@ def _server_settings_from(message: pb.ServerSettings) -> ServerSettings:
         message.max_fails,
         message.fail_timeout_milliseconds,
         message.drain_timeout_milliseconds,
+        _secret_from(message.tls_ca) if message.HasField("tls_ca") else None,
+        message.tls_name,
+        _pair_from(message.tls_certificate) if message.HasField("tls_certificate") else None,
+        ProxyHeader(message.proxy_header),
     )
 
 
@@ -143,6 +159,8 @@ def rules_to(rules: Rules) -> pb.Rules:
         compression=rules.compression,
         request_headers=map(_header_to, rules.request_headers),
         response_headers=map(_header_to, rules.response_headers),
+        basic_auth_realm=rules.basic_auth_realm,
+        client_certificate=pb.ClientCertificate.Name(rules.client_certificate),
         **{f"{name}_milliseconds": getattr(rules, name) for name in _TIMES},
     )
     if (limit := rules.rate_limit) is not None:
@@ -151,6 +169,8 @@ def rules_to(rules: Rules) -> pb.Rules:
         message.cors.CopyFrom(_cors_to(rules.cors))
     if (key := rules.hash_key) is not None:
         message.hash_key.CopyFrom(pb.HashKey(source=pb.HashSource.Name(key.source), name=key.name))
+    if rules.basic_auth is not None:
+        message.basic_auth.CopyFrom(_secret_to(rules.basic_auth))
     return message
 
 
@@ -172,6 +192,9 @@ def rules_from(message: pb.Rules) -> Rules:
             request_headers=tuple(map(_header_from, message.request_headers)),
             response_headers=tuple(map(_header_from, message.response_headers)),
             hash_key=HashKey(HashSource(key.source), key.name) if message.HasField("hash_key") else None,
+            basic_auth=_secret_from(message.basic_auth) if message.HasField("basic_auth") else None,
+            basic_auth_realm=message.basic_auth_realm,
+            client_certificate=ClientCertificate(message.client_certificate),
             **{name: getattr(message, f"{name}_milliseconds") for name in _TIMES},
         )
     except ValueError as error:
@@ -203,4 +226,55 @@ def _cors_from(message: pb.Cors) -> Cors:
         tuple(message.headers),
         message.credentials,
         message.max_age_seconds,
+    )
+
+
+# ---------------------------------------------------------------- TLS
+
+
+def tls_host_to(host: TlsHost) -> pb.TlsHost:
+    """How TLS is terminated for a host."""
+    message = pb.TlsHost(
+        host=host.host,
+        service=host.service,
+        certificate=_pair_to(host.certificate),
+        client_certificate=pb.ClientCertificate.Name(host.client_certificate),
+    )
+    if host.client_ca is not None:
+        message.client_ca.CopyFrom(_secret_to(host.client_ca))
+    return message
+
+
+def tls_host_from(message: pb.TlsHost) -> TlsHost:
+    """Raises ProtocolError for a value that this version does not know."""
+    try:
+        return TlsHost(
+            message.host,
+            message.service,
+            _pair_from(message.certificate),
+            ClientCertificate(message.client_certificate),
+            _secret_from(message.client_ca) if message.HasField("client_ca") else None,
+        )
+    except ValueError as error:
+        raise ProtocolError(f"TLS of {message.host}: {error}") from error
+
+
+def _secret_to(secret: Secret) -> pb.Secret:
+    return pb.Secret(id=secret.id, name=secret.name, config=secret.config)
+
+
+def _secret_from(message: pb.Secret) -> Secret:
+    return Secret(message.id, message.name, message.config)
+
+
+def _pair_to(pair: KeyPair) -> pb.KeyPair:
+    message = pb.KeyPair(certificate=_secret_to(pair.certificate))
+    if pair.key is not None:
+        message.key.CopyFrom(_secret_to(pair.key))
+    return message
+
+
+def _pair_from(message: pb.KeyPair) -> KeyPair:
+    return KeyPair(
+        _secret_from(message.certificate), _secret_from(message.key) if message.HasField("key") else None
     )

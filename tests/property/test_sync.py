@@ -16,6 +16,7 @@ from l7.model import (
     Balance,
     Canary,
     Changes,
+    ClientCertificate,
     Cors,
     Delta,
     HashKey,
@@ -23,17 +24,21 @@ from l7.model import (
     HeaderAction,
     HeaderChange,
     HealthCheck,
+    KeyPair,
     Problem,
     Protocol,
+    ProxyHeader,
     RateLimit,
     Redirect,
     RetryOn,
     Route,
     Rules,
+    Secret,
     Server,
     ServerSettings,
     ServerState,
     Snapshot,
+    TlsHost,
 )
 from l7.serve import session as sessions
 from l7.serve import wire
@@ -57,8 +62,25 @@ servers = st.builds(
 )
 numbers = st.sampled_from([0, 1, 2**31])
 words = st.sampled_from(["", "x", "x-lane"])
+secrets = st.builds(Secret, words, words, st.booleans())
+pairs = st.builds(KeyPair, secrets, st.none() | secrets)
 server_settings = st.builds(
-    ServerSettings, st.sampled_from(Protocol), st.integers(0, 65535), *([numbers] * 8)
+    ServerSettings,
+    st.sampled_from(Protocol),
+    st.integers(0, 65535),
+    *([numbers] * 8),
+    st.none() | secrets,
+    words,
+    st.none() | pairs,
+    st.sampled_from(ProxyHeader),
+)
+tls_hosts = st.builds(
+    TlsHost,
+    st.sampled_from(["x.org", "*.x.org", "*"]),
+    words,
+    pairs,
+    st.sampled_from(ClientCertificate),
+    st.none() | secrets,
 )
 settings = st.builds(
     BackendSettings,
@@ -75,6 +97,11 @@ SETTINGS = (
     BackendSettings(),
     BackendSettings(("a", "b"), False, Balance.HASH, servers=(ServerSettings(), ServerSettings(max_fails=3))),
     BackendSettings(("a",), tcp=True),
+)
+TLS_HOSTS = (
+    TlsHost("x.org", "a", KeyPair(Secret("1", "c"), Secret("2", "k"))),
+    TlsHost("x.org", "a", KeyPair(Secret("3", "c"))),
+    TlsHost("*", "", KeyPair(Secret("4", "d"))),
 )
 RULES = (Rules("a", compression=True), Rules("a", allow=("::/0",)), Rules("b", hsts="x"))
 backends = st.builds(
@@ -111,6 +138,9 @@ rules = st.builds(
     header_changes,
     st.none() | st.builds(HashKey, st.sampled_from(HashSource), words),
     *([numbers] * 4),
+    st.none() | secrets,
+    words,
+    st.sampled_from(ClientCertificate),
 )
 
 
@@ -124,6 +154,9 @@ def contents(draw: st.DrawFn) -> Snapshot:
         {route.key: route for route in draw(st.lists(routes, max_size=4))},
         {each.name: each for each in draw(st.lists(st.sampled_from(RULES), max_size=2))},
         draw(st.sampled_from([b"{}", b'{"A":1}'])),
+        {each.host: each for each in draw(st.lists(st.sampled_from(TLS_HOSTS), max_size=2))},
+        draw(st.dictionaries(st.sampled_from(["t", "u"]), st.sampled_from(["t.k", "u.k"]), max_size=2)),
+        draw(st.sampled_from([(), ("10.0.0.1:8081",), ("10.0.0.2:8081", "10.0.0.1:8081")])),
     )
 
 
@@ -165,6 +198,11 @@ def difference(old: Snapshot, new: Snapshot) -> Delta:
             tuple(each for name, each in sorted(new.rules.items()) if old.rules.get(name) != each),
             tuple(sorted(old.rules.keys() - new.rules.keys())),
             None if old.config == new.config else new.config,
+            tuple(each for host, each in sorted(new.tls_hosts.items()) if old.tls_hosts.get(host) != each),
+            tuple(sorted(old.tls_hosts.keys() - new.tls_hosts.keys())),
+            tuple(pair for pair in sorted(new.challenges.items()) if pair not in old.challenges.items()),
+            tuple(sorted(old.challenges.keys() - new.challenges.keys())),
+            None if old.secret_sources == new.secret_sources else new.secret_sources,
         ),
     )
 
@@ -173,9 +211,12 @@ def chain(history: list[Snapshot]) -> list[Delta]:
     return [difference(old, new) for old, new in pairwise(history)]
 
 
-@given(settings, full_routes, rules)
-def test_every_field_travels(settings: BackendSettings, route: Route, rules: Rules) -> None:
-    state = Snapshot("", "r", {"a": Backend("a", settings)}, {route.key: route}, {rules.name: rules}, b'{"A":1}')
+@given(settings, full_routes, rules, tls_hosts)
+def test_every_field_travels(settings: BackendSettings, route: Route, rules: Rules, host: TlsHost) -> None:
+    backends, routes, sources = {"a": Backend("a", settings)}, {route.key: route}, ("10.0.0.1:8081", "[fd00::1]:9")
+    state = Snapshot(
+        "", "r", backends, routes, {rules.name: rules}, b'{"A":1}', {host.host: host}, {"t": "t.k"}, sources
+    )
     chunks = [pb.SyncResponse.FromString(chunk.SerializeToString()) for chunk in wire.messages(state)]
     assert wire.update_from(chunks) == state
 
@@ -233,6 +274,8 @@ def test_same_state_same_bytes(state: Snapshot) -> None:
         backends=dict(reversed(list(state.backends.items()))),
         routes=dict(reversed(list(state.routes.items()))),
         rules=dict(reversed(list(state.rules.items()))),
+        tls_hosts=dict(reversed(list(state.tls_hosts.items()))),
+        challenges=dict(reversed(list(state.challenges.items()))),
     )
     assert deltas.everything(shuffled) == deltas.everything(state)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from l7.config import Cluster, Settings, parse_duration, parse_settings
+from l7.config import AcmeSettings, Cluster, Settings, parse_duration, parse_settings
 from l7.host_policy import HostPolicy
 from l7.kit.errors import ConfigError
 from l7.kit.tls import DEFAULT_CLUSTER
@@ -90,6 +90,29 @@ config = {A = 1}
     assert Cluster().config == b"{}"
 
 
+def test_the_default_certificate_is_cores_affair_too() -> None:
+    text = """\
+[Extensions.default.Config]
+DefaultCertificate = "wild"
+defaultcertificatekey = "wild-key"
+"""
+    cluster = parse_settings(text).clusters[""]
+    assert (cluster.default_certificate, cluster.default_key) == ("wild", "wild-key")
+    assert cluster.config == b'{"DefaultCertificate":"wild","defaultcertificatekey":"wild-key"}'
+    combined = parse_settings("[Extensions.default.Config]\nDefaultCertificate = 'both'").clusters[""]
+    assert (combined.default_certificate, combined.default_key) == ("both", "")
+
+
+def test_acme() -> None:
+    assert parse_settings("").acme is None
+    assert parse_settings("[ACME]\nEmail = 'a@example.org'").acme == AcmeSettings(
+        "https://acme-v02.api.letsencrypt.org/directory", "a@example.org"
+    )
+    settings = parse_settings("[acme]\nDirectory = 'https://ca.test/dir'\ncafile = '/ca.pem'\nColour = 1")
+    assert settings.acme == AcmeSettings("https://ca.test/dir", "", "/ca.pem")
+    assert settings.warnings == ("config.toml:4: ACME.Colour: not a key that l7 knows",)
+
+
 def test_host_policies() -> None:
     text = """\
 LegacyLabels = true
@@ -118,6 +141,17 @@ POLICY = "[[HostPolicy]]\nHosts = ['a']\nStacks = ['x']\n"
         ('PollInterval = "0s"', "c.toml:1: PollInterval"),
         ('\npollinterval = "fast"', "c.toml:2: pollinterval"),
         ('AllowInsecure = "true"', "c.toml:1: AllowInsecure"),
+        ("[ACME]\nDirectory = 'http://ca.test'", "c.toml:2: ACME.Directory"),
+        ("ACME = 1", "c.toml:1: ACME"),
+        ("[Extensions.a.Config]\nDefaultCertificate = 1", "c.toml:2: Extensions.a.Config.DefaultCertificate"),
+        (
+            "[Extensions.a.Config]\nDefaultCertificateKey = 'k'",
+            "c.toml:2: Extensions.a.Config.DefaultCertificateKey",
+        ),
+        (
+            "[Extensions.a.Config]\nDefaultCertificate = 'a'\ndefaultcertificate = 'b'",
+            "c.toml:3: Extensions.a.Config.defaultcertificate",
+        ),
         ("ListenAddr = 8080", "c.toml:1: ListenAddr"),
         ('WatchSource = "guess"', "c.toml:1: WatchSource"),
         ('listenaddr = ":1"\nListenAddr = ":2"', "c.toml:2: ListenAddr"),

@@ -10,20 +10,24 @@ from l7.model import (
     BackendSettings,
     Balance,
     Canary,
+    ClientCertificate,
     Cors,
     HashKey,
     HashSource,
     HeaderAction,
     HeaderChange,
     HealthCheck,
+    KeyPair,
     RateLimit,
     Redirect,
     RetryOn,
     Route,
     Rules,
+    Secret,
     Server,
     ServerSettings,
     ServerState,
+    TlsHost,
 )
 from l7.revision import Revision
 
@@ -39,8 +43,12 @@ RULES = Rules("a")
 OTHER_RULES = Rules(
     "b", True, "x", ("::/0",), RateLimit(1, 1000), 1, True, Cors(("*",)),
     (HeaderChange(HeaderAction.SET, "a", "b"),), (HeaderChange(HeaderAction.REMOVE, "a"),),
-    HashKey(HashSource.URI), 1, 2, 3, 4,
+    HashKey(HashSource.URI), 1, 2, 3, 4, Secret("i", "n"), "r", ClientCertificate.OPTIONAL,
 )  # fmt: skip
+HOST = TlsHost("a", "s", KeyPair(Secret("i", "n")))
+OTHER_HOST = TlsHost(
+    "b", "t", KeyPair(Secret("i", "n"), Secret("k", "m")), ClientCertificate.REQUIRED, Secret("c", "d", True)
+)
 
 
 def revision_of(item: object) -> str:
@@ -51,6 +59,8 @@ def revision_of(item: object) -> str:
         revision.route(None, item)
     elif isinstance(item, Rules):
         revision.rules(None, item)
+    elif isinstance(item, TlsHost):
+        revision.tls_host(None, item)
     elif isinstance(item, BackendSettings):
         revision.settings("b", None, item)
     return str(revision)
@@ -58,7 +68,13 @@ def revision_of(item: object) -> str:
 
 @pytest.mark.parametrize(
     ("item", "other"),
-    [(SERVER, OTHER_SERVER), (ROUTE, OTHER_ROUTE), (SETTINGS, OTHER_SETTINGS), (RULES, OTHER_RULES)],
+    [
+        (SERVER, OTHER_SERVER),
+        (ROUTE, OTHER_ROUTE),
+        (SETTINGS, OTHER_SETTINGS),
+        (RULES, OTHER_RULES),
+        (HOST, OTHER_HOST),
+    ],
     ids=lambda item: type(item).__name__,
 )
 def test_every_field_counts(item: object, other: object) -> None:
@@ -84,3 +100,19 @@ def test_what_leaves_leaves_no_trace_and_the_order_does_not_show() -> None:
 
 def test_the_settings_of_the_proxies_count() -> None:
     assert str(Revision(b"{}")) != str(Revision(b'{"A":1}'))
+
+
+def test_challenges_and_sources_count_and_leave_no_trace() -> None:
+    revision = Revision(b"{}")
+    seen = {empty := str(revision)}
+    revision.challenge("t", None, "a")
+    seen.add(str(revision))
+    revision.challenge("t", "a", "b")
+    seen.add(str(revision))
+    revision.sources((), ("10.0.0.1:8081", "10.0.0.2:8081"))
+    seen.add(str(revision))
+    revision.sources(("10.0.0.1:8081", "10.0.0.2:8081"), ("10.0.0.2:8081", "10.0.0.1:8081"))
+    assert len(seen | {str(revision)}) == 5
+    revision.sources(("10.0.0.2:8081", "10.0.0.1:8081"), ())
+    revision.challenge("t", "b", None)
+    assert str(revision) == empty
