@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from haproxy.model import Backend, Desired, Route, RouteKey, Server
+from haproxy.model import Backend, Desired, Route, RouteKey, Server, TlsHost
 from haproxy.policy import DEFAULT, POLICIES, policy_of
-from haproxy.wire import route_from, server_from, with_settings
+from haproxy.wire import route_from, server_from, tls_host_from, with_settings
 from l7.kit.errors import ProtocolError
 from l7.v1 import sync_pb2 as pb
 
@@ -25,6 +25,11 @@ V = TypeVar("V")
 
 _KINDS = frozenset(policy.kind for policy in POLICIES)
 
+_STATE = (
+    "revision", "backends", "hosts", "rules", "config", "named", "routes", "leading", "tls_hosts", "challenges",
+    "secret_sources",
+)  # fmt: skip
+
 
 class BrokenChain(ProtocolError):
     """An INCREMENTAL that does not start from the revision held."""
@@ -32,12 +37,16 @@ class BrokenChain(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What an update changed: keys of backends, hosts whose routes changed, names of rules, the configuration."""
+    """What an update changed: keys of backends, hosts whose routes changed, names of rules, the configuration,
+    hosts whose TLS changed, tokens of challenges, where secrets are fetched."""
 
     backends: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
     rules: frozenset[str] = frozenset()
     config: bool = False
+    tls_hosts: frozenset[str] = frozenset()
+    challenges: frozenset[str] = frozenset()
+    sources: bool = False
 
 
 def key_of(backend: Backend) -> str:
@@ -69,22 +78,30 @@ class Mirror:
     named: dict[str, Backend] = field(default_factory=dict)
     routes: dict[RouteKey, Route] = field(default_factory=dict)
     leading: dict[str, set[RouteKey]] = field(default_factory=dict)
+    tls_hosts: dict[str, TlsHost] = field(default_factory=dict)
+    challenges: dict[str, str] = field(default_factory=dict)
+    secret_sources: tuple[str, ...] = ()
     _staged: list[pb.SyncResponse] = field(default_factory=list)
 
     @property
     def desired(self) -> Desired:
         """A live view, in core's names."""
-        return Desired(self.revision, self.named, self.routes, self.rules, self.config)
+        return Desired(self.revision, self.named, self.routes, self.rules, self.config, *self._tls)
 
     @property
     def keyed(self) -> Desired:
         """The same by keys, as HAProxy is to have it. All routes are copied."""
         routes = {key: route for of_host in self.hosts.values() for key, route in of_host.items()}
-        return Desired(self.revision, self.backends, routes, self.rules, self.config)
+        return Desired(self.revision, self.backends, routes, self.rules, self.config, *self._tls)
+
+    @property
+    def _tls(self) -> tuple[dict[str, TlsHost], dict[str, str], tuple[str, ...]]:
+        return self.tls_hosts, self.challenges, self.secret_sources
 
     @property
     def everything(self) -> Touched:
-        return Touched(frozenset(self.backends), frozenset(self.hosts), frozenset(self.rules), True)
+        parts = (frozenset(self.backends), frozenset(self.hosts), frozenset(self.rules))
+        return Touched(*parts, True, frozenset(self.tls_hosts), frozenset(self.challenges), True)
 
     def apply(self, chunk: pb.SyncResponse) -> Touched | None:
         """Take one chunk. None until the update is whole; then what it touched.
@@ -113,15 +130,21 @@ class Mirror:
         fresh.named = _merge_all({}, set(), changes)
         fresh.backends = {key_of(backend): backend for backend in fresh.named.values()}
         fresh._put_routes(route_from(row) for each in changes for row in each.routes)
-        fresh.rules = {rules.name: rules for each in changes for rules in each.rules}
+        fresh.rules = _rules(changes)
         fresh.config = _config(changes) or b"{}"
+        fresh.tls_hosts = _tls_hosts(changes)
+        fresh.challenges = _challenges(changes)
+        fresh.secret_sources = _sources(changes) or ()
         touched = Touched(
             frozenset(_different(self.backends, fresh.backends)),
             frozenset(_different(self.hosts, fresh.hosts)),
             frozenset(_different(self.rules, fresh.rules)),
             self.config != fresh.config,
+            frozenset(_different(self.tls_hosts, fresh.tls_hosts)),
+            frozenset(_different(self.challenges, fresh.challenges)),
+            self.secret_sources != fresh.secret_sources,
         )
-        for name in ("revision", "backends", "hosts", "rules", "config", "named", "routes", "leading"):
+        for name in _STATE:
             setattr(self, name, getattr(fresh, name))
         return touched
 
@@ -130,8 +153,9 @@ class Mirror:
             raise BrokenChain(f"an update from {chunks[0].applies_to}, while {self.revision or 'none'} is held")
         changes = [chunk.changes for chunk in chunks]
         removed = {name for each in changes for name in each.removed_backends}
-        merged = _merge_all(self.named, removed, changes)  # this and the next may raise: nothing is changed yet
+        merged = _merge_all(self.named, removed, changes)  # this and the next two may raise: nothing is changed
         routes = [route_from(row) for each in changes for row in each.routes]
+        tls_hosts = _tls_hosts(changes)
         gone = [(row.host, row.path) for each in changes for row in each.removed_routes]
         backends, moved = self._put_backends(removed, merged)
         for key in gone:
@@ -140,12 +164,25 @@ class Mirror:
         # Routes that nobody sent, and whose backends have other keys now.
         again = {key for name in moved for key in self.leading.get(name, ())}
         self._put_routes([self.routes[key] for key in sorted(again)])
-        config = _config(changes)
-        config_changed = config is not None and config != self.config
-        self.config = self.config if config is None else config
         self.revision = chunks[-1].results_in
         hosts = {route.host for route in routes} | {host for host, _ in (*gone, *again)}
-        return Touched(frozenset(backends), frozenset(hosts), self._put_rules(changes), config_changed)
+        rules = _put(self.rules, _rules(changes), (name for each in changes for name in each.removed_rules))
+        return Touched(
+            frozenset(backends), frozenset(hosts), rules, self._put_config(changes),
+            _put(self.tls_hosts, tls_hosts, (host for each in changes for host in each.removed_tls_hosts)),
+            _put(self.challenges, _challenges(changes), (t for each in changes for t in each.removed_challenges)),
+            self._put_sources(changes),
+        )  # fmt: skip
+
+    def _put_config(self, changes: Iterable[pb.Changes]) -> bool:
+        before, new = self.config, _config(changes)
+        self.config = before if new is None else new
+        return self.config != before
+
+    def _put_sources(self, changes: Iterable[pb.Changes]) -> bool:
+        before, new = self.secret_sources, _sources(changes)
+        self.secret_sources = before if new is None else new
+        return self.secret_sources != before
 
     def _put_backends(self, removed: Collection[str], merged: Mapping[str, Backend]) -> tuple[set[str], set[str]]:
         """Keys that are touched, and names of backends that have another key now, or none."""
@@ -164,15 +201,6 @@ class Mirror:
     def _key(self, name: str) -> str:
         backend = self.named.get(name)
         return name if backend is None else key_of(backend)
-
-    def _put_rules(self, changes: Iterable[pb.Changes]) -> frozenset[str]:
-        touched = set()
-        new = {rules.name: rules for each in changes for rules in each.rules}
-        for name in {name for each in changes for name in each.removed_rules}:
-            self.rules.pop(name, None)
-            touched.add(name)
-        self.rules |= new
-        return frozenset(touched | new.keys())
 
     # -------------------------------------------------------------- routes
 
@@ -210,6 +238,34 @@ class Mirror:
 def backends_of(route: Route) -> set[str]:
     """Names of all backends that a route leads to."""
     return {each for each in (route.backend, *(canary.backend for canary in route.canaries)) if each}
+
+
+def _put(have: dict[str, V], new: Mapping[str, V], removed: Iterable[str]) -> frozenset[str]:
+    """Changes `have` in place; keys that are touched."""
+    touched = {*removed}
+    for key in touched:
+        have.pop(key, None)
+    have |= new
+    return frozenset(touched | new.keys())
+
+
+def _rules(changes: Iterable[pb.Changes]) -> dict[str, pb.Rules]:
+    return {rules.name: rules for each in changes for rules in each.rules}
+
+
+def _tls_hosts(changes: Iterable[pb.Changes]) -> dict[str, TlsHost]:
+    """Raises ProtocolError for what makes no sense."""
+    return {message.host: tls_host_from(message) for each in changes for message in each.tls_hosts}
+
+
+def _challenges(changes: Iterable[pb.Changes]) -> dict[str, str]:
+    return {row.token: row.key_authorization for each in changes for row in each.challenges}
+
+
+def _sources(changes: Iterable[pb.Changes]) -> tuple[str, ...] | None:
+    """The newest, None when none of them has any."""
+    found = [each.secret_sources.addresses for each in changes if each.HasField("secret_sources")]
+    return tuple(found[-1]) if found else None
 
 
 def _config(changes: Iterable[pb.Changes]) -> bytes | None:

@@ -9,15 +9,20 @@ from haproxy.model import (
     Backend,
     Balance,
     Canary,
+    ClientCertificate,
     Desired,
     HealthCheck,
+    KeyPair,
     Protocol,
+    ProxyHeader,
     Redirect,
     RetryOn,
     Route,
+    Secret,
     Server,
     ServerSettings,
     ServerState,
+    TlsHost,
 )
 from l7.kit.errors import ProtocolError
 from l7.v1 import sync_pb2 as pb
@@ -75,6 +80,24 @@ def route_from(message: pb.Route) -> Route:
     )
 
 
+def tls_host_from(message: pb.TlsHost) -> TlsHost:
+    """One host. Raises ProtocolError for one without a certificate, or with a value that is unknown."""
+    try:
+        return TlsHost(
+            message.host,
+            message.service,
+            _pair_from(message.certificate),
+            ClientCertificate(message.client_certificate),
+            secret_from(message.client_ca) if message.HasField("client_ca") else None,
+        )
+    except ValueError as error:
+        raise ProtocolError(f"TLS of {message.host}: {error}") from error
+
+
+def secret_from(message: pb.Secret) -> Secret:
+    return Secret(message.id, message.name, message.config)
+
+
 def changes_from(desired: Desired) -> pb.Changes:
     """The whole of `desired` as one message, to be kept on tmpfs for a restart without core."""
     return pb.Changes(
@@ -82,6 +105,11 @@ def changes_from(desired: Desired) -> pb.Changes:
         routes=[_route_to(desired.routes[key]) for key in sorted(desired.routes)],
         rules=[desired.rules[name] for name in sorted(desired.rules)],
         config=pb.Config(json=desired.config),
+        tls_hosts=[_tls_host_to(desired.tls_hosts[host]) for host in sorted(desired.tls_hosts)],
+        challenges=[
+            pb.Challenge(token=token, key_authorization=text) for token, text in sorted(desired.challenges.items())
+        ],
+        secret_sources=pb.SecretSources(addresses=desired.secret_sources),
     )
 
 
@@ -108,7 +136,7 @@ def _settings_to(backend: Backend) -> pb.BackendSettings:
 
 
 def _server_settings_to(settings: ServerSettings) -> pb.ServerSettings:
-    return pb.ServerSettings(
+    message = pb.ServerSettings(
         protocol=pb.Protocol.Name(settings.protocol),
         check_port=settings.check_port,
         check_interval_milliseconds=settings.check_interval,
@@ -119,7 +147,14 @@ def _server_settings_to(settings: ServerSettings) -> pb.ServerSettings:
         max_fails=settings.max_fails,
         fail_timeout_milliseconds=settings.fail_timeout,
         drain_timeout_milliseconds=settings.drain_timeout,
+        tls_name=settings.tls_name,
+        proxy_header=pb.ProxyHeader.Name(settings.proxy_header),
     )
+    if settings.tls_ca is not None:
+        message.tls_ca.CopyFrom(_secret_to(settings.tls_ca))
+    if settings.tls_certificate is not None:
+        message.tls_certificate.CopyFrom(_pair_to(settings.tls_certificate))
+    return message
 
 
 def _server_settings_from(message: pb.ServerSettings) -> ServerSettings:
@@ -134,6 +169,36 @@ def _server_settings_from(message: pb.ServerSettings) -> ServerSettings:
         message.max_fails,
         message.fail_timeout_milliseconds,
         message.drain_timeout_milliseconds,
+        secret_from(message.tls_ca) if message.HasField("tls_ca") else None,
+        message.tls_name,
+        _pair_from(message.tls_certificate) if message.HasField("tls_certificate") else None,
+        ProxyHeader(message.proxy_header),
+    )
+
+
+def _pair_from(message: pb.KeyPair) -> KeyPair:
+    if not message.certificate.id:
+        raise ValueError("a certificate without an id")
+    key = secret_from(message.key) if message.HasField("key") else None
+    return KeyPair(secret_from(message.certificate), key)
+
+
+def _pair_to(pair: KeyPair) -> pb.KeyPair:
+    key = None if pair.key is None else _secret_to(pair.key)
+    return pb.KeyPair(certificate=_secret_to(pair.certificate), key=key)
+
+
+def _secret_to(secret: Secret) -> pb.Secret:
+    return pb.Secret(id=secret.id, name=secret.name, config=secret.config)
+
+
+def _tls_host_to(host: TlsHost) -> pb.TlsHost:
+    return pb.TlsHost(
+        host=host.host,
+        service=host.service,
+        certificate=_pair_to(host.certificate),
+        client_certificate=pb.ClientCertificate.Name(host.client_certificate),
+        client_ca=None if host.client_ca is None else _secret_to(host.client_ca),
     )
 
 

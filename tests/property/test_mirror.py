@@ -21,12 +21,18 @@ servers = st.builds(
     pb.Server, task=TASKS, id=st.integers(1, 3), address=st.just("10.0.0.1"), port=st.sampled_from((80, 81)),
     weight=st.just(64), state=st.sampled_from((1, 2, 3)),
 )  # fmt: skip
+secrets = st.builds(pb.Secret, id=st.sampled_from(("i1", "i2")), name=st.just("n"), config=st.booleans())
+pairs = st.builds(pb.KeyPair, certificate=secrets, key=st.none() | secrets)
+tls = st.builds(
+    pb.ServerSettings, tls_ca=st.none() | secrets, tls_name=st.sampled_from(("", "x")),
+    tls_certificate=st.none() | pairs, proxy_header=st.sampled_from((0, 2)),
+)  # fmt: skip
 backends = st.builds(
     pb.Backend,
     name=NAMES,
     settings=st.builds(
         pb.BackendSettings, services=st.just(["s"]), expected=st.booleans(), balance=st.sampled_from((0, 1)),
-        retry_on=st.sampled_from((0, 1)),
+        retry_on=st.sampled_from((0, 1)), server_settings=st.lists(tls, max_size=1),
     ),
     servers=st.lists(servers, max_size=3, unique_by=lambda server: server.task),
     removed_servers=st.lists(TASKS, max_size=2, unique=True),
@@ -37,6 +43,12 @@ routes = st.builds(
     canaries=st.lists(canaries, max_size=1),
 )
 rules = st.builds(pb.Rules, name=NAMES, max_body_bytes=st.integers(1, 2))
+tls_hosts = st.builds(
+    pb.TlsHost, host=HOSTS, service=NAMES, certificate=pairs, client_certificate=st.sampled_from((0, 1, 2)),
+    client_ca=st.none() | secrets,
+)  # fmt: skip
+challenges = st.builds(pb.Challenge, token=NAMES, key_authorization=st.sampled_from(("k1", "k2")))
+sources = st.builds(pb.SecretSources, addresses=st.lists(st.sampled_from(("a:1", "b:1")), max_size=2))
 route_keys = st.builds(pb.RouteKey, host=HOSTS, path=PATHS)
 changes = st.builds(
     pb.Changes,
@@ -47,6 +59,11 @@ changes = st.builds(
     rules=st.lists(rules, max_size=2, unique_by=lambda rules: rules.name),
     removed_rules=st.lists(NAMES, max_size=2, unique=True),
     config=st.none() | st.builds(pb.Config, json=st.sampled_from((b"{}", b'{"a":1}'))),
+    tls_hosts=st.lists(tls_hosts, max_size=2, unique_by=lambda host: host.host),
+    removed_tls_hosts=st.lists(HOSTS, max_size=1),
+    challenges=st.lists(challenges, max_size=2, unique_by=lambda challenge: challenge.token),
+    removed_challenges=st.lists(NAMES, max_size=1),
+    secret_sources=st.none() | sources,
 )
 histories = st.lists(st.tuples(st.sampled_from((pb.UPDATE_KIND_COMPLETE, pb.UPDATE_KIND_INCREMENTAL)), changes))
 
@@ -59,6 +76,11 @@ def atoms(whole: pb.Changes) -> list[pb.Changes]:
     parts += [pb.Changes(rules=[rules]) for rules in whole.rules]
     parts += [pb.Changes(removed_rules=[name]) for name in whole.removed_rules]
     parts += [pb.Changes(config=whole.config)] if whole.HasField("config") else []
+    parts += [pb.Changes(tls_hosts=[host]) for host in whole.tls_hosts]
+    parts += [pb.Changes(removed_tls_hosts=[host]) for host in whole.removed_tls_hosts]
+    parts += [pb.Changes(challenges=[challenge]) for challenge in whole.challenges]
+    parts += [pb.Changes(removed_challenges=[token]) for token in whole.removed_challenges]
+    parts += [pb.Changes(secret_sources=whole.secret_sources)] if whole.HasField("secret_sources") else []
     for backend in whole.backends:
         parts.append(pb.Changes(backends=[pb.Backend(name=backend.name, settings=backend.settings)]))
         parts += [
@@ -93,7 +115,10 @@ def test_any_split_into_chunks_in_any_order_is_the_whole(
         chunks = atoms(content)
         random.shuffle(chunks)  # type: ignore[attr-defined]
         before, ruled, config = whole.keyed, dict(whole.rules), whole.config
-        before = replace(before, backends=dict(before.backends))
+        before = replace(
+            before, backends=dict(before.backends), tls_hosts=dict(before.tls_hosts),
+            challenges=dict(before.challenges),
+        )  # fmt: skip
         touched = update(whole, kind, f"r{number}", [content])
         assert update(split, kind, f"r{number}", chunks) == touched
         assert split == whole
@@ -104,11 +129,16 @@ def test_any_split_into_chunks_in_any_order_is_the_whole(
             frozenset(key[0] for key in different(before.routes, now.routes)),
             frozenset(different(ruled, whole.rules)),
             config != whole.config,
+            frozenset(different(before.tls_hosts, now.tls_hosts)),
+            frozenset(different(before.challenges, now.challenges)),
+            before.secret_sources != now.secret_sources,
         )
         assert touched.backends >= exact.backends
         assert touched.hosts >= exact.hosts
         assert touched.rules >= exact.rules
-        assert touched.config == exact.config
+        assert touched.tls_hosts >= exact.tls_hosts
+        assert touched.challenges >= exact.challenges
+        assert (touched.config, touched.sources) == (exact.config, exact.sources)
         if kind == pb.UPDATE_KIND_COMPLETE:
             assert touched == exact
 

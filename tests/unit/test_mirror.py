@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from haproxy.mirror import BrokenChain, Mirror, Touched, name_of
-from haproxy.model import Route, ServerState
+from haproxy.model import ClientCertificate, KeyPair, Route, Secret, ServerState, TlsHost
 from l7.kit.errors import ProtocolError
 from l7.v1 import sync_pb2 as pb
 
@@ -209,3 +211,47 @@ def test_a_canary_that_makes_no_sense_changes_nothing() -> None:
     with pytest.raises(ProtocolError, match="without header"):
         mirror.apply(incremental("r1", "r2", pb.Changes(routes=[bad], removed_backends=["a"])))
     assert (mirror.revision, set(mirror.backends)) == ("r1", {"a"})
+
+
+# ---------------------------------------------------------------- TLS
+
+
+def tls_host(host: str, certificate: str = "c1", **more: Any) -> pb.TlsHost:
+    return pb.TlsHost(
+        host=host, service="a", certificate=pb.KeyPair(certificate=pb.Secret(id=certificate, name="n")), **more
+    )
+
+
+def test_tls_challenges_and_sources_come_change_and_go() -> None:
+    mirror = holding()
+    changes = pb.Changes(
+        tls_hosts=[tls_host("x", client_certificate=2, client_ca=pb.Secret(id="ca", name="n", config=True))],
+        challenges=[pb.Challenge(token="t", key_authorization="t.k")],
+        secret_sources=pb.SecretSources(addresses=["10.0.0.1:8081"]),
+    )
+    touched = mirror.apply(incremental("r1", "r2", changes))
+    assert touched == Touched(tls_hosts=frozenset({"x"}), challenges=frozenset({"t"}), sources=True)
+    pair = KeyPair(Secret("c1", "n"))
+    assert mirror.desired.tls_hosts == {
+        "x": TlsHost("x", "a", pair, ClientCertificate.REQUIRED, Secret("ca", "n", True))
+    }
+    assert mirror.desired.challenges == {"t": "t.k"}
+    assert mirror.desired.secret_sources == ("10.0.0.1:8081",)
+    same = pb.Changes(secret_sources=changes.secret_sources)
+    assert mirror.apply(incremental("r2", "r3", same)) == Touched()
+    gone = pb.Changes(removed_tls_hosts=["x"], removed_challenges=["t"], secret_sources=pb.SecretSources())
+    touched = mirror.apply(incremental("r3", "r4", gone))
+    assert touched == Touched(tls_hosts=frozenset({"x"}), challenges=frozenset({"t"}), sources=True)
+    assert (mirror.tls_hosts, mirror.challenges, mirror.secret_sources) == ({}, {}, ())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [pb.TlsHost(host="y"), tls_host("y", client_certificate=7)],
+    ids=["no certificate", "unknown verification"],
+)
+def test_tls_that_makes_no_sense_changes_nothing(bad: pb.TlsHost) -> None:
+    mirror = holding(backend("a", "t1"))
+    with pytest.raises(ProtocolError, match="TLS of y"):
+        mirror.apply(incremental("r1", "r2", pb.Changes(tls_hosts=[bad], removed_backends=["a"])))
+    assert (mirror.revision, set(mirror.backends), mirror.tls_hosts) == ("r1", {"a"}, {})
