@@ -3,7 +3,8 @@
 Two ways in. `apply` takes one event; an upsert that is older than what is held is stale and ignored, while a
 removal always counts: it carries the object's last version, not a newer one, and ids are never used again.
 `replace` takes a listing, which is true as it stands. Both are idempotent and say which services must be
-compiled again: nothing, where nothing that routing depends on has changed.
+compiled again, and which secrets and configs are not what they were: nothing, where nothing that routing depends
+on has changed.
 
 Pure: no IO, no clock. One owner, no locks.
 """
@@ -12,14 +13,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
-from l7.model import Network, Node, NodeState, Service, Task, TaskState
+from l7.model import Network, Node, NodeState, Service, StoredSecret, Task, TaskState
 
-Object: TypeAlias = Service | Task | Node | Network
+Object: TypeAlias = Service | Task | Node | Network | StoredSecret
 
 
 class Kind(StrEnum):
@@ -29,6 +30,8 @@ class Kind(StrEnum):
     NETWORK = "network"
     SERVICE = "service"
     TASK = "task"
+    SECRET = "secret"
+    CONFIG = "config"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,32 +64,79 @@ class Listing:
     services: tuple[Service, ...] | None = None
     tasks: tuple[Task, ...] | None = None
     tasks_of: frozenset[str] | None = None
+    secrets: tuple[StoredSecret, ...] | None = None
+    configs: tuple[StoredSecret, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """The services, by id, to compile again; with `all`, every one. A removed service is among them."""
+    """The services, by id, to compile again; with `all`, every one. A removed service is among them.
+
+    `secrets`: names of the secrets and configs that came, went or changed; who refers to one is build's to know.
+    """
 
     services: frozenset[str] = frozenset()
     all: bool = False
+    secrets: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
-        return self.all or bool(self.services)
+        return self.all or bool(self.services) or bool(self.secrets)
 
     def __or__(self, other: Touched) -> Touched:
-        return Touched(self.services | other.services, self.all or other.all)
+        return Touched(self.services | other.services, self.all or other.all, self.secrets | other.secrets)
 
 
 NOTHING = Touched()
 _KINDS: Mapping[type[Object], Kind] = {
     Node: Kind.NODE, Network: Kind.NETWORK, Service: Kind.SERVICE, Task: Kind.TASK,
 }  # fmt: skip
+_STORED = frozenset({Kind.SECRET, Kind.CONFIG})
 _T = TypeVar("_T")
 _NO_TASKS: Mapping[str, Task] = MappingProxyType({})
 
 
+def kind_of(object_: Object) -> Kind:
+    """The kind of an object."""
+    if isinstance(object_, StoredSecret):
+        return Kind.CONFIG if object_.config else Kind.SECRET
+    return _KINDS[type(object_)]
+
+
+@dataclass(slots=True)
+class _Marks:
+    """What is touched so far: ids of services, names of secrets and configs."""
+
+    services: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)
+
+    def touched(self) -> Touched:
+        if not self.services and not self.secrets:
+            return NOTHING
+        return Touched(frozenset(self.services), secrets=frozenset(self.secrets))
+
+
+class _Stored:
+    """Secrets, or configs, by id and by name. A name whose next bearer was seen before the last one's removal is
+    the newest one's."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, StoredSecret] = {}
+        self.by_name: dict[str, StoredSecret] = {}
+        self._bearers: defaultdict[str, dict[str, StoredSecret]] = defaultdict(dict)
+
+    def put(self, id_: str, new: StoredSecret | None) -> None:
+        old = self.by_id.get(id_)
+        _put(self.by_id, id_, new)
+        names = _names(old), _names(new)
+        _index(self._bearers, *names, id_, new)
+        for name in names[0] | names[1]:
+            bearers = self._bearers[name].values() if name in self._bearers else ()
+            _put(self.by_name, name, max(bearers, key=lambda each: (each.version, each.id), default=None))
+
+
 class Cache:
-    """Services, tasks, nodes and networks by id, with the tasks also by service and by node."""
+    """Services, tasks, nodes and networks by id, with the tasks also by service and by node; secrets and configs
+    by name."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
@@ -96,13 +146,17 @@ class Cache:
         self._by_service: defaultdict[str, dict[str, Task]] = defaultdict(dict)
         self._by_node: defaultdict[str, dict[str, Task]] = defaultdict(dict)
         self._by_network: defaultdict[str, dict[str, Service]] = defaultdict(dict)
+        self._stored = {kind: _Stored() for kind in _STORED}
         self._changed: set[tuple[Kind, str]] | None = None
         self.nodes: Mapping[str, Node] = MappingProxyType(self._nodes)
         self.networks: Mapping[str, Network] = MappingProxyType(self._networks)
         self.services: Mapping[str, Service] = MappingProxyType(self._services)
         self.tasks: Mapping[str, Task] = MappingProxyType(self._tasks)
+        self.secrets: Mapping[str, StoredSecret] = MappingProxyType(self._stored[Kind.SECRET].by_name)
+        self.configs: Mapping[str, StoredSecret] = MappingProxyType(self._stored[Kind.CONFIG].by_name)
         self.version = 0
-        """The highest object version seen: where a broken stream resumes."""
+        """The highest object version seen, where a broken stream resumes. Those of secrets and configs don't count:
+        they come by another way, which may be ahead of the stream."""
 
     def tasks_of(self, service: str) -> Mapping[str, Task]:
         """The tasks of a service, by id, in whatever state; empty when there are none."""
@@ -113,22 +167,25 @@ class Cache:
         return MappingProxyType(self._by_node[node]) if node in self._by_node else _NO_TASKS
 
     def apply(self, event: Event) -> Touched:
-        """Take one event; return the services that it touches."""
+        """Take one event; return what it touches."""
+        marks = _Marks()
         if isinstance(event, Remove):
-            return self._touched(self._set(event.kind, event.id, None))
+            self._set(event.kind, event.id, None, marks)
+            return marks.touched()
         new = event.object
-        kind = _KINDS[type(new)]
+        kind = kind_of(new)
         old = self._table(kind).get(new.id)
         if _is_attachment(new) or (old is not None and new.version < old.version):
             return NOTHING
-        return self._touched(self._set(kind, new.id, new))
+        self._set(kind, new.id, new, marks)
+        return marks.touched()
 
     def replace(self, listing: Listing) -> Touched:
         """Make the cache equal to a listing, for the kinds that it speaks of; return what that touches."""
-        touched: set[str] = set()
+        marks = _Marks()
         for kind, id_, new in self._differences(listing):
-            touched |= self._set(kind, id_, new)
-        return self._touched(touched)
+            self._set(kind, id_, new, marks)
+        return marks.touched()
 
     # ------------------------------------------------------------ audits
 
@@ -147,10 +204,10 @@ class Cache:
         """
         changed, self._changed = self._changed or set(), None
         missed = [d for d in self._differences(listing) if (d[0], d[1]) not in changed]
-        touched: set[str] = set()
+        marks = _Marks()
         for kind, id_, new in missed:
-            touched |= self._set(kind, id_, new)
-        return self._touched(touched), len(missed)
+            self._set(kind, id_, new, marks)
+        return marks.touched(), len(missed)
 
     # ------------------------------------------------------------ inside
 
@@ -164,6 +221,8 @@ class Cache:
                 return self._services
             case Kind.TASK:
                 return self._tasks
+            case Kind.SECRET | Kind.CONFIG:
+                return self._stored[kind].by_id
 
     def _differences(self, listing: Listing) -> list[tuple[Kind, str, Object | None]]:
         scope = self._scope(listing.tasks_of)
@@ -172,6 +231,8 @@ class Cache:
             *_differences(Kind.NETWORK, self._networks, listing.networks),
             *_differences(Kind.SERVICE, self._services, listing.services),
             *_differences(Kind.TASK, scope, listing.tasks),
+            *_differences(Kind.SECRET, self._stored[Kind.SECRET].by_id, listing.secrets),
+            *_differences(Kind.CONFIG, self._stored[Kind.CONFIG].by_id, listing.configs),
         ]
 
     def _scope(self, services: frozenset[str] | None) -> Mapping[str, Task]:
@@ -179,18 +240,20 @@ class Cache:
             return self._tasks
         return {id_: task for service in services for id_, task in self.tasks_of(service).items()}
 
-    def _set(self, kind: Kind, id_: str, new: Object | None) -> set[str]:
-        """Put or remove an object; return the services that this touches."""
+    def _set(self, kind: Kind, id_: str, new: Object | None, marks: _Marks) -> None:
+        """Put or remove an object, and mark what this touches."""
         old = self._table(kind).get(id_)
-        if new is not None:
+        if new is not None and kind not in _STORED:
             self.version = max(self.version, new.version)
         if self._changed is not None:
             # Even if it is no change here: a listing made before may still hold what was removed.
             self._changed.add((kind, id_))
         if old == new:
-            return set()
+            return
         self._write(kind, id_, old, new)
-        return self._affected(kind, id_, old, new) if _view(old) != _view(new) else set()
+        if _view(old) != _view(new):
+            marks.services |= self._affected(kind, id_, old, new)
+            marks.secrets |= _names(old) | _names(new)
 
     def _write(self, kind: Kind, id_: str, old: Object | None, new: Object | None) -> None:
         match kind:
@@ -207,6 +270,8 @@ class Cache:
                 _put(self._tasks, id_, task)
                 _index(self._by_service, _services(old), _services(new), id_, task)
                 _index(self._by_node, _places(old), _places(new), id_, task)
+            case Kind.SECRET | Kind.CONFIG:
+                self._stored[kind].put(id_, new if isinstance(new, StoredSecret) else None)
 
     def _affected(self, kind: Kind, id_: str, old: Object | None, new: Object | None) -> set[str]:
         match kind:
@@ -218,11 +283,8 @@ class Cache:
                 return {id_}
             case Kind.TASK:
                 return _services(old) | _services(new)
-
-    @staticmethod
-    def _touched(services: Iterable[str]) -> Touched:
-        services = frozenset(services)
-        return Touched(services) if services else NOTHING
+            case Kind.SECRET | Kind.CONFIG:
+                return set()
 
 
 def _differences(
@@ -255,6 +317,8 @@ def _view(object_: Object | None) -> Hashable:
             return (object_.name, object_.created, object_.spec, object_.previous, object_.vips)
         case Task():
             return _task_view(object_)
+        case StoredSecret():
+            return (object_.name, object_.labels)
 
 
 def _task_view(task: Task) -> Hashable:
@@ -271,6 +335,10 @@ def _services(task: Object | None) -> set[str]:
 
 def _places(task: Object | None) -> set[str]:
     return {task.node} if isinstance(task, Task) and task.node else set()
+
+
+def _names(stored: Object | None) -> set[str]:
+    return {stored.name} if isinstance(stored, StoredSecret) else set()
 
 
 def _networks(service: Object | None) -> set[str]:

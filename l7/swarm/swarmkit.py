@@ -23,6 +23,8 @@ from l7.swarm import swarmkit_pb2 as pb
 from l7.swarm.cache import Kind, Listing
 from l7.swarm.source import Update
 
+# Never secrets and configs, which the stream would deliver with their content.
+_WATCHED = (Kind.NODE, Kind.NETWORK, Kind.SERVICE, Kind.TASK)
 _PACKAGE = "/docker.swarmkit.v1"
 _ALL_ACTIONS = 7
 _OPTIONS = (
@@ -92,7 +94,7 @@ class SwarmkitSource:
 
     async def _watch(self, channel: Any, resume: int) -> Any:
         entry = pb.WatchRequest.WatchEntry
-        request = pb.WatchRequest(entries=[entry(kind=kind.value, action=_ALL_ACTIONS) for kind in Kind])
+        request = pb.WatchRequest(entries=[entry(kind=kind.value, action=_ALL_ACTIONS) for kind in _WATCHED])
         if resume:
             request.resume_from.index = resume
         call = channel.unary_stream(

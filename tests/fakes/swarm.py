@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from l7.kit.errors import Unavailable
-from l7.model import Network, Node, NodeState, PublishedPort, Service, ServiceSpec, Task, TaskState
-from l7.swarm.cache import Event, Kind, Listing, Object, Remove, Upsert
+from l7.model import Network, Node, NodeState, PublishedPort, Service, ServiceSpec, StoredSecret, Task, TaskState
+from l7.swarm.cache import Event, Kind, Listing, Object, Remove, Upsert, kind_of
 from l7.swarm.from_json import container_labels
 from l7.swarm.source import Update
 
@@ -35,6 +35,8 @@ class FakeSwarm:
         self.networks: dict[str, Network] = {}
         self.services: dict[str, Service] = {}
         self.tasks: dict[str, Task] = {}
+        self.secrets: dict[str, StoredSecret] = {}
+        self.configs: dict[str, StoredSecret] = {}
         self.log: list[tuple[int, tuple[Event, ...]]] = []
         self.compacted = 0
         self._by_service: defaultdict[str, dict[str, Task]] = defaultdict(dict)
@@ -62,7 +64,7 @@ class FakeSwarm:
             del self._table(each)[each.id]
             if isinstance(each, Task):
                 del self._by_service[each.service][each.id]
-        self._commit(tuple(Remove(_kind(each), each.id) for each in objects), lost)
+        self._commit(tuple(Remove(kind_of(each), each.id) for each in objects), lost)
 
     def listing(self) -> Listing:
         return Listing(
@@ -70,6 +72,8 @@ class FakeSwarm:
             networks=tuple(self.networks.values()),
             services=tuple(self.services.values()),
             tasks=tuple(self.tasks.values()),
+            secrets=tuple(self.secrets.values()),
+            configs=tuple(self.configs.values()),
         )
 
     def compact(self) -> None:
@@ -83,8 +87,10 @@ class FakeSwarm:
             Kind.NETWORK: self.networks,
             Kind.SERVICE: self.services,
             Kind.TASK: self.tasks,
+            Kind.SECRET: self.secrets,
+            Kind.CONFIG: self.configs,
         }
-        return tables[_kind(object_)]
+        return tables[kind_of(object_)]
 
     def _commit(self, events: tuple[Event, ...], lost: bool) -> None:
         self.log.append((self.version, events))
@@ -100,6 +106,14 @@ class FakeSwarm:
 
     def remove_network(self, name: str) -> None:
         self.remove(next(each for each in self.networks.values() if each.name == name))
+
+    def create_secret(
+        self, name: str, config: bool = False, labels: Mapping[str, str] | None = None
+    ) -> StoredSecret:
+        """A secret, or a config."""
+        stored = StoredSecret(self._id("stored"), 0, name, config, tuple(sorted((labels or {}).items())))
+        self.put(stored)
+        return (self.configs if config else self.secrets)[stored.id]
 
     def create_service(
         self,
@@ -266,7 +280,3 @@ class FakeSource:
     def _check(self) -> None:
         if not self.up:
             raise Unavailable(f"{self.name}: not up")
-
-
-def _kind(object_: Object) -> Kind:
-    return {Node: Kind.NODE, Network: Kind.NETWORK, Service: Kind.SERVICE, Task: Kind.TASK}[type(object_)]

@@ -19,10 +19,11 @@ from l7.model import (
     Service,
     ServiceSpec,
     Snapshot,
+    StoredSecret,
     Task,
     TaskState,
 )
-from l7.swarm.cache import Cache, Event, Kind, Remove, Touched, Upsert
+from l7.swarm.cache import Cache, Event, Kind, Object, Remove, Touched, Upsert
 
 PREFIX = "com.docker.lb."
 PROXY_LABELS = {"type": "com.docker.interlock.core.proxy", "com.docker.l7.cluster": ""}
@@ -89,9 +90,13 @@ class World:
             *(Remove(Kind.TASK, each) for each in sorted(gone)),
         )
 
-    def put(self, *objects: Service | Task | Node | Network) -> dict[str, Delta]:
+    def put(self, *objects: Object) -> dict[str, Delta]:
         """New or changed objects, as one change."""
         return self.take(*(Upsert(each) for each in objects))
+
+    def store(self, *names: str, config: bool = False) -> dict[str, Delta]:
+        """Secrets, or configs, of these names, each with the id `id-<name>`."""
+        return self.put(*(StoredSecret(f"id-{name}", 1, name, config) for name in names))
 
     def remove(self, kind: Kind, id_: str) -> dict[str, Delta]:
         """An object is gone."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l7.model import Network, Node, NodeState, Service, ServiceSpec, Task, TaskState
-from l7.swarm.cache import Cache, Event, Kind, Listing, Object, Remove, Touched, Upsert
+from l7.model import Network, Node, NodeState, Service, ServiceSpec, StoredSecret, Task, TaskState
+from l7.swarm.cache import Cache, Event, Kind, Listing, Object, Remove, Touched, Upsert, kind_of
 
 SERVICES, NETWORKS, NODES = ["s1", "s2", "s3"], ["net1", "net2"], ["n1", "n2"]
 
@@ -22,7 +24,12 @@ tasks = st.builds(
     Task, st.sampled_from(["t1", "t2", "t3", "t4"]), st.just(0), st.sampled_from(SERVICES), st.sampled_from(NODES),
     st.just(1), st.sampled_from(TaskState), st.sampled_from(TaskState), st.just(1),
 )  # fmt: skip
-objects = st.one_of(nodes, networks, services, tasks)
+NAMES = ["cert", "key"]
+labels = st.sampled_from([(), (("a", "1"),)])
+secrets = st.builds(
+    StoredSecret, st.sampled_from(["x1", "x2", "x3"]), st.just(0), st.sampled_from(NAMES), st.booleans(), labels
+)
+objects = st.one_of(nodes, networks, services, tasks, secrets)
 writes = st.lists(st.tuples(objects, st.booleans()), max_size=30)
 
 
@@ -33,12 +40,22 @@ class Truth:
         self.version = 0
         self.held: dict[tuple[Kind, str], Object] = {}
         self.services_of: dict[str, str] = {}
+        self.names_of: dict[tuple[Kind, str], str] = {}
         self.gone: set[tuple[Kind, str]] = set()
 
     def write(self, object_: Object, remove: bool) -> Event | None:
         key = (kind_of(object_), object_.id)
         if key in self.gone or (remove and key not in self.held):
             return None
+        if isinstance(object_, StoredSecret):
+            # It keeps its name, which no other may have as long as it is there.
+            object_ = replace(object_, name=self.names_of.setdefault(key, object_.name))
+            if not remove and any(
+                isinstance(each, StoredSecret) and (each.name, each.config) == (object_.name, object_.config)
+                for held, each in self.held.items()
+                if held != key
+            ):
+                return None
         self.version += 1
         if remove:
             self.gone.add(key)
@@ -53,15 +70,22 @@ class Truth:
         def of(type_: type) -> tuple:  # type: ignore[type-arg]
             return tuple(each for each in self.held.values() if isinstance(each, type_))
 
-        return Listing(nodes=of(Node), networks=of(Network), services=of(Service), tasks=of(Task))
+        return Listing(
+            nodes=of(Node),
+            networks=of(Network),
+            services=of(Service),
+            tasks=of(Task),
+            secrets=tuple(each for each in of(StoredSecret) if not each.config),
+            configs=tuple(each for each in of(StoredSecret) if each.config),
+        )
 
-
-def kind_of(object_: Object) -> Kind:
-    return Kind(type(object_).__name__.lower())
+    def named(self, config: bool) -> dict[str, StoredSecret]:
+        stored = (each for each in self.held.values() if isinstance(each, StoredSecret))
+        return {each.name: each for each in stored if each.config == config}
 
 
 def content(cache: Cache) -> dict[tuple[Kind, str], Object]:
-    tables = (cache.nodes, cache.networks, cache.services, cache.tasks)
+    tables = (cache.nodes, cache.networks, cache.services, cache.tasks, cache.secrets, cache.configs)
     return {(kind_of(each), each.id): each for table in tables for each in table.values()}
 
 
@@ -105,7 +129,7 @@ def test_any_interleaving_of_events_and_listings_ends_equal_to_the_last_listing(
         if event is not None and data.draw(st.booleans(), "delivered"):
             seen.append(event)
             cache.apply(event)
-        if seen and data.draw(st.booleans(), "replayed"):
+        if data.draw(st.booleans(), "replayed") and seen:
             cache.apply(data.draw(st.sampled_from(seen), "which"))
         if data.draw(st.integers(0, 5), "listed") == 0:
             cache.replace(truth.listing())
@@ -125,7 +149,8 @@ def test_a_resumed_stream_that_repeats_its_past_ends_at_the_truth(
     for event in (*events, *events[cut:]):
         cache.apply(event)
     assert content(cache) == truth.held
-    assert cache.version == max((e.object.version for e in events if isinstance(e, Upsert)), default=0)
+    resumable = (e.object for e in events if isinstance(e, Upsert) and not isinstance(e.object, StoredSecret))
+    assert cache.version == max((each.version for each in resumable), default=0)
 
 
 @given(writes)
@@ -146,6 +171,7 @@ def test_what_is_not_touched_routes_as_before(history: list[tuple[Object, bool]]
     truth, cache = Truth(), Cache()
     for object_, remove in history:
         before = {service: routing(cache, service) for service in SERVICES}
+        held = dict(cache.secrets), dict(cache.configs)
         event = truth.write(object_, remove)
         if data.draw(st.booleans(), "by listing"):
             touched = cache.replace(truth.listing())
@@ -153,6 +179,33 @@ def test_what_is_not_touched_routes_as_before(history: list[tuple[Object, bool]]
             touched = cache.apply(event) if event else Touched()
         after = {service: routing(cache, service) for service in SERVICES}
         assert {service for service in SERVICES if before[service] != after[service]} <= touched.services
+        assert renewed(held[0], cache.secrets) | renewed(held[1], cache.configs) <= touched.secrets
+
+
+def renewed(before: Mapping[str, StoredSecret], after: Mapping[str, StoredSecret]) -> set[str]:
+    """The names that stand for something else than before."""
+
+    def content(stored: StoredSecret | None) -> object:
+        return stored and (stored.id, stored.labels)
+
+    return {name for name in NAMES if content(before.get(name)) != content(after.get(name))}
+
+
+@given(writes, st.randoms())
+def test_a_name_is_the_newest_ones_in_whatever_order_its_bearers_come_and_go(
+    history: list[tuple[Object, bool]], random: Random
+) -> None:
+    truth, cache = Truth(), Cache()
+    events = [event for object_, remove in history if (event := truth.write(object_, remove))]
+    # Of each object the last is what an inspection finds, and inspections overtake each other.
+    last = list(
+        {(e.kind, e.id) if isinstance(e, Remove) else (kind_of(e.object), e.object.id): e for e in events}.values()
+    )
+    random.shuffle(last)
+    for event in last:
+        cache.apply(event)
+    assert dict(cache.secrets) == truth.named(config=False)
+    assert dict(cache.configs) == truth.named(config=True)
 
 
 @given(writes, writes, st.data())

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from l7.model import Network, Node, NodeState, Service, ServiceSpec, Task, TaskState
+from l7.model import Network, Node, NodeState, Service, ServiceSpec, StoredSecret, Task, TaskState
 from l7.swarm.cache import Cache, Kind, Listing, Remove, Touched, Upsert
 
 NODE = Node("n1", 1, "host", NodeState.READY, "10.0.0.1")
@@ -95,3 +95,43 @@ def test_touched_joins() -> None:
     assert Touched(frozenset({"a"})) | Touched(frozenset({"b"}), all=True) == Touched(frozenset({"a", "b"}), True)
     assert not Touched()
     assert Touched(all=True)
+
+
+def test_a_secret_touches_its_name_when_it_comes_changes_and_goes(cache: Cache) -> None:
+    secret, named = StoredSecret("x1", 50, "cert"), Touched(secrets=frozenset({"cert"}))
+    assert cache.apply(Upsert(secret)) == named
+    assert cache.secrets == {"cert": secret}
+    assert not cache.configs
+    assert not cache.apply(Upsert(replace(secret, version=51)))
+    assert cache.apply(Upsert(replace(secret, version=52, labels=(("a", "1"),)))) == named
+    assert cache.apply(Remove(Kind.SECRET, "x1")) == named
+    assert not cache.secrets
+
+
+def test_a_secret_and_a_config_of_one_name_are_two(cache: Cache) -> None:
+    secret, config = StoredSecret("x1", 50, "ca"), StoredSecret("x2", 51, "ca", config=True)
+    cache.replace(Listing(secrets=(secret,), configs=(config,)))
+    assert (cache.secrets, cache.configs) == ({"ca": secret}, {"ca": config})
+    assert cache.replace(Listing(secrets=())) == Touched(secrets=frozenset({"ca"}))
+    assert (cache.secrets, cache.configs) == ({}, {"ca": config})
+
+
+def test_a_secret_made_anew_under_its_name_may_be_seen_before_the_old_one_goes(cache: Cache) -> None:
+    old, new = StoredSecret("x1", 50, "cert"), StoredSecret("x2", 52, "cert")
+    cache.apply(Upsert(old))
+    cache.apply(Upsert(new))
+    assert cache.secrets == {"cert": new}
+    assert cache.apply(Remove(Kind.SECRET, "x1"))
+    assert cache.secrets == {"cert": new}
+
+
+def test_secrets_do_not_move_the_resume_point(cache: Cache) -> None:
+    cache.apply(Upsert(StoredSecret("x1", 50, "cert")))
+    assert cache.version == 3
+
+
+def test_touched_joins_secrets() -> None:
+    assert Touched(frozenset({"a"})) | Touched(secrets=frozenset({"c"})) == Touched(
+        frozenset({"a"}), secrets=frozenset({"c"})
+    )
+    assert Touched(secrets=frozenset({"c"}))
