@@ -77,10 +77,19 @@ class Clocks:
         return self.unusable.setdefault(backend, now) == now
 
     def supersede(
-        self, backend: str, wanted: Collection[str], rows: Mapping[str, ServerRow], now: float
+        self,
+        backend: str,
+        wanted: Collection[str],
+        rows: Mapping[str, ServerRow],
+        now: float,
+        blocked: Collection[str] = (),
     ) -> list[str]:
-        """Note which servers serve in the place of a successor; those of which that is news."""
+        """Note which servers serve in the place of a successor; those of which that is news. `blocked`: successors
+        whose time has not begun."""
         earlier = {name for name, row in rows.items() if row.enabled and name not in wanted and name != HOLD}
+        if blocked:
+            tasks = set(map(task_of, blocked))
+            earlier = {name for name in earlier if task_of(name) not in tasks}
         clocks = self._of(backend) if earlier else self._servers.get(backend)
         if clocks is None:
             return []
@@ -91,6 +100,10 @@ class Clocks:
     def wait(self, backend: str, now: float) -> bool:
         """Routes wait for this backend; whether that is news."""
         return self.awaited.setdefault(backend, now) == now
+
+    def unwait(self, backend: str) -> None:
+        """Its time has not begun: it can't be ready."""
+        self.awaited.pop(backend, None)
 
     def patient(self, backend: str, now: float, deadline: float) -> bool:
         """Whether routes may (still) wait for it; `deadline` in seconds."""

@@ -7,12 +7,12 @@ any prefix leaves a state from which the next plan goes on; a plan on its own re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from haproxy.capabilities import Capabilities
 from haproxy.checks import check_rows
-from haproxy.model import HOLD, Backend, Server, ServerRow, ServerState
+from haproxy.model import HOLD, Backend, Protocol, Server, ServerRow, ServerState
 from haproxy.ops import (
     AddBackend,
     AddMapRow,
@@ -33,6 +33,7 @@ from haproxy.ops import (
 from haproxy.policy import hold_server, policy_of, runtime_id, server_keywords, server_name, task_of
 from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, ROUTES_MAP, RULES_MAPS, Settings
 from haproxy.tables import Rows, drop_rows, put_rows
+from haproxy.tls import authority_store, identity_store
 from l7 import _fastpath
 
 
@@ -42,7 +43,8 @@ class Situation:
 
     `accepting`: answered the probe. `hold`: requests may wait for a successor. `due`: Swarm is about to stop them.
     `overdue`: past the drain deadline, what is left may be cut. `waiting`: a deletion was refused a moment ago.
-    `expired`: earlier generations whose successors have had their time.
+    `expired`: earlier generations whose successors have had their time. `blocked`: can't be added, since the
+    certificates that they name are not there yet; earlier generations stand in.
     """
 
     accepting: frozenset[str] = frozenset()
@@ -51,6 +53,7 @@ class Situation:
     overdue: frozenset[str] = frozenset()
     waiting: frozenset[str] = frozenset()
     expired: frozenset[str] = frozenset()
+    blocked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def plan_backend(
     opening = [
         *_open_backend(want, place, situation.hold, capabilities),
         *_check_ops(check_rows(place.physical, want), place.checks, settings),
-        *_add_servers(targets, place),
+        *_add_servers({name: each for name, each in targets.items() if name not in situation.blocked}, place),
         *_enable_servers(wanted, place, situation),
         *_map(name, place, settings),
     ]
@@ -119,10 +122,11 @@ def plan_backend(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server that is wanted, and the keywords that it is to be added with."""
+    """A server that is wanted, and the keywords that it is to be added with. `stores`: those that they name."""
 
     server: Server
     keywords: tuple[str, ...]
+    stores: tuple[str, ...] = ()
 
 
 def targets_of(want: Backend, settings: Settings, capabilities: Capabilities) -> dict[str, Target]:
@@ -130,8 +134,26 @@ def targets_of(want: Backend, settings: Settings, capabilities: Capabilities) ->
     servers = want.servers.values()
     services = {server.service for server in servers}
     keywords = {service: server_keywords(settings, capabilities, want, service) for service in services}
-    targets = (Target(server, keywords[server.service]) for server in servers)
+    stores = {service: stores_of(settings, want, service) for service in services}
+    targets = (Target(server, keywords[server.service], stores[server.service]) for server in servers)
     return {server_name(target.server, target.keywords): target for target in targets}
+
+
+def stores_of(settings: Settings, backend: Backend, service: int) -> tuple[str, ...]:
+    """Names of the stores that servers of one service of `backend` (its index) are added with."""
+    own = backend.settings[service] if service < len(backend.settings) else None
+    if own is None or backend.tcp or own.protocol is not Protocol.HTTPS:
+        return ()
+    authority = (authority_store(settings, own.tls_ca),) if own.tls_ca is not None else ()
+    identity = (identity_store(settings, own.tls_certificate),) if own.tls_certificate is not None else ()
+    return (*authority, *identity)
+
+
+def blocked(targets: Mapping[str, Target], loaded: Container[str]) -> frozenset[str]:
+    """Names of the servers that name a store which is not there."""
+    return frozenset(
+        name for name, target in targets.items() if any(store not in loaded for store in target.stores)
+    )
 
 
 def plan_leaving(place: Place, going: Collection[str]) -> BackendPlan:
@@ -238,7 +260,7 @@ def _enable_servers(wanted: Mapping[str, Server], place: Place, situation: Situa
         if row is not None and row.enabled:
             if not row.check_enabled:
                 yield EnableHealth(place.physical, name)
-        elif name in situation.accepting:
+        elif name in situation.accepting and (row is not None or name not in situation.blocked):
             yield EnableServer(place.physical, name)
             yield EnableHealth(place.physical, name)
 

@@ -145,3 +145,12 @@ def test_routes_wait_for_a_backend_until_the_deadline() -> None:
     assert not clocks.patient("b", 160.0, 60.0)
     clocks.forget("b")
     assert clocks == Clocks()
+
+
+def test_the_time_of_a_successor_begins_when_it_can_be_added() -> None:
+    clocks, rows = Clocks(), {"t1.aa": row("t1.aa"), "t2.aa": row("t2.aa")}
+    assert clocks.supersede("a", {"t1.bb", "t2.bb"}, rows, 100.0, blocked={"t1.bb"}) == ["t2.aa"]
+    assert situation(clocks, 160.0, WANT, *rows.values()).expired == {"t2.aa"}
+    assert clocks.supersede("a", {"t1.bb", "t2.bb"}, rows, 200.0) == ["t1.aa"]
+    assert situation(clocks, 259.9, WANT, *rows.values()).expired == {"t2.aa"}
+    assert situation(clocks, 260.0, WANT, *rows.values()).expired == {"t1.aa", "t2.aa"}

@@ -8,9 +8,21 @@ import pytest
 
 from haproxy import ops, policy
 from haproxy.capabilities import Capabilities, capabilities
-from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Admin, Backend, Server, ServerRow, ServerState
+from haproxy.model import (
+    HOLD,
+    HOLD_ADDRESS,
+    HOLD_PORT,
+    Admin,
+    Backend,
+    Protocol,
+    Secret,
+    Server,
+    ServerRow,
+    ServerSettings,
+    ServerState,
+)
 from haproxy.ops import Op
-from haproxy.plan import BackendPlan, Place, Situation, join, plan_backend, plan_routes
+from haproxy.plan import BackendPlan, Place, Situation, blocked, join, plan_backend, plan_routes, targets_of
 from haproxy.settings import Settings
 
 SETTINGS = Settings(run_dir="/run/l7")
@@ -331,3 +343,47 @@ def test_all_that_opens_goes_before_routes_and_all_that_closes_after() -> None:
     opens, closes = ops.PublishBackend("a"), ops.DeleteBackend("b")
     route = ops.AddMapRow(ROUTES, "h/", "a|")
     assert join([BackendPlan((), (closes,)), BackendPlan((opens,), ())], [route]) == [opens, route, closes]
+
+
+# ---------------------------------------------------------------- certificates
+
+
+def secured(*servers: Server, ca: str) -> Backend:
+    settings = ServerSettings(protocol=Protocol.HTTPS, tls_ca=Secret(ca, "ca"))
+    return replace(want(*servers), settings=(settings,))
+
+
+def names(able: Capabilities, wanted: Backend) -> list[str]:
+    return sorted(targets_of(wanted, SETTINGS, able))
+
+
+@both
+def test_a_server_is_added_when_the_stores_that_it_names_are_there(able: Capabilities) -> None:
+    wanted = secured(server("t1"), ca="c1")
+    targets = targets_of(wanted, SETTINGS, able)
+    (store,) = targets[names(able, wanted)[0]].stores
+    assert store == "/run/l7/tls/authorities/c1.pem"
+    missing = blocked(targets, ())
+    assert missing == set(targets)
+    accepts = Situation(accepting=missing, blocked=missing)
+    assert not plan(able, wanted, there(able), accepts)
+    assert blocked(targets, {store}) == set()
+    assert len(plan(able, wanted, there(able), Situation(accepting=missing)).opening) == 3
+
+
+@both
+def test_the_earlier_generation_stands_in_for_one_whose_store_is_not_there(able: Capabilities) -> None:
+    wanted = secured(server("t1"), ca="c2")
+    place = there(able, row(able, server("t1")))
+    missing = blocked(targets_of(wanted, SETTINGS, able), ())
+    assert not plan(able, wanted, place, Situation(accepting=missing, blocked=missing))
+    assert [type(op) for op in plan(able, wanted, place, Situation(accepting=missing)).opening] == [
+        ops.AddServer, ops.EnableServer, ops.EnableHealth,
+    ]  # fmt: skip
+
+
+def test_raw_tcp_and_plain_http_name_no_store() -> None:
+    https = secured(server("t1"), ca="c1")
+    plain = replace(https, settings=(replace(https.settings[0], protocol=Protocol.HTTP),))
+    for each in (replace(https, tcp=True), plain, want(server("t1"))):
+        assert [target.stores for target in targets_of(each, SETTINGS, V34).values()] == [()]
