@@ -35,11 +35,15 @@ CLIENT_OPTIONS: Options = (
 )
 
 
-def open_channel(address: str, files: tls.TlsFiles | None) -> grpc.aio.Channel:
-    """A channel to core. Without TLS files only to loopback or a unix socket. Raises ConfigError."""
+def open_channel(
+    address: str, files: tls.TlsFiles | None, name: str = tls.CORE_NAME, own: bool = False
+) -> grpc.aio.Channel:
+    """A channel to core, or to whoever proves the DNS name `name`. Without TLS files only to loopback or a unix
+    socket. `own`: with connections, and their pauses after failures, of its own. Raises ConfigError."""
+    options: Options = (*CLIENT_OPTIONS, ("grpc.use_local_subchannel_pool", int(own)))
     if files is None:
         tls.require_private(address)
-        return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
-    # A certificate names the role; at which address core happens to be reached is the operator's choice.
-    options = (*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", "core"))
+        return grpc.aio.insecure_channel(address, options=options)
+    # A certificate names the role; at which address its holder happens to be reached is the operator's choice.
+    options = (*options, ("grpc.ssl_target_name_override", name))
     return grpc.aio.secure_channel(address, tls.client_credentials(files), options=options)

@@ -1,12 +1,14 @@
 """Transport security of every gRPC connection: mutual TLS, plain only on loopback and unix sockets.
 
 An identity is a certificate of the installation's own CA with a URI as subject alternative name:
-`l7://core` for the core, `l7://cluster/<name>/proxy` for the proxies of a service cluster ("" is `default`).
-`l7 pki init` makes them.
+`l7://core` for the core, `l7://cluster/<name>/proxy` for the proxies of a service cluster ("" is `default`),
+`l7://cluster/<name>/extension` for its extension service. Servers also carry a DNS name, which clients demand.
+`l7 pki init` makes the first ones, core renews them (`l7.v1.PkiService`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
@@ -71,6 +73,21 @@ def proxy_uri(cluster: str) -> str:
 
 
 CORE_URI = "l7://core"
+CORE_NAME = "core"
+"""The DNS name by which clients know core, wherever it is."""
+
+
+def extension_uri(cluster: str) -> str:
+    """The URI that the extension service of a service cluster carries in its certificate."""
+    return f"l7://cluster/{cluster or DEFAULT_CLUSTER}/extension"
+
+
+def extension_name(cluster: str) -> str:
+    """The DNS name by which the proxies of a service cluster know their extension service, wherever it is."""
+    name = cluster or DEFAULT_CLUSTER
+    lower = name.lower()  # DNS does not tell "East" from "east", but they are two clusters
+    mark = "" if lower == name else f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{lower}{mark}.extension.l7.internal"
 
 
 def peer_names(auth: Mapping[str, Sequence[bytes]]) -> frozenset[str]:
