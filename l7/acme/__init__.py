@@ -1,0 +1,1 @@
+"""Certificates from an ACME server (RFC 8555): for which hosts, when, and how. One writer: core."""

@@ -1,0 +1,121 @@
+"""For which hosts a certificate is to be got now, what can go, and when to look again. Pure.
+
+Times are seconds of Unix time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from l7.issued import Issued, newest
+from l7.kit.backoff import Backoff
+
+MINUTE = 60.0
+DAY = 86400.0
+HOST_PAUSES = Backoff(first=MINUTE, limit=DAY)
+SERVER_PAUSES = Backoff(first=MINUTE, limit=3600.0)
+REMOVAL_PAUSES = Backoff(first=MINUTE, limit=3600.0)
+
+SERVER = ""
+"""Among the attempts: those that failed before it came to any host, at the server itself or at our account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What was tried in vain, `failures` times in a row, the last time at `last`. `until`: when the server said to
+    come back, 0 when it did not."""
+
+    failures: int
+    last: float
+    until: float = 0.0
+
+    def again(self, pauses: Backoff) -> float:
+        """When to try again."""
+        return max(self.last + _pause(self.failures, pauses), self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """`get`: hosts, the most urgent first. `wake`: when there is something to do, None for never."""
+
+    get: tuple[str, ...] = ()
+    remove: tuple[Issued, ...] = ()
+    wake: float | None = None
+
+
+def orders(
+    wanted: Mapping[str, Collection[str]],
+    stored: Iterable[Issued],
+    attempts: Mapping[str, Attempt],
+    refusals: Mapping[str, Attempt],
+    now: float,
+) -> Orders:
+    """`wanted`: hosts by service cluster. `attempts` by host, and of `SERVER`; `refusals` to remove a secret, by id.
+
+    A certificate is renewed when a third of its life is left. What another one has taken the place of is removed;
+    what nobody wants is kept until it expires, in case somebody wants it again.
+    """
+    hosts = {host for each in wanted.values() for host in each if obtainable(host)}
+    certificates = tuple(stored)
+    best = newest(certificates)
+    due = {host: _due(best.get(host), attempts.get(host)) for host in hosts}
+    if SERVER in attempts:
+        open_at = attempts[SERVER].again(SERVER_PAUSES)
+        due = {host: max(at, open_at) for host, at in due.items()}
+    goes = dict(_removals(certificates, best, hosts, refusals))
+    now_due = sorted((_end(best, host), host) for host, at in due.items() if at <= now)
+    return Orders(
+        get=tuple(host for _, host in now_due),
+        remove=tuple(each for each, at in goes.items() if at <= now),
+        wake=min((at for at in (*due.values(), *goes.values()) if at > now), default=None),
+    )
+
+
+def obtainable(host: str) -> bool:
+    """Whether http-01, the only challenge that l7 answers, can prove this host (RFC 8555, section 8.3)."""
+    return "*" not in host
+
+
+def renewal(certificate: Issued) -> float:
+    """When to get the next one: a third of its life is left."""
+    return certificate.not_after - (certificate.not_after - certificate.not_before) / 3
+
+
+def failed(before: Attempt | None, now: float, until: float = 0.0) -> Attempt:
+    """One more failure."""
+    return Attempt((before.failures if before else 0) + 1, now, until)
+
+
+def _due(certificate: Issued | None, attempt: Attempt | None) -> float:
+    begin = renewal(certificate) if certificate else 0.0
+    return max(begin, attempt.again(HOST_PAUSES)) if attempt else begin
+
+
+def _end(best: Mapping[str, Issued], host: str) -> int:
+    return best[host].not_after if host in best else 0
+
+
+def _removals(
+    certificates: Iterable[Issued],
+    best: Mapping[str, Issued],
+    hosts: Collection[str],
+    refusals: Mapping[str, Attempt],
+) -> Iterator[tuple[Issued, float]]:
+    """What can go, and from when on."""
+    for each in sorted(certificates, key=lambda certificate: certificate.id):
+        if each != best[each.host]:
+            at = 0.0
+        elif each.host not in hosts:
+            at = float(each.not_after)
+        else:
+            continue
+        refused = refusals.get(each.id)
+        yield each, max(at, refused.again(REMOVAL_PAUSES)) if refused else at
+
+
+def _pause(failures: int, pauses: Backoff) -> float:
+    """The pause after so many failures in a row."""
+    if failures > 64:  # far beyond where every pause has its limit
+        return pauses.limit
+    return float(min(pauses.first * pauses.factor ** (failures - 1), pauses.limit)) if failures else 0.0
