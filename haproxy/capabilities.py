@@ -60,6 +60,9 @@ class Capabilities:
     headers_from_data: bool
     """`del-headers-bin` and `add-headers-bin`; without them headers with names out of a map are Lua's work."""
 
+    separate_sessions: bool
+    """A TLS session is resumed only on the host on which it began."""
+
     @property
     def deletes_absent_map_row(self) -> bool:
         """`del map` of a row that is not there answers as if it were: no version that was seen does."""
@@ -88,6 +91,9 @@ def capabilities(version: Version) -> Capabilities:
         server_alpn="h2,http/1.1" if version < (3, 3, 0) else "http/1.1",
         own_connect_timeout=version >= (3, 4, 0),
         headers_from_data=version >= (3, 4, 0),
+        # Seen on 2.6.12 and 3.0.11, not on 3.2.26 and 3.4.7: a client that has proved to one host who it is resumes
+        # its session on another one, which asks for a certificate of another CA, and is let in.
+        separate_sessions=version >= (3, 2, 0),
     )
 
 

@@ -96,6 +96,8 @@ def _read(parse: Callable[[object], object]) -> Callable[[click.Context, click.P
 
 _OTHERS = (
     option("--bind", "Address of the HTTP listener; may be repeated.", multiple=True, default=(":80",)),
+    option("--tls-bind", 'Address of the TLS listener; may be repeated; "" for none.', multiple=True,
+           default=(":443",)),
     option("--hide-info-headers", "Do not tell clients which proxy and task answered.", is_flag=True,
            show_default=False),
     option("--trusted-proxies", "Prefixes of proxies in front, between commas: their word on clients counts.",
@@ -190,16 +192,18 @@ def render(static: bool, prepare: bool, binary: str, **given: Any) -> None:
 def _prepare(settings: Settings, able: Capabilities) -> None:
     """Maps that are there may be in use."""
     Path(settings.run_dir).mkdir(parents=True, exist_ok=True)
-    for name, content in static_files(able).items():
+    for name, content in static_files(settings, able).items():
         path = Path(settings.file(name))
         if name == LUA or not path.exists():
-            path.write_text(content)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
 
 
 def settings_from(given: dict[str, Any]) -> Settings:
     """Settings out of the options of a command."""
     known = {field.name for field in fields(Settings)}
     settings = Settings(**{name: value for name, value in given.items() if name in known})
+    settings = replace(settings, tls_bind=tuple(filter(None, settings.tls_bind)))
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     fitting = fitting_connections(settings.max_connections, descriptors)
     if fitting < settings.max_connections:

@@ -29,6 +29,7 @@ _CARRIED = {
     "physical": "txn.physical",
     "features": "txn.features",
     "key": "txn.hash_key",
+    "tls": "txn.tls",
 }
 
 _LONGEST_PATH = 512
@@ -49,6 +50,7 @@ def _hop(settings: Settings) -> str:
 backend {HOP} from {BASE}
   timeout server 24d
   timeout tunnel 24d
+  http-request set-var(txn.tls) var(sess.tls) if {{ var(sess.tls) -m found }}
   http-request set-header x-l7-client %[src]
   http-request set-header x-l7-path %[var(txn.path),bytes(0,{_LONGEST_PATH})]
 {carried}\
@@ -75,7 +77,7 @@ frontend {COMPRESSOR} from {BASE}
   http-request del-header ^x-l7- -m reg
   http-response set-var(txn.answered) bool(1)
   http-response del-header x-l7-error
-{MARKS}{upstream}{log_format()}\
+{MARKS}{upstream}{log_format("txn.tls")}\
   use_backend %[var(txn.physical)]
   default_backend {NOWHERE}
 """

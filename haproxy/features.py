@@ -17,9 +17,17 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import quote
 
 from haproxy.capabilities import Capabilities
+from haproxy.credentials import NO_CREDENTIALS, Credentials, auth_rows
 from haproxy.model import Canary, Route, RouteKey
-from haproxy.routes import is_tcp, row_key
-from haproxy.settings import ALLOW_MAP, CORS_MAP, FEATURES_MAP, REQUEST_HEADERS_MAP, RESPONSE_HEADERS_MAP
+from haproxy.routes import NO_BACKEND, is_sni, is_tcp, row_key
+from haproxy.settings import (
+    ALLOW_MAP,
+    AUTH_MAP,
+    CORS_MAP,
+    FEATURES_MAP,
+    REQUEST_HEADERS_MAP,
+    RESPONSE_HEADERS_MAP,
+)
 from l7.v1 import sync_pb2 as pb
 
 Rows = dict[str, dict[str, str]]
@@ -44,6 +52,8 @@ class Field(IntEnum):
     """A letter of HASH_LETTERS."""
     HASH_NAME = 10
     HSTS = 11
+    REALM = 12
+    """What clients are told that the password is for."""
 
 
 class Flag(StrEnum):
@@ -69,6 +79,9 @@ class Flag(StrEnum):
     REQUEST_HEADERS = "Q"
     RESPONSE_HEADERS = "R"
     HASH_KEY = "K"
+    AUTH = "L"
+    CLIENT_OPTIONAL = "X"
+    CLIENT_REQUIRED = "Y"
 
 
 RATES = {
@@ -97,8 +110,11 @@ _NOT_FRONT = {
 _AFTER = {Flag.HSTS, Flag.CORS}
 
 
-def rules_rows(rules: pb.Rules, capabilities: Capabilities) -> Rows:
-    """All rows of `rules`, by file; a file without rows is left out, and all are when nothing is on."""
+def rules_rows(rules: pb.Rules, capabilities: Capabilities, secret: Credentials = NO_CREDENTIALS) -> Rows:
+    """All rows of `rules`, by file; a file without rows is left out, and all are when nothing is on.
+
+    `secret`: whose passwords count; where one is asked for and none is there, nobody gets in.
+    """
     fields = dict(_fields(rules, capabilities))
     flags = set(_flags(rules, fields))
     if not flags:
@@ -110,6 +126,7 @@ def rules_rows(rules: pb.Rules, capabilities: Capabilities) -> Rows:
     rows: Rows = {
         ALLOW_MAP: dict.fromkeys(_allow_keys(rules), "1"),
         CORS_MAP: dict(_cors_rows(rules)),
+        AUTH_MAP: auth_rows(rules.name, rules.basic_auth.id, secret) if rules.HasField("basic_auth") else {},
         REQUEST_HEADERS_MAP: _header_rows(rules.name, rules.request_headers),
         RESPONSE_HEADERS_MAP: _header_rows(rules.name, rules.response_headers),
         FEATURES_MAP: {rules.name: row},
@@ -139,6 +156,13 @@ def tcp_rows(routes: Iterable[Route]) -> dict[str, str]:
     return {str(port): found[port] for port in sorted(found)}
 
 
+def sni_rows(routes: Iterable[Route]) -> dict[str, str]:
+    """Rows of sni.map: `app.example.org` -> logical backend, `-` where TLS ends here, whatever a wildcard says.
+    Routes of other kinds don't matter."""
+    found = {route.host[1:]: route.backend or NO_BACKEND for route in routes if is_sni(route.host)}
+    return dict(sorted(found.items()))
+
+
 # ---------------------------------------------------------------- the row of features.map
 
 
@@ -157,6 +181,8 @@ def _fields(rules: pb.Rules, capabilities: Capabilities) -> Iterator[tuple[Field
         yield Field.HASH_NAME, _FIELD_END.sub("", rules.hash_key.name)
     if rules.hsts:
         yield Field.HSTS, _FIELD_END.sub("", rules.hsts)
+    if rules.HasField("basic_auth"):
+        yield Field.REALM, _QUOTED.sub("", rules.basic_auth_realm) or DEFAULT_REALM
 
 
 def _timeouts(rules: pb.Rules, capabilities: Capabilities) -> Iterator[tuple[Field, int]]:
@@ -168,6 +194,9 @@ def _timeouts(rules: pb.Rules, capabilities: Capabilities) -> Iterator[tuple[Fie
 
 
 _FIELD_END = re.compile(r"[^ -~]|\|")
+_QUOTED = re.compile(r"[^ -~]|[|\"\\]")
+
+DEFAULT_REALM = "restricted"
 
 _FLAG_OF_FIELD = {
     Field.TIMEOUT_SERVER: Flag.TIMEOUT_SERVER,
@@ -177,6 +206,7 @@ _FLAG_OF_FIELD = {
     Field.BODY: Flag.BODY,
     Field.HASH_SOURCE: Flag.HASH_KEY,
     Field.HSTS: Flag.HSTS,
+    Field.REALM: Flag.AUTH,
 }
 
 
@@ -189,6 +219,8 @@ def _flags(rules: pb.Rules, fields: Mapping[Field, str]) -> Iterator[Flag]:
         (rules.allow_prefixes, Flag.ALLOW),
         (rules.compression, Flag.COMPRESSION),
         (rules.cors.origins, Flag.CORS),
+        (rules.client_certificate == pb.CLIENT_CERTIFICATE_OPTIONAL, Flag.CLIENT_OPTIONAL),
+        (rules.client_certificate == pb.CLIENT_CERTIFICATE_REQUIRED, Flag.CLIENT_REQUIRED),
         (_header_rows(rules.name, rules.request_headers), Flag.REQUEST_HEADERS),
         (_header_rows(rules.name, rules.response_headers), Flag.RESPONSE_HEADERS),
     )

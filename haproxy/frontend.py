@@ -13,12 +13,12 @@ Rules are few for a plain route: where its row says no more than a backend, they
 
 from __future__ import annotations
 
-from haproxy import compression, headers, rules
+from haproxy import compression, headers, rules, tls
 from haproxy.capabilities import Capabilities
 from haproxy.names import BASE, HTTP, NOWHERE
 from haproxy.pages import refusal
 from haproxy.routes import STRIP_BITS
-from haproxy.settings import BACKENDS_MAP, ROUTES_MAP, Settings
+from haproxy.settings import ACME_MAP, BACKENDS_MAP, ROUTES_MAP, Settings
 
 
 def frontend(settings: Settings, capabilities: Capabilities) -> str:
@@ -26,8 +26,10 @@ def frontend(settings: Settings, capabilities: Capabilities) -> str:
     parts = (
         f"frontend {HTTP} from {BASE}\n",
         *(f"  bind {address}\n" for address in settings.bind),
+        tls.http_bind(settings),
         f"  maxconn {settings.max_connections}\n",
         headers.arrival(settings),
+        _challenge(settings),
         _host(settings),
         _path(settings),
         _look_up(settings),
@@ -41,11 +43,22 @@ def frontend(settings: Settings, capabilities: Capabilities) -> str:
         rules.on_answer(settings, capabilities),
         headers.answer(settings),
         rules.after_answer(settings),
-        headers.log_format(),
+        headers.refused_log_format(),
+        headers.log_format("sess.tls"),
         compression.USE,
         TO_BACKEND,
     )
     return "".join(parts)
+
+
+# Ahead of all rules, for any host, also where everything is redirected (RFC 8555, section 8.3). Other requests pay
+# one look at their path.
+def _challenge(settings: Settings) -> str:
+    token = f"path,field(4,/),map_str({settings.file(ACME_MAP)})"
+    return f"""\
+  acl challenge path_beg /.well-known/acme-challenge/
+  http-request return status 200 content-type text/plain lf-string %[{token}] if challenge {{ {token} -m found }}
+"""
 
 
 # A request has one Host (HAProxy itself refuses an absolute URI that contradicts it) and a host is a name or an

@@ -31,12 +31,14 @@ def expect_proxy(settings: Settings) -> str:
     )
 
 
+# Once per connection: what the log says of its TLS, ready-made JSON.
 _START = """\
+  tcp-request session set-var-fmt(sess.tls) '{"version":"%[ssl_fc_protocol]","cipher":"%[ssl_fc_cipher]","sni":"%[ssl_fc_sni,json(utf8s)]"}' if { ssl_fc }
   http-request set-var(txn.id) uuid()
   http-request set-var(txn.start) date(0,us)
   http-request set-var(txn.path) path
   http-request set-var(txn.https) ssl_fc
-"""
+"""  # noqa: E501
 
 
 def _trusted(settings: Settings) -> str:
@@ -79,7 +81,7 @@ _REQUEST = """\
   http-request del-header connection if { req.hdr(connection) -m found } !{ req.hdr(upgrade) -m found }
   http-request del-header http2-settings
   http-request del-header forwarded
-  http-request del-header ^x[-_](forwarded|real[-_]ip|request[-_]id|l7[-_]) -m reg
+  http-request del-header ^x[-_](forwarded|real[-_]ip|request[-_]id|ssl[-_]client|l7[-_]) -m reg
   http-request set-header x-forwarded-for %[src]
   http-request set-header x-real-ip %[src]
   http-request set-header x-forwarded-proto %[var(txn.https),iif(https,http)]
@@ -124,8 +126,9 @@ def answer(settings: Settings) -> str:
     return MARKS if settings.hide_info_headers else MARKS + _INFO
 
 
-def log_format() -> str:
-    """One line of JSON per request; `server` is `<task id>.<generation>`, times are milliseconds.
+def log_format(tls: str) -> str:
+    """One line of JSON per request; `server` is `<task id>.<generation>`, times are milliseconds. `tls`: the
+    variable with what is said of the connection, JSON.
 
     The path is cut so that a line, where each byte may take six, stays below the length given to `log`.
     """
@@ -134,6 +137,7 @@ def log_format() -> str:
         '"client":"%ci"',
         '"request_id":"%[var(txn.id)]"',
         '"method":"%HM"',
+        f'"tls":%[var({tls},null)]',
         '"host":"%[var(txn.host)]"',
         '"path":"%[var(txn.path),bytes(0,2048),json(utf8s)]"',
         '"service":"%[var(txn.logical)]"',
@@ -146,3 +150,15 @@ def log_format() -> str:
         '"times":{"request":%TR,"queue":%Tw,"connect":%Tc,"response":%Tr,"total":%Ta}',
     )
     return "  log-format '{" + ",".join(fields) + "}'\n"
+
+
+def refused_log_format() -> str:
+    """One line of JSON per connection that never got to a request: a handshake that failed, say."""
+    fields = (
+        '"time":%Ts.%ms',
+        '"client":"%ci"',
+        '"sni":"%[ssl_fc_sni,json(utf8s)]"',
+        '"refused":"%[fc_err_str,json(utf8s)]"',
+        '"reason":"%[ssl_fc_err_str,json(utf8s)]"',
+    )
+    return "  error-log-format '{" + ",".join(fields) + "}'\n"

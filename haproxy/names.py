@@ -3,9 +3,12 @@ time bears its services' names, and HAProxy refuses it when a frontend or backen
 
 HTTP = "l7.http"
 TCP = "l7.tcp"
+TLS = "l7.tls"
 BASE = "l7.base"
 """Defaults of what speaks HTTP with clients."""
 TCP_BASE = "l7.tcp-base"
+TERMINATE = "l7.terminate"
+"""Backend that leads to the TLS listener of HTTP, a unix socket of the same HAProxy."""
 NOWHERE = "l7.nowhere"
 """The backend of last resort: a row that names a backend which does not exist falls through to it."""
 HOP = "l7.hop"

@@ -21,12 +21,14 @@ from haproxy.model import (
     Backend,
     Balance,
     Protocol,
+    ProxyHeader,
     RetryOn,
     Server,
     ServerSettings,
 )
 from haproxy.ops import AddServer
 from haproxy.settings import Settings
+from haproxy.tls import authority_store, identity_store
 
 BALANCES = {
     Balance.ROUND_ROBIN: "",
@@ -112,21 +114,62 @@ def server_keywords(
         words = (*words, "slowstart", f"{own.slow_start}ms")
     if own.max_connections:
         words = (*words, "maxconn", str(min(own.max_connections, LONGEST_CONNECTIONS)))
+    words = (*words, *_PROXY_HEADER[own.proxy_header])
     if not backend.tcp:
-        words = (*words, *_protocol(own.protocol, capabilities, backend.check is not None))
+        words = (*words, *_protocol(settings, capabilities, own, backend.check is not None))
     return (*words, *capabilities.server_keywords)
 
 
-def _protocol(protocol: Protocol, capabilities: Capabilities, checked: bool) -> tuple[str, ...]:
+def server_stores(settings: Settings, backend: Backend, service: int = 0) -> frozenset[str]:
+    """Names of the stores without which HAProxy takes no server of this service of `backend`."""
+    own = backend.settings[service] if service < len(backend.settings) else ServerSettings()
+    if backend.tcp or own.protocol is not Protocol.HTTPS:
+        return frozenset()
+    ca = (authority_store(settings, own.tls_ca),) if own.tls_ca else ()
+    certificate = (identity_store(settings, own.tls_certificate),) if own.tls_certificate else ()
+    return frozenset((*ca, *certificate))
+
+
+# Said for the checks, too: with a port of their own they inherit nothing (section 5.2, "check-send-proxy").
+_PROXY_HEADER = {
+    ProxyHeader.NONE: (),
+    ProxyHeader.V1: ("send-proxy", "check-send-proxy"),
+    ProxyHeader.V2: ("send-proxy-v2", "check-send-proxy"),
+}
+
+
+def _protocol(
+    settings: Settings, capabilities: Capabilities, own: ServerSettings, checked: bool
+) -> tuple[str, ...]:
     """Said for the checks, too: with a port of their own they inherit nothing from `ssl` (section 5.2), and
     HAProxy refuses the protocol of a check that sends nothing."""
-    match protocol:
+    match own.protocol:
         case Protocol.HTTP:
             return ()
         case Protocol.H2C:
             return ("proto", "h2", *(("check-proto", "h2") if checked else ()))
         case Protocol.HTTPS:
-            return ("ssl", "verify", "none", "alpn", capabilities.server_alpn, "check-ssl")
+            return ("ssl", *_trust(settings, own), "alpn", capabilities.server_alpn, "check-ssl")
+
+
+def _trust(settings: Settings, own: ServerSettings) -> tuple[str, ...]:
+    """Whom the other end has to be, and who we are. The name that is asked for is the one that is verified
+    (section 5.2, "verifyhost"). It is part of an expression: in place of what is no name stands one that no
+    certificate has, and so it does where a certificate is to be verified by none."""
+    words: tuple[str, ...] = ("verify", "none")
+    if own.tls_ca:
+        words = ("verify", "required", "ca-file", authority_store(settings, own.tls_ca))
+    if own.tls_name or own.tls_ca:
+        name = own.tls_name if _NAME.fullmatch(own.tls_name) else NOBODY
+        words = (*words, "sni", f"str({name})", "check-sni", name)
+    if own.tls_certificate:
+        words = (*words, "crt", identity_store(settings, own.tls_certificate))
+    return words
+
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
+NOBODY = "nobody.invalid"
+"""A name that nobody has (RFC 6761, section 6.4)."""
 
 
 def _check(settings: Settings, own: ServerSettings) -> tuple[str, ...]:

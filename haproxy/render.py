@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from haproxy import checks, compression, features, lua, pages, policies, policy, tcp
+from haproxy import checks, compression, features, lua, pages, policies, policy, tcp, tls
 from haproxy.capabilities import Capabilities
+from haproxy.credentials import NO_CREDENTIALS, Credentials, key_rows
 from haproxy.frontend import frontend
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Desired, Server, ServerState
 from haproxy.names import BASE, NOWHERE
@@ -16,7 +17,19 @@ from haproxy.pages import refusal
 from haproxy.policy import Policy
 from haproxy.routes import rows
 from haproxy.rules import rate_tables
-from haproxy.settings import BACKENDS_MAP, CANARY_MAP, LUA, MAPS, ROUTES_MAP, TCP_MAP, Settings
+from haproxy.settings import (
+    ACME_MAP,
+    AUTH_MAP,
+    BACKENDS_MAP,
+    CANARY_MAP,
+    LUA,
+    MAPS,
+    ROUTES_MAP,
+    SNI_MAP,
+    TCP_MAP,
+    Settings,
+)
+from haproxy.tls import NO_STORES, Stores
 
 CONFIG = "haproxy.cfg"
 
@@ -27,11 +40,14 @@ def render_files(
     desired: Desired,
     placement: Mapping[str, str],
     ready: Collection[str],
-) -> dict[str, str]:
-    """All files by name, relative to the settings' `run_dir`; arguments as in `render_config`."""
-    config = render_config(settings, capabilities, desired, placement, ready)
-    maps = render_maps(capabilities, desired, placement)
-    return {CONFIG: config, LUA: lua.SOURCE, **pages.page_files(settings), **maps}
+    stores: Stores = NO_STORES,
+) -> dict[str, bytes]:
+    """All files by name, relative to the settings' `run_dir`, some in directories; arguments as in `render_config`.
+    Keys are in them: nobody else may read them."""
+    config = render_config(settings, capabilities, desired, placement, ready, stores)
+    maps = render_maps(capabilities, desired, placement, stores.credentials)
+    texts = {CONFIG: config, LUA: lua.SOURCE, **pages.page_files(settings), **maps}
+    return {**{name: text.encode() for name, text in texts.items()}, **tls.files(settings, stores)}
 
 
 def render_config(
@@ -40,11 +56,13 @@ def render_config(
     desired: Desired,
     placement: Mapping[str, str],
     ready: Collection[str],
+    stores: Stores = NO_STORES,
 ) -> str:
     """The complete haproxy.cfg.
 
     `placement`: logical -> physical backend (`policy.place`); a backend that is not in it is left out.
     `ready`: names of servers (`policy.server_name`) that take requests from the start; others are disabled.
+    `stores`: a server that needs one which is not there is left out.
     """
     physical = {placement[name]: backend for name, backend in desired.backends.items() if name in placement}
     spares = {} if capabilities.dynamic_backends else policy.spares(settings)
@@ -52,7 +70,7 @@ def render_config(
         _process(settings, capabilities),
         *_fixed(settings, capabilities),
         *(
-            _backend(settings, capabilities, name, physical[name], frozenset(ready))
+            _backend(settings, capabilities, name, physical[name], frozenset(ready), stores)
             if name in physical
             else _spare(name, spares[name])
             for name in sorted({*physical, *spares})
@@ -66,26 +84,35 @@ def render_static(settings: Settings, capabilities: Capabilities) -> str:
     settings, and no backend in use. Its files must exist, see `static_files`."""
     spares = {} if capabilities.dynamic_backends else policy.spares(settings)
     empty = (_spare(name, spares[name]) for name in sorted(spares))
-    head = _GLOBAL + _runtime_api(settings) + _lua(settings, capabilities)
+    head = _GLOBAL + _runtime_api(settings) + _lua(settings, capabilities) + tls.process(settings, capabilities)
     return "\n".join((head, *_fixed(settings, capabilities), *empty))
 
 
-def static_files(capabilities: Capabilities) -> dict[str, str]:
+def static_files(settings: Settings, capabilities: Capabilities) -> dict[str, bytes]:
     """The files that the static part names, as they are while nothing is routed."""
-    return {LUA: lua.SOURCE, **render_maps(capabilities, Desired(), {})}
+    texts = {LUA: lua.SOURCE, **render_maps(capabilities, Desired(), {})}
+    return {**{name: text.encode() for name, text in texts.items()}, **tls.files(settings, NO_STORES)}
 
 
-def render_maps(capabilities: Capabilities, desired: Desired, placement: Mapping[str, str]) -> dict[str, str]:
+def render_maps(
+    capabilities: Capabilities,
+    desired: Desired,
+    placement: Mapping[str, str],
+    secret: Credentials = NO_CREDENTIALS,
+) -> dict[str, str]:
     """The map files by name, all there are. A row of backends.map for each backend that is in `placement`."""
     maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
     maps[ROUTES_MAP] = rows(desired.routes)
     maps[BACKENDS_MAP] = {name: placement[name] for name in sorted(desired.backends) if name in placement}
     maps[TCP_MAP] = features.tcp_rows(desired.routes.values())
+    maps[SNI_MAP] = features.sni_rows(desired.routes.values())
+    maps[ACME_MAP] = dict(sorted(desired.challenges.items()))
+    maps[AUTH_MAP] = key_rows(secret)
     leading = {key: route for key, route in desired.routes.items() if route.canaries}
     for host in sorted({host for host, _ in leading}):
         maps[CANARY_MAP] |= features.canary_rows(host, leading)
     for name in sorted(desired.rules):
-        for file, content in features.rules_rows(desired.rules[name], capabilities).items():
+        for file, content in features.rules_rows(desired.rules[name], capabilities, secret).items():
             maps[file] |= content
     maps |= checks.all_rows(placement, desired.backends)
     return {file: _map(content) for file, content in maps.items()}
@@ -124,10 +151,11 @@ def _process(settings: Settings, capabilities: Capabilities) -> str:
     Each frontend has a bound of its own, and all of them together fit below the global one: a compressed request
     is a connection more, and clients who have taken every one there is would wait for each other for ever.
     """
-    frontends = 3 if tcp.open_ports(settings) else 2
+    frontends = 2 + bool(tcp.open_ports(settings)) + bool(settings.tls_bind)
     threads = f"  nbthread {settings.threads}\n" if settings.threads else ""
     return (
         f"{_GLOBAL}{_runtime_api(settings)}{_lua(settings, capabilities)}{threads}"
+        f"{tls.process(settings, capabilities)}"
         "  no strict-limits\n"
         f"  maxconn {frontends * settings.max_connections}\n"
         f"  hard-stop-after {settings.drain_timeout}\n"
@@ -143,6 +171,8 @@ def _fixed(settings: Settings, capabilities: Capabilities) -> tuple[str, ...]:
         *rate_tables(),
         frontend(settings, capabilities),
         *compression.sections(settings),
+        *((tcp.defaults(settings),) if tcp.open_ports(settings) or settings.tls_bind else ()),
+        *tls.sections(settings),
         *tcp.sections(settings),
         _nowhere(settings),
     )
@@ -179,22 +209,29 @@ defaults {BASE}
 
 
 def _nowhere(settings: Settings) -> str:
-    """HAProxy loads a map that a rule names: tcp.map, too, where no port is open as yet."""
+    """HAProxy loads a map that a rule names: tcp.map, too, where no port is open as yet, and sni.map without
+    TLS."""
     return f"""\
 backend {NOWHERE} from {BASE}
   acl tcp_map str(-),map_str({settings.file(TCP_MAP)}) -m found
+  acl sni_map str(-),map_str({settings.file(SNI_MAP)}) -m found
   http-request {refusal(503, "no-server", "no server", settings)}
 """
 
 
 def _backend(
-    settings: Settings, capabilities: Capabilities, physical: str, backend: Backend, ready: frozenset[str]
+    settings: Settings,
+    capabilities: Capabilities,
+    physical: str,
+    backend: Backend,
+    ready: frozenset[str],
+    stores: Stores,
 ) -> str:
     """A backend with its servers."""
     lines = (
         f"backend {physical} from {policy.policy_of(backend).name}",
         _hold(backend.expected),
-        *_servers(settings, capabilities, backend, ready),
+        *_servers(settings, capabilities, backend, ready, stores),
     )
     return "\n".join(lines) + "\n"
 
@@ -210,15 +247,19 @@ def _hold(enabled: bool) -> str:
 
 
 def _servers(
-    settings: Settings, capabilities: Capabilities, backend: Backend, ready: frozenset[str]
+    settings: Settings, capabilities: Capabilities, backend: Backend, ready: frozenset[str], stores: Stores
 ) -> Iterator[str]:
     """A task that leaves takes requests only where no other does: it may be stopped at any moment."""
+    there = stores.authorities.keys() | stores.identities.keys()
     words = {
         service: policy.server_keywords(settings, capabilities, backend, service)
         for service in {server.service for server in backend.servers.values()}
+        if policy.server_stores(settings, backend, service) <= there
     }
     named = [
-        (policy.server_name(server, words[server.service]), server) for _, server in sorted(backend.servers.items())
+        (policy.server_name(server, words[server.service]), server)
+        for _, server in sorted(backend.servers.items())
+        if server.service in words
     ]
     stay = {name for name, server in named if server.state is not ServerState.LEAVING} & ready
     for name, server in named:

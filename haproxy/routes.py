@@ -36,9 +36,10 @@ _ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 
 
 def rows(routes: Mapping[RouteKey, Route]) -> dict[str, str]:
-    """All rows of routes.map for `routes`, sorted by key. Ports for raw TCP are none of them."""
+    """All rows of routes.map for `routes`, sorted by key. Connections that are passed on are none of them."""
     ordered = sorted(
-        (route for route in routes.values() if not is_tcp(route.host)), key=lambda route: (route.host, route.path)
+        (route for route in routes.values() if not is_connection(route.host)),
+        key=lambda route: (route.host, route.path),
     )
     result = {row_key(route.host, route.path): row_value(route) for route in ordered}
     for host in {route.host for route in ordered} - {ANY_HOST}:
@@ -54,6 +55,16 @@ def rows_for_host(host: str, routes: Mapping[RouteKey, Route]) -> dict[str, str]
 def is_tcp(host: str) -> bool:
     """Whether this host of a route is no host but a port for raw TCP: `:5432`."""
     return host.startswith(":") and host[1:].isdigit()
+
+
+def is_sni(host: str) -> bool:
+    """Whether this host of a route is TLS that is passed on as it is: `@app.example.org`."""
+    return host.startswith("@")
+
+
+def is_connection(host: str) -> bool:
+    """Whether connections are routed, not requests."""
+    return is_tcp(host) or is_sni(host)
 
 
 def row_key(host: str, path: str) -> str:

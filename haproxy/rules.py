@@ -14,6 +14,8 @@ from haproxy.names import BASE, rate_table
 from haproxy.pages import refusal
 from haproxy.settings import (
     ALLOW_MAP,
+    AUTH_KEY,
+    AUTH_MAP,
     BACKENDS_MAP,
     CANARY_MAP,
     CORS_MAP,
@@ -91,11 +93,13 @@ def before_backend(settings: Settings, capabilities: Capabilities) -> str:
     parts = (
         _look_up(settings),
         _https_redirect(),
+        _client_certificate(settings),
         _origin(settings),
         _address(),
         _allow(settings),
         _rate(settings),
         _preflight(settings),
+        _password(settings),
         _body(settings),
         _hash_key(),
         _request_headers(settings, capabilities),
@@ -120,6 +124,52 @@ def _https_redirect() -> str:
   acl to_https var(txn.flags) -m sub {Flag.HTTPS_REDIRECT}
   http-request redirect code 308 location https://%[var(txn.host)]%[var(txn.original)] if to_https !https rooted
   http-request redirect code 308 location https://%[var(txn.host)]/ if to_https !https
+"""
+
+
+def _client_certificate(settings: Settings) -> str:
+    """Over a connection to the same host: on another one HAProxy asked for none, or for one of another CA. A client
+    that shares connections between hosts tries again on one of its own (RFC 9110, section 15.5.20).
+
+    `ssl_c_used` holds for a session that is resumed, too.
+    """
+    wanted = f"{Flag.CLIENT_OPTIONAL} {Flag.CLIENT_REQUIRED}"
+    other = refusal(421, "other-host", "this connection is for another host", settings)
+    missing = refusal(403, "client-certificate", "a client certificate is required", settings)
+    return f"""\
+  acl client_asked var(txn.flags) -m sub {wanted}
+  acl client_required var(txn.flags) -m sub {Flag.CLIENT_REQUIRED}
+  acl client_known ssl_c_used
+  http-request set-var(txn.asked_for) ssl_fc_sni,lower if client_asked
+  http-request {other} if client_asked {{ ssl_fc }} !{{ var(txn.asked_for),strcmp(txn.host) eq 0 }}
+  http-request {missing} if client_required !client_known
+  http-request {missing} if client_asked client_known !{{ ssl_c_verify 0 }}
+  http-request set-header x-ssl-client-dn %[ssl_c_s_dn] if client_asked client_known
+  http-request set-header x-ssl-client-cn %[ssl_c_s_dn(cn)] if client_asked client_known
+  http-request set-header x-ssl-client-serial %[ssl_c_serial,hex] if client_asked client_known
+  http-request set-header x-ssl-client-sha256 %[ssl_c_der,sha2(256),hex,lower] if client_asked client_known
+"""
+
+
+def _password(settings: Settings) -> str:
+    """After the preflights of browsers, which carry none, and after the rate, which bounds how many are tried.
+
+    What is looked up is an HMAC of what the client sent: base64 of `user:password` (RFC 7617).
+    """
+    by = f"map_str({settings.file(AUTH_MAP)})"
+    sent = "req.fhdr(authorization),field(2,\\ ),hmac(sha256,txn.auth_key),hex"
+    refused = refusal(401, "auth", "a password is required", settings)
+    realm = f'www-authenticate \'Basic realm="%[{field(Field.REALM)}]", charset="UTF-8"\''
+    return f"""\
+  acl locked var(txn.flags) -m sub {Flag.AUTH}
+  acl basic req.fhdr(authorization) -m beg -i "basic "
+  acl user var(txn.user) -m found
+  acl tried var(txn.password) -m found
+  http-request set-var(txn.auth_key) str({AUTH_KEY}),{by} if locked basic
+  http-request set-var(txn.password) {sent} if locked basic
+  http-request set-var(txn.user) var(txn.rules),concat(|,txn.password),{by} if locked tried
+  http-request {refused} hdr {realm} if locked !user
+  http-request set-header x-forwarded-user %[var(txn.user)] if locked
 """
 
 

@@ -107,6 +107,8 @@ CORS_MAP = "cors.map"
 AUTH_MAP = "auth.map"
 """`<name of rules>|<HMAC-SHA256 of base64(user:password), upper-case hexadecimal>` -> user; `key` -> the key of
 the HMAC, base64, made at random by the sidecar."""
+AUTH_KEY = "key"
+"""Key of the row that is nobody's rules'."""
 REQUEST_HEADERS_MAP = "request_headers.map"
 RESPONSE_HEADERS_MAP = "response_headers.map"
 """`<name of rules>|...` -> what the row of features.map says is there."""
@@ -117,16 +119,19 @@ CHECK_LIST_MAP = "check_list.map"
 CHECK_STATUS_MAP = "check_status.map"
 """What is asked and expected of the servers of a physical backend."""
 
-RULES_MAPS = (ALLOW_MAP, CORS_MAP, REQUEST_HEADERS_MAP, RESPONSE_HEADERS_MAP, FEATURES_MAP)
+RULES_MAPS = (ALLOW_MAP, CORS_MAP, AUTH_MAP, REQUEST_HEADERS_MAP, RESPONSE_HEADERS_MAP, FEATURES_MAP)
 """Those of rules, in the order in which rows are added; they are removed the other way round."""
 
 CHECK_MAPS = (CHECK_STATUS_MAP, CHECK_PATH_MAP, CHECK_HOST_MAP, CHECK_LIST_MAP)
 
-MAPS = (ROUTES_MAP, CANARY_MAP, BACKENDS_MAP, TCP_MAP, *RULES_MAPS, *CHECK_MAPS)
+MAPS = (ROUTES_MAP, CANARY_MAP, BACKENDS_MAP, TCP_MAP, SNI_MAP, ACME_MAP, *RULES_MAPS, *CHECK_MAPS)
 """All that the configuration names, so all that must exist when HAProxy starts."""
 
 CERTIFICATES_LIST = "tls/certificates.list"
 """HAProxy's crt-list: a line for each host."""
+
+DEFAULT_LIST = "tls/default.list"
+"""The same for clients that name no host, or an unknown one: one line, or none."""
 
 CERTIFICATES = "tls/certificates"
 AUTHORITIES = "tls/authorities"

@@ -9,21 +9,42 @@ from collections.abc import Iterable, Mapping
 
 from haproxy.checks import DEFAULT_LIST
 from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow
-from haproxy.settings import CANARY_MAP, CHECK_STATUS_MAP, ROUTES_MAP, TCP_MAP, Settings
+from haproxy.settings import (
+    ACME_MAP,
+    AUTH_KEY,
+    AUTH_MAP,
+    CANARY_MAP,
+    CHECK_STATUS_MAP,
+    ROUTES_MAP,
+    SNI_MAP,
+    TCP_MAP,
+    Settings,
+)
 
 Rows = Mapping[str, Mapping[str, str]]
 """file -> key -> value"""
 
-HOST_MAPS = (CANARY_MAP, ROUTES_MAP, TCP_MAP)
+HOST_MAPS = (CANARY_MAP, ROUTES_MAP, TCP_MAP, SNI_MAP)
 
 SHARED = DEFAULT_LIST
 """Owner of the rows of check_status.map that all backends share: their keys have no `|`."""
 
 
+PROXY = "key:"
+"""Owner of the row of auth.map that is the proxy's own; a colon is in no service's name."""
+
+
 def owner_of(file: str, key: str) -> str:
-    """Whose row it is: a host (":5432" for a TCP port), the name of rules, or a physical backend."""
+    """Whose row it is: a host (":5432" for a TCP port, "@host" for TLS that is passed on), the name of rules, a
+    physical backend, or a challenge's token."""
     if file == TCP_MAP:
         return f":{key}"
+    if file == SNI_MAP:
+        return f"@{key}"
+    if file == ACME_MAP:
+        return key
+    if file == AUTH_MAP and key == AUTH_KEY:
+        return PROXY
     if file in HOST_MAPS:
         return key.partition("/")[0]
     if file == CHECK_STATUS_MAP and "|" not in key:

@@ -10,17 +10,17 @@ from haproxy.settings import BACKENDS_MAP, TCP_MAP, Settings
 def sections(settings: Settings) -> tuple[str, ...]:
     """None where no port is open."""
     ports = open_ports(settings)
-    return (_defaults(settings), _frontend(settings, ports)) if ports else ()
+    return (_frontend(settings, ports),) if ports else ()
 
 
 def open_ports(settings: Settings) -> tuple[int, ...]:
-    """Sorted, without those that the HTTP listeners have."""
-    taken = {address.rpartition(":")[2] for address in settings.bind}
+    """Sorted, without those that the other listeners have."""
+    taken = {address.rpartition(":")[2] for address in (*settings.bind, *settings.tls_bind)}
     ports = {*settings.tcp_ports, *settings.extra_tcp_ports}
     return tuple(sorted(port for port in ports if str(port) not in taken))
 
 
-def _defaults(settings: Settings) -> str:
+def defaults(settings: Settings) -> str:
     """Raw connections may be silent for as long as upgraded ones."""
     return f"""\
 defaults {TCP_BASE}

@@ -163,7 +163,9 @@ class Worker:
         ready = self._reconciler.admission.accepting.all()
         files = render.render_files(self.settings, capabilities, desired, placement, ready)
         for name, content in files.items():
-            state.write(Path(self.settings.file(name)), content.encode())
+            path = Path(self.settings.file(name))
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            state.write(path, content)
 
     def _widen(self, policies: Iterable[policy.Policy]) -> None:
         """More spare backends of these policies, by half again what is needed."""

@@ -80,10 +80,11 @@ def bare(series: str, desired: Desired, **changes: int) -> Iterator[Bare]:
             **changes,  # type: ignore[arg-type]
         )
         placement = policy.place(settings, able, desired.backends)
-        for name, text in render_files(
+        for name, content in render_files(
             settings, able, desired, placement, server_names(settings, able, desired)
         ).items():
-            Path(directory, name).write_text(text)
+            Path(directory, name).parent.mkdir(exist_ok=True)
+            Path(directory, name).write_bytes(content)
         port = int(settings.bind[0].rpartition(":")[2])
         with running([str(binary), "-db", "-f", f"{directory}/{CONFIG}"], port) as process:
             yield Bare(process, port, settings)

@@ -92,7 +92,9 @@ class Reloading:
         ready = {policy.server_name(server, keywords) for server in servers.values()}
         files = render_files(self._settings, self._capabilities, desired, placement, ready)
         for name, content in files.items():
-            Path(self._settings.file(name)).write_text(content)
+            path = Path(self._settings.file(name))
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
 
     def _reload(self) -> None:
         """Returns once the master has answered: 2.6 just closes the connection, later ones say how it went."""

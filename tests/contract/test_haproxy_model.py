@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -100,7 +101,7 @@ def comparable(refusal: Refusal | None) -> tuple[Reason, str] | None:
 @contextmanager
 def pair(binary: Path, directory: Path) -> Iterator[Pair]:
     for old in directory.iterdir():
-        old.unlink()
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     with (
         running(binary, directory, Desired(), spare_backends=2, spare_backends_other=1) as proxy,
         Runtime(proxy.runtime_url) as runtime,

@@ -23,6 +23,7 @@ from haproxy.plan import targets_of
 from haproxy.render import CONFIG, render_files
 from haproxy.runtime.client import unix_url
 from haproxy.settings import Settings
+from haproxy.tls import NO_STORES, Stores
 
 PATIENCE = 10.0
 """Seconds after which a test gives up on a condition; nothing is slower than this unless it is broken."""
@@ -45,7 +46,12 @@ class LiveHAProxy:
 
 @contextmanager
 def running(
-    binary: Path, directory: Path, desired: Desired, ready: frozenset[str] | None = None, **changes: Any
+    binary: Path,
+    directory: Path,
+    desired: Desired,
+    ready: frozenset[str] | None = None,
+    stores: Stores = NO_STORES,
+    **changes: Any,
 ) -> Iterator[LiveHAProxy]:
     """HAProxy with `desired` rendered and all servers (or those in `ready`) enabled; `changes` are settings."""
     able = capabilities_of(binary)
@@ -56,8 +62,7 @@ def running(
     )
     placement = policy.place(settings, able, desired.backends)
     names = server_names(settings, able, desired) if ready is None else ready
-    for name, text in render_files(settings, able, desired, placement, names).items():
-        (directory / name).write_text(text)
+    write_files(directory, render_files(settings, able, desired, placement, names, stores))
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen([binary, "-db", "-f", directory / CONFIG], stdout=log, stderr=log)
     try:
@@ -66,6 +71,13 @@ def running(
     finally:
         process.kill()
         process.wait()
+
+
+def write_files(directory: Path, files: Mapping[str, bytes]) -> None:
+    """What was rendered, some of it in directories."""
+    for name, content in files.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_bytes(content)
 
 
 def capabilities_of(binary: Path) -> Capabilities:

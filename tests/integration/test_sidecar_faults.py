@@ -19,7 +19,7 @@ from haproxy.render import CONFIG, render_files, render_static
 from haproxy.runtime.client import unix_url
 from haproxy.settings import Settings
 from l7.kit.errors import Incompatible
-from tests.integration.live_haproxy import await_listening, capabilities_of, free_port
+from tests.integration.live_haproxy import await_listening, capabilities_of, free_port, write_files
 from tests.integration.live_sidecar import (
     App,
     Core,
@@ -295,9 +295,8 @@ def supervised(binary: Path, settings: Settings, core: int) -> Iterator[subproce
 def foreign(binary: Path, directory: Path, settings: Settings, static: bool, more: str = "") -> Iterator[None]:
     """An HAProxy that someone else runs, with our static part or without."""
     able = capabilities_of(binary)
-    for name, text in render_files(settings, able, Desired(), {}, ()).items():
-        if name != CONFIG:
-            (directory / name).write_text(text)
+    files = render_files(settings, able, Desired(), {}, ())
+    write_files(directory, {name: content for name, content in files.items() if name != CONFIG})
     plain = f"global\n  stats socket {settings.socket} level admin\n"
     (directory / "l7.cfg").write_text(render_static(settings, able) if static else plain)
     port = free_port()

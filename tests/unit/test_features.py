@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from haproxy.capabilities import Capabilities, capabilities
+from haproxy.credentials import Credentials
 from haproxy.features import Field, Flag, canary_rows, header_effect, hex_prefixes, rules_rows, tcp_rows, varint
 from haproxy.model import Canary, Route
 from haproxy.settings import FEATURES_MAP, RULES_MAPS
@@ -64,8 +65,9 @@ def test_rows_of_rules_are_found_by_their_name() -> None:
         cors=pb.Cors(origins=["https://A.test"], methods=["GET", "P UT"], headers=["x-a"], max_age_seconds=9),
         request_headers=[pb.HeaderChange(action=SET, name="x-a", value="1")],
         response_headers=[pb.HeaderChange(action=REMOVE, name="Server")],
+        basic_auth=pb.Secret(id="s"),
     )
-    rows = rules_rows(rules, NEW)
+    rows = rules_rows(rules, NEW, Credentials(b"key", {"s": (("alice", "secret"),)}))
     assert [file for file in RULES_MAPS if file in rows] == list(RULES_MAPS)
     assert {key.partition("|")[0] for content in rows.values() for key in content} == {"web"}
     assert rows["cors.map"] == {
@@ -76,7 +78,7 @@ def test_rows_of_rules_are_found_by_their_name() -> None:
     }
     assert rows["request_headers.map"] == {"web|": "A3gtYQA=~A3gtYQExAAA="}
     assert rows["response_headers.map"] == {"web|": "BnNlcnZlcgA=~AAA="}
-    assert rows[FEATURES_MAP] == {"web": "FACEQR"}
+    assert rows[FEATURES_MAP] == {"web": "FACELQR|||||||||||restricted"}
 
 
 @pytest.mark.parametrize(

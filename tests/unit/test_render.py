@@ -86,8 +86,8 @@ def test_same_in_same_bytes() -> None:
 
 def test_a_backend_without_a_place_is_in_neither_file() -> None:
     files = render_files(SETTINGS, OLD, DESIRED, {"idle": "spare-http-0001"}, ())
-    assert files["backends.map"] == "idle spare-http-0001\n"
-    assert "t1." not in files["haproxy.cfg"]
+    assert files["backends.map"] == b"idle spare-http-0001\n"
+    assert b"t1." not in files["haproxy.cfg"]
 
 
 def test_maps_are_rows_of_key_and_value() -> None:
