@@ -9,13 +9,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from l7.issued import Issued, newest
-from l7.kit.backoff import Backoff
 
 MINUTE = 60.0
 DAY = 86400.0
-HOST_PAUSES = Backoff(first=MINUTE, limit=DAY)
-SERVER_PAUSES = Backoff(first=MINUTE, limit=3600.0)
-REMOVAL_PAUSES = Backoff(first=MINUTE, limit=3600.0)
+HOUR = 3600.0
+_FIRST = MINUTE
+"""The pause after a first failure; it doubles with each further one, up to a limit."""
 
 SERVER = ""
 """Among the attempts: those that failed before it came to any host, at the server itself or at our account."""
@@ -30,9 +29,10 @@ class Attempt:
     last: float
     until: float = 0.0
 
-    def again(self, pauses: Backoff) -> float:
-        """When to try again."""
-        return max(self.last + _pause(self.failures, pauses), self.until)
+    def again(self, limit: float) -> float:
+        """When to try again, if no pause is longer than `limit`."""
+        doubled = min(self.failures - 1, 30)  # far beyond every limit, and no number is too large
+        return max(self.last + min(_FIRST * 2**doubled, limit), self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def orders(
     refusals: Mapping[str, Attempt],
     now: float,
 ) -> Orders:
-    """`wanted`: hosts by service cluster. `attempts` by host, and of `SERVER`; `refusals` to remove a secret, by id.
+    """`wanted`: hosts by service cluster. `attempts` by host, and of `SERVER`; `refusals` to remove one, by id.
 
     A certificate is renewed when a third of its life is left. What another one has taken the place of is removed;
     what nobody wants is kept until it expires, in case somebody wants it again.
@@ -61,7 +61,7 @@ def orders(
     best = newest(certificates)
     due = {host: _due(best.get(host), attempts.get(host)) for host in hosts}
     if SERVER in attempts:
-        open_at = attempts[SERVER].again(SERVER_PAUSES)
+        open_at = attempts[SERVER].again(HOUR)
         due = {host: max(at, open_at) for host, at in due.items()}
     goes = dict(_removals(certificates, best, hosts, refusals))
     now_due = sorted((_end(best, host), host) for host, at in due.items() if at <= now)
@@ -89,7 +89,7 @@ def failed(before: Attempt | None, now: float, until: float = 0.0) -> Attempt:
 
 def _due(certificate: Issued | None, attempt: Attempt | None) -> float:
     begin = renewal(certificate) if certificate else 0.0
-    return max(begin, attempt.again(HOST_PAUSES)) if attempt else begin
+    return max(begin, attempt.again(DAY)) if attempt else begin
 
 
 def _end(best: Mapping[str, Issued], host: str) -> int:
@@ -111,11 +111,4 @@ def _removals(
         else:
             continue
         refused = refusals.get(each.id)
-        yield each, max(at, refused.again(REMOVAL_PAUSES)) if refused else at
-
-
-def _pause(failures: int, pauses: Backoff) -> float:
-    """The pause after so many failures in a row."""
-    if failures > 64:  # far beyond where every pause has its limit
-        return pauses.limit
-    return float(min(pauses.first * pauses.factor ** (failures - 1), pauses.limit)) if failures else 0.0
+        yield each, max(at, refused.again(HOUR)) if refused else at
