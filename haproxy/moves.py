@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from haproxy.features import canary_rows, tcp_rows
+from haproxy.features import canary_rows, sni_rows, tcp_rows
 from haproxy.mirror import name_of
 from haproxy.model import Backend, Route, RouteKey, ServerState
 from haproxy.observation import Observation
 from haproxy.ops import DeleteMapRow, Op, SetMapRow
 from haproxy.plan import plan_routes
 from haproxy.policy import task_of
-from haproxy.routes import NO_BACKEND, is_tcp, rows_for_host
+from haproxy.routes import NO_BACKEND, is_sni, is_tcp, rows_for_host
 from haproxy.runtime import codec
-from haproxy.settings import CANARY_MAP, ROUTES_MAP, TCP_MAP, Settings
+from haproxy.settings import CANARY_MAP, ROUTES_MAP, SNI_MAP, TCP_MAP, Settings
 from haproxy.tables import HOST_MAPS, drop_rows, put_rows
 from haproxy.work import rules_owner
 from l7.kit.errors import ProtocolError
@@ -52,7 +52,7 @@ class Prospects:
     """`wanted`: the backends that there are to be. `broken`: of them, those that HAProxy refuses. `may_come`:
     whether requests to a backend without a server would wait for one. `patient`: whether routes may wait (longer)
     for a backend to take over. `rules`: names of those that are wanted; `unsaid`: of them, those that HAProxy
-    refuses and has no earlier version of."""
+    refuses and has no earlier version of. `terminated`: whether TLS of a host ends here now."""
 
     wanted: Mapping[str, Backend]
     broken: Collection[str] = ()
@@ -60,12 +60,16 @@ class Prospects:
     patient: Callable[[str], bool] = lambda backend: True
     rules: Collection[str] = ()
     unsaid: Collection[str] = ()
+    terminated: Callable[[str], bool] = lambda host: False
 
 
 def rows_of_host(host: str, routes: Mapping[RouteKey, Route]) -> Wanted:
-    """All that is to be said of a host, or of a TCP port. Raises ValueError for what can't be said."""
+    """All that is to be said of a host, a TCP port, or a host whose TLS is passed on. Raises ValueError for what
+    can't be said."""
     if is_tcp(host):
         return {TCP_MAP: tcp_rows(routes.values())}
+    if is_sni(host):
+        return {SNI_MAP: sni_rows(routes.values())}
     return {CANARY_MAP: canary_rows(host, routes), ROUTES_MAP: rows_for_host(host, routes)}
 
 
@@ -80,19 +84,23 @@ def plan_hosts(
 
     A row that leads to a backend now moves to another one when that can take over; until then the row stays, and so
     must the backend that it leads to. A path that another row's backend answers becomes a row of its own only when
-    its own backend can answer. A host whose rows can't be said keeps those that it has.
+    its own backend can answer. A host whose rows can't be said keeps those that it has, and so does one whose TLS
+    ends here until another takes its connections.
     """
     routes = Routes()
-    for host in sorted(hosts):
+    for host in sorted(hosts, key=lambda host: (not is_sni(host), host)):
         have = seen.rows(HOST_MAPS, host)
+        waits = routes.late.get(f"@{host}")
         try:
-            want = rows_of_host(host, wanted.get(host, {}))
+            kept = {file: dict(rows) for file, rows in have.items()}
+            want = kept if waits else rows_of_host(host, wanted.get(host, {}))
             for op in _ops(want, have, settings):
                 codec.encode(op)
         except (ProtocolError, ValueError) as error:
             routes.problems[host] = str(error)
             continue
-        _Host(host, want, have, backends, seen, routes).settle()
+        settling = _Host(host, want, have, backends, seen, routes)
+        settling.stay(waits) if waits else settling.settle()
         ops = _ops(want, have, settings)
         routes.released |= _released(ops, have, backends, settings)
         routes.ops += ops
@@ -106,6 +114,7 @@ def _ops(want: Wanted, have: Wanted, settings: Settings) -> list[Op]:
         *put_rows(want, have, (CANARY_MAP,), settings),
         *plan_routes(want.get(ROUTES_MAP, {}), have.get(ROUTES_MAP, {}), settings),
         *plan_routes(want.get(TCP_MAP, {}), have.get(TCP_MAP, {}), settings, TCP_MAP),
+        *plan_routes(want.get(SNI_MAP, {}), have.get(SNI_MAP, {}), settings, SNI_MAP),
         *drop_rows(want, have, (CANARY_MAP,), settings),
     ]
 
@@ -120,6 +129,13 @@ class _Host:
     backends: Prospects
     seen: Observation
     routes: Routes
+
+    def stay(self, late: set[str]) -> None:
+        """All that there is, until the connections of this host are taken elsewhere."""
+        self.routes.late[self.host] = set(late)
+        for file, have in self.have.items():
+            for value in have.values():
+                self._keep(file, value)
 
     def settle(self) -> None:
         for file, want in self.want.items():
@@ -154,6 +170,8 @@ class _Host:
             return False
         if before is None:
             # A new row leads nowhere until the next pass: only a canary's would take requests from another.
+            if file == SNI_MAP and self.backends.terminated(key):
+                return not self._answers(new)
             return file == CANARY_MAP and not self._is_there(new)
         if not old:  # 404, or a redirect: an answer that is better than none
             return not self._is_there(new)
@@ -162,6 +180,16 @@ class _Host:
         self._late(new)
         self._late(old)
         return True
+
+    def _answers(self, new: str) -> bool:
+        """Whether connections that ended here until now can go to `new`, or have waited for long enough."""
+        if not self._is_there(new):
+            return False
+        if self.seen.usable_tasks(new) or not (self.backends.may_come(new) and self.backends.patient(new)):
+            return True
+        self.routes.targets.add(new)
+        self._late(new)
+        return False
 
     def _is_there(self, new: str) -> bool:
         there = new in self.seen.placement and new not in self.backends.broken

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 
 from haproxy.model import HOLD, ServerRow
 from haproxy.policy import task_of
-from haproxy.settings import CHECK_MAPS, ROUTES_MAP, RULES_MAPS
+from haproxy.settings import ACME_MAP, CHECK_MAPS, ROUTES_MAP, RULES_MAPS
 from haproxy.tables import HOST_MAPS, SHARED
-from haproxy.work import Work
+from haproxy.work import CHALLENGES, Work
+
+OWNED_MAPS = (*HOST_MAPS, *RULES_MAPS, *CHECK_MAPS, ACME_MAP)
+"""All but backends.map."""
 
 Table = dict[str, dict[str, str]]
 """owner -> key -> value"""
@@ -71,7 +74,7 @@ def drift(before: Observation, now: Observation) -> Drift:
     for logical in _different(before.placement, now.placement):
         found.work.add([before.placement.get(logical, logical), now.placement.get(logical, logical)])
         found.count += 1
-    for file in (*HOST_MAPS, *RULES_MAPS, *CHECK_MAPS):
+    for file in OWNED_MAPS:
         _compare(file, before, now, found)
     return found
 
@@ -84,6 +87,8 @@ def _compare(file: str, before: Observation, now: Observation, found: Drift) -> 
         found.work.hosts |= owners
     elif file in RULES_MAPS:
         found.work.rules |= owners
+    elif file == ACME_MAP:
+        found.work.rules |= {CHALLENGES} if owners else set()
     else:
         found.work.rules |= owners & {SHARED}
         found.work.backends |= owners - {SHARED}

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
 from haproxy.model import ServerRow
-from haproxy.observation import Observation
+from haproxy.observation import OWNED_MAPS, Observation
 from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow
 from haproxy.runtime.client import Runtime
-from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, RULES_MAPS, Settings
-from haproxy.tables import HOST_MAPS, owner_of
+from haproxy.settings import BACKENDS_MAP, Settings
+from haproxy.tables import owner_of
 from l7.kit.errors import Rejected
 
 FEW_ROWS = 50
@@ -29,7 +29,7 @@ def read_servers(runtime: Runtime) -> dict[str, dict[str, ServerRow]]:
 def read_all(runtime: Runtime, settings: Settings) -> Observation:
     """Everything, for the start and for audits."""
     seen = Observation(read_servers(runtime), dict(runtime.map_rows(settings.file(BACKENDS_MAP))))
-    for file in (*HOST_MAPS, *RULES_MAPS, *CHECK_MAPS):
+    for file in OWNED_MAPS:
         table = seen.table(file)
         for key, value in runtime.map_rows(settings.file(file)):
             table.setdefault(owner_of(file, key), {})[key] = value

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from haproxy.capabilities import Capabilities
 from haproxy.checks import check_rows
-from haproxy.model import HOLD, Backend, Protocol, Server, ServerRow, ServerState
+from haproxy.model import HOLD, Backend, Server, ServerRow, ServerState
 from haproxy.ops import (
     AddBackend,
     AddMapRow,
@@ -30,10 +30,9 @@ from haproxy.ops import (
     ShutdownSessions,
     UnpublishBackend,
 )
-from haproxy.policy import hold_server, policy_of, runtime_id, server_keywords, server_name, task_of
+from haproxy.policy import hold_server, policy_of, runtime_id, server_keywords, server_name, server_stores, task_of
 from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, ROUTES_MAP, RULES_MAPS, Settings
 from haproxy.tables import Rows, drop_rows, put_rows
-from haproxy.tls import authority_store, identity_store
 from l7 import _fastpath
 
 
@@ -126,7 +125,7 @@ class Target:
 
     server: Server
     keywords: tuple[str, ...]
-    stores: tuple[str, ...] = ()
+    stores: frozenset[str] = frozenset()
 
 
 def targets_of(want: Backend, settings: Settings, capabilities: Capabilities) -> dict[str, Target]:
@@ -134,25 +133,15 @@ def targets_of(want: Backend, settings: Settings, capabilities: Capabilities) ->
     servers = want.servers.values()
     services = {server.service for server in servers}
     keywords = {service: server_keywords(settings, capabilities, want, service) for service in services}
-    stores = {service: stores_of(settings, want, service) for service in services}
+    stores = {service: server_stores(settings, want, service) for service in services}
     targets = (Target(server, keywords[server.service], stores[server.service]) for server in servers)
     return {server_name(target.server, target.keywords): target for target in targets}
-
-
-def stores_of(settings: Settings, backend: Backend, service: int) -> tuple[str, ...]:
-    """Names of the stores that servers of one service of `backend` (its index) are added with."""
-    own = backend.settings[service] if service < len(backend.settings) else None
-    if own is None or backend.tcp or own.protocol is not Protocol.HTTPS:
-        return ()
-    authority = (authority_store(settings, own.tls_ca),) if own.tls_ca is not None else ()
-    identity = (identity_store(settings, own.tls_certificate),) if own.tls_certificate is not None else ()
-    return (*authority, *identity)
 
 
 def blocked(targets: Mapping[str, Target], loaded: Container[str]) -> frozenset[str]:
     """Names of the servers that name a store which is not there."""
     return frozenset(
-        name for name, target in targets.items() if any(store not in loaded for store in target.stores)
+        name for name, target in targets.items() if not all(store in loaded for store in target.stores)
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from haproxy.work import ROUTES, Work, rules_name
+from haproxy.work import ROUTES, Work, work_of
 
 
 @dataclass(slots=True)
@@ -56,8 +56,7 @@ class Refusals:
 
     def again(self) -> Work:
         """What to look at once more, after a while."""
-        keys = self.reasons.keys() - {ROUTES}
-        rules = {name for name in map(rules_name, keys) if name is not None}
-        backends = {key for key in keys if rules_name(key) is None} | self._withheld
-        hosts, self.hosts, self._withheld = self.hosts, set(), set()
-        return Work(backends, hosts, rules)
+        work = work_of(self.reasons)
+        work.add(self._withheld, self.hosts)
+        self.hosts, self._withheld = set(), set()
+        return work

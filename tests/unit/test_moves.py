@@ -8,12 +8,12 @@ from haproxy.model import Admin, Backend, Canary, Route, Server, ServerRow, Serv
 from haproxy.moves import Prospects, Routes, plan_hosts
 from haproxy.observation import Observation
 from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow
-from haproxy.settings import CANARY_MAP, ROUTES_MAP, TCP_MAP, Settings
+from haproxy.settings import CANARY_MAP, ROUTES_MAP, SNI_MAP, TCP_MAP, Settings
 from haproxy.tables import owner_of
 from haproxy.work import rules_owner
 
 SETTINGS = Settings(run_dir="/run/l7")
-ROUTES, CANARIES, TCP = (SETTINGS.file(name) for name in (ROUTES_MAP, CANARY_MAP, TCP_MAP))
+ROUTES, CANARIES, TCP, SNI = (SETTINGS.file(name) for name in (ROUTES_MAP, CANARY_MAP, TCP_MAP, SNI_MAP))
 LEAVING = ServerState.LEAVING
 
 
@@ -26,7 +26,7 @@ def seen(rows: dict[str, str], **servers: tuple[ServerRow, ...]) -> Observation:
     found = Observation({name: {each.name: each for each in of} for name, of in servers.items()})
     found.placement.update({name: name for name in servers})
     for key, value in rows.items():
-        file = TCP_MAP if key.isdigit() else CANARY_MAP if "|" in key else ROUTES_MAP
+        file = TCP_MAP if key.isdigit() else CANARY_MAP if "|" in key else ROUTES_MAP if "/" in key else SNI_MAP
         found.table(file).setdefault(owner_of(file, key), {})[key] = value
     return found
 
@@ -141,3 +141,47 @@ def test_rules_apply_as_long_as_a_row_asks_for_them() -> None:
     now = seen({"h/": "a|||a"}, a=(row("t1"),), b=(row("t1"),))
     moves = plan(Route("h", "/", "b", rules="b"), now, backend("b", "t1"), rules={"b"})
     assert moves.released == {"a", rules_owner("a")}
+
+
+# ---------------------------------------------------------------- TLS that is passed on
+
+
+def flip(now: Observation, *wanted: Backend, **more: object) -> Routes:
+    """The TLS of `h` is passed on to `h.tls` from now on; it had a certificate and a route until now."""
+    route = Route("@h", "/", "h.tls")
+    backends = {each.name: each for each in wanted}
+    prospects = Prospects(backends, (), lambda name: True, terminated=lambda host: host == "h")
+    prospects = replace(prospects, **more)  # type: ignore[arg-type]
+    return plan_hosts(["h", "@h"], {"@h": {("@h", "/"): route}}, prospects, now, SETTINGS)
+
+
+def test_connections_are_passed_on_as_a_port_is() -> None:
+    route, wanted = Route("@h", "/", "b"), backend("b", "t1")
+    assert plan(route, seen({}), wanted).ops == [AddMapRow(SNI, "h", "b")]
+    now = seen({"h": "a"}, a=(row("t1"),), b=(row("t1", usable=False),))
+    assert plan(route, now, wanted).ops == []
+    now = seen({"h": "a"}, a=(row("t1"),), b=(row("t1"),))
+    assert plan(route, now, wanted).ops == [SetMapRow(SNI, "h", "b")]
+    ends_here = plan(Route("@h", "/", ""), seen({"h": "a"}, a=(row("t1"),)))
+    assert (ends_here.ops, ends_here.released) == ([SetMapRow(SNI, "h", "-")], {"a"})
+
+
+def test_a_host_is_served_as_before_until_who_gets_its_connections_is_ready() -> None:
+    wanted, rows = backend("h.tls", "t1"), {"h/": "h|"}
+    for servers in ({}, {"h.tls": (row("t1", usable=False),)}):
+        waits = flip(seen(rows, h=(row("t1"),), **servers), wanted)
+        assert (waits.ops, waits.targets, waits.protected) == ([], {"h.tls"}, {"h": set()})
+        assert waits.late == {"@h": {"h.tls"}, "h": {"h.tls"}}
+    moves = flip(seen(rows, h=(row("t1"),), **{"h.tls": (row("t1"),)}), wanted)
+    assert moves.ops == [AddMapRow(SNI, "h", "h.tls"), DeleteMapRow(ROUTES, "h/")]
+    assert (moves.released, moves.late) == ({"h"}, {})
+
+
+def test_nobody_waits_for_it_for_ever_and_no_host_that_has_nothing_to_lose() -> None:
+    now = seen({"h/": "h|"}, h=(row("t1"),), **{"h.tls": ()})
+    for changes in (
+        {"patient": lambda name: False}, {"may_come": lambda name: False}, {"terminated": lambda host: False},
+    ):  # fmt: skip
+        assert flip(now, backend("h.tls", "t1"), **changes).ops == [
+            AddMapRow(SNI, "h", "h.tls"), DeleteMapRow(ROUTES, "h/"),
+        ]  # fmt: skip

@@ -349,7 +349,7 @@ def test_all_that_opens_goes_before_routes_and_all_that_closes_after() -> None:
 
 
 def secured(*servers: Server, ca: str) -> Backend:
-    settings = ServerSettings(protocol=Protocol.HTTPS, tls_ca=Secret(ca, "ca"))
+    settings = ServerSettings(protocol=Protocol.HTTPS, tls_ca=Secret(ca, "ca"), tls_name="shop")
     return replace(want(*servers), settings=(settings,))
 
 
@@ -386,4 +386,4 @@ def test_raw_tcp_and_plain_http_name_no_store() -> None:
     https = secured(server("t1"), ca="c1")
     plain = replace(https, settings=(replace(https.settings[0], protocol=Protocol.HTTP),))
     for each in (replace(https, tcp=True), plain, want(server("t1"))):
-        assert [target.stores for target in targets_of(each, SETTINGS, V34).values()] == [()]
+        assert [target.stores for target in targets_of(each, SETTINGS, V34).values()] == [frozenset()]
