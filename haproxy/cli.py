@@ -15,12 +15,14 @@ from typing import Any, TypeVar
 import click
 
 from haproxy.capabilities import Capabilities, capabilities
-from haproxy.config import Bad, ports, prefixes
+from haproxy.config import ports, prefixes
 from haproxy.process import fitting_connections, version_of
 from haproxy.render import render_static, static_files
+from haproxy.secret_service import secrets
 from haproxy.settings import LUA, Settings
 from haproxy.sidecar import Options, Sidecar
 from haproxy.supervise import Supervisor
+from haproxy.values import Bad
 from l7 import __version__
 from l7.kit import http, logs, tasks
 from l7.kit.errors import ConfigError, L7Error
@@ -140,6 +142,9 @@ def haproxy() -> None:
     Beside your own HAProxy:    l7 haproxy render --static > l7.cfg      (include it, start HAProxy)
                                 l7 haproxy sidecar --attach haproxy+unix://%2Frun%2Fl7%2Fcli.sock/ …
     """
+
+
+haproxy.add_command(secrets)
 
 
 @haproxy.command()

@@ -14,8 +14,10 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from typing import TypeAlias
 
+from haproxy import tls_config
 from haproxy.pages import LONGEST_PAGE, REPLACEABLE
 from haproxy.settings import Settings
+from haproxy.values import Bad, shown
 
 LONGEST_CONNECT = 5000
 """Milliseconds."""
@@ -34,16 +36,8 @@ class Complaint:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """What is wrong with a value."""
-
-    message: str
-    remedy: str
-
-
 _Value: TypeAlias = object
-_Parsed: TypeAlias = bool | int | tuple[str, ...] | tuple[int, ...] | tuple[tuple[int, str], ...]
+_Parsed: TypeAlias = bool | int | str | tuple[str, ...] | tuple[int, ...] | tuple[tuple[int, str], ...] | None
 
 
 def configured(settings: Settings, config: bytes) -> tuple[Settings, tuple[Complaint, ...]]:
@@ -58,8 +52,8 @@ def configured(settings: Settings, config: bytes) -> tuple[Settings, tuple[Compl
         key = _KEYS.get(written.lower())
         parsed = key.parse(value) if key is not None else _unknown(written)
         if isinstance(parsed, Bad):
-            complaints.append(Complaint(_shown(written), parsed.message, parsed.remedy))
-        elif key is not None:
+            complaints.append(Complaint(shown(written), parsed.message, parsed.remedy))
+        elif key is not None and key.field:
             changes[key.field] = parsed
     result = replace(settings, **changes)  # type: ignore[arg-type]  # each parser gives what its field holds
     return result, tuple(sorted((*complaints, *_together(result))))
@@ -81,10 +75,10 @@ def _together(settings: Settings) -> list[Complaint]:
     if settings.proxy_protocol and not settings.trusted_proxies:
         message = "has no effect: the PROXY protocol is expected from trusted proxies only"
         complaints.append(Complaint("ProxyProtocol", message, "name them in TrustedProxies"))
-    listening = {address.rpartition(":")[2] for address in settings.bind}
+    listening = {address.rpartition(":")[2] for address in (*settings.bind, *settings.tls_bind)}
     for port in settings.tcp_ports:
         if str(port) in listening:
-            message = f"has port {port}, on which the proxies listen for HTTP"
+            message = f"has port {port}, on which the proxies listen already"
             complaints.append(Complaint("TCPPorts", message, "leave it out: it is not opened for TCP"))
     return complaints
 
@@ -95,10 +89,6 @@ def _unknown(written: str) -> Bad:
     close = get_close_matches(written[:60].lower(), _KEYS, n=1, cutoff=0.8)
     hint = f"did you mean {_KEYS[close[0]].name}?" if close else "see docs/operations.md for those there are"
     return Bad("is not a key that this extension knows", hint)
-
-
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:60])
 
 
 # ---------------------------------------------------------------- values
@@ -147,7 +137,7 @@ def prefixes(value: _Value) -> tuple[str, ...] | Bad:
         try:
             found.add(ip_network(word.strip() if isinstance(word, str) else ""))
         except ValueError:
-            return Bad(f"has {_shown(str(word))!r}, which is no prefix", 'write it as "10.0.0.0/8", host bits zero')
+            return Bad(f"has {shown(str(word))!r}, which is no prefix", 'write it as "10.0.0.0/8", host bits zero')
     return tuple(sorted(str(network) for network in found))
 
 
@@ -161,7 +151,7 @@ def ports(value: _Value) -> tuple[int, ...] | Bad:
         low, dash, high = (part.strip() for part in word.partition("-"))
         first, last = _port(low), _port(high if dash else low)
         if first is None or last is None or first > last:
-            return Bad(f"has {_shown(word)!r}, which is no port and no range", 'write "5432" or "20000-20019"')
+            return Bad(f"has {shown(word)!r}, which is no port and no range", 'write "5432" or "20000-20019"')
         if last - first >= MOST_PORTS or len(found | set(range(first, last + 1))) > MOST_PORTS:
             return Bad(f"has more than {MOST_PORTS} ports", "write a smaller range")
         found.update(range(first, last + 1))
@@ -180,7 +170,7 @@ def _pages(value: _Value) -> tuple[tuple[int, str], ...] | Bad:
     for status, body in value.items():
         if status not in statuses:
             known = ", ".join(sorted(statuses))
-            what = f"has a page for {_shown(str(status))}, which l7 never answers by itself, and none is used"
+            what = f"has a page for {shown(str(status))}, which l7 never answers by itself, and none is used"
             return Bad(what, f"name only {known}")
         if not isinstance(body, str) or not body.strip():
             return Bad(f"has no text for {status}", "write the page's HTML")
@@ -193,6 +183,8 @@ def _pages(value: _Value) -> tuple[tuple[int, str], ...] | Bad:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
+    """`field` of the settings, "" for one that is known and sets none."""
+
     name: str
     field: str
     parse: Callable[[_Value], _Parsed | Bad]
@@ -211,6 +203,14 @@ _KEYS = {
         _Key("ClientTimeout", "client_timeout", _milliseconds),
         _Key("ServerTimeout", "server_timeout", _milliseconds),
         _Key("MaxConnections", "max_connections", _connections),
+        _Key("SSLProtocols", "ssl_protocols", tls_config.protocols),
+        _Key("SSLCiphers", "ssl_ciphers", tls_config.ciphers),
+        _Key("SSLCipherSuites", "ssl_ciphersuites", tls_config.ciphersuites),
+        _Key("SSLOpts", "ssl_options", tls_config.options),
+        _Key("SSLDefaultDHParam", "dh_param", tls_config.dh_bits),
+        _Key("SSLVerify", "", tls_config.verify),
+        _Key("DefaultCertificate", "", tls_config.certificate),
+        _Key("DefaultCertificateKey", "", tls_config.certificate),
     )
 }
 

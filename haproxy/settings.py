@@ -127,6 +127,9 @@ CHECK_MAPS = (CHECK_STATUS_MAP, CHECK_PATH_MAP, CHECK_HOST_MAP, CHECK_LIST_MAP)
 MAPS = (ROUTES_MAP, CANARY_MAP, BACKENDS_MAP, TCP_MAP, SNI_MAP, ACME_MAP, *RULES_MAPS, *CHECK_MAPS)
 """All that the configuration names, so all that must exist when HAProxy starts."""
 
+VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+"""Of TLS, as HAProxy calls them, oldest first."""
+
 CERTIFICATES_LIST = "tls/certificates.list"
 """HAProxy's crt-list: a line for each host."""
 

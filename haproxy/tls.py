@@ -28,6 +28,7 @@ from haproxy.settings import (
     DEFAULT_LIST,
     IDENTITIES,
     SNI_MAP,
+    VERSIONS,
     Settings,
 )
 
@@ -150,7 +151,8 @@ CIPHERS = ":".join(
 
 CIPHERSUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
-VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+OLD_CIPHERS = "ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:AES128-SHA:@SECLEVEL=0"
+"""What TLS 1.0 and 1.1 need besides, where the operator names no ciphers: OpenSSL refuses both else."""
 
 
 def process(settings: Settings, capabilities: Capabilities) -> str:
@@ -170,12 +172,13 @@ def http_bind(settings: Settings) -> str:
     if not settings.tls_bind:
         return ""
     unknown = f"crt-list {settings.file(DEFAULT_LIST)}" if settings.default_certificate else "strict-sni"
-    versions = sorted(set(settings.ssl_protocols) & set(VERSIONS)) or ["TLSv1.2", "TLSv1.3"]
+    versions = settings.ssl_protocols
+    ciphers = CIPHERS if versions[0] in VERSIONS[2:] else f"{CIPHERS}:{OLD_CIPHERS}"
     words = (
         f"  bind unix@{settings.file(SOCKET)} mode 600 accept-proxy ssl {unknown}",
         f"crt-list {settings.file(CERTIFICATES_LIST)} alpn h2,http/1.1",
         f"ssl-min-ver {versions[0]} ssl-max-ver {versions[-1]}",
-        f"ciphers {settings.ssl_ciphers or CIPHERS} ciphersuites {settings.ssl_ciphersuites or CIPHERSUITES}",
+        f"ciphers {settings.ssl_ciphers or ciphers} ciphersuites {settings.ssl_ciphersuites or CIPHERSUITES}",
         " ".join(("no-tls-tickets", *settings.ssl_options)),
     )
     return " ".join(words) + "\n"
