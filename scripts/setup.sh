@@ -21,7 +21,7 @@ fail() { say "$*"; exit 1; }
 
 missing_packages() {
     for package in python3-venv python3-dev gcc libc6-dev make haproxy iproute2 iptables mmdebstrap curl \
-        ca-certificates debian-archive-keyring util-linux procps; do
+        ca-certificates debian-archive-keyring util-linux procps pebble; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf '%s ' "$package"
     done
     command -v dockerd >/dev/null || printf 'docker.io containerd runc '

@@ -32,7 +32,7 @@ class Attempt:
     def again(self, limit: float) -> float:
         """When to try again, if no pause is longer than `limit`."""
         doubled = min(self.failures - 1, 30)  # far beyond every limit, and no number is too large
-        return max(self.last + min(_FIRST * 2**doubled, limit), self.until)
+        return max(self.last + min(_FIRST * 2.0**doubled, limit), self.until)
 
 
 @dataclass(frozen=True, slots=True)
