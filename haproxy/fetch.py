@@ -12,10 +12,11 @@ import grpc
 import grpc.aio
 
 from haproxy.vault import Vault
-from l7.kit import logs, tasks, tls
+from l7.kit import logs, tasks
 from l7.kit.backoff import Backoff
 from l7.kit.channel import open_channel
 from l7.kit.errors import ConfigError, ProtocolError
+from l7.kit.tls import NewestFiles, extension_name
 from l7.v1 import secrets_pb2 as pb
 from l7.v1 import secrets_pb2_grpc as rpc
 
@@ -27,7 +28,6 @@ BATCH = 64
 PATIENCE = 1.0
 """Seconds until a source must have sent the next content; a task that is gone does not say so."""
 
-NewestFiles = Callable[[], tls.TlsFiles]
 
 
 class Fetcher:
@@ -113,7 +113,7 @@ class Fetcher:
 
     def _channel(self, source: str) -> grpc.aio.Channel:
         files = None if self._tls is None else self._tls()
-        return open_channel(source, files, tls.extension_name(self._cluster), own=True)
+        return open_channel(source, files, extension_name(self._cluster), own=True)
 
     async def _batch(self, stub: Any, ids: list[str]) -> None:
         got: set[str] = set()

@@ -18,6 +18,7 @@ from haproxy import checks, health, state
 from haproxy.apply import RuntimeThread
 from haproxy.attach import require_static
 from haproxy.capabilities import Capabilities, capabilities, dotted
+from haproxy.identity import Identity
 from haproxy.mirror import Mirror, Touched
 from haproxy.observation import Observation
 from haproxy.places import PoolExhausted
@@ -29,7 +30,7 @@ from haproxy.settings import Settings
 from haproxy.standins import StandIns, stand_ins
 from haproxy.stream import Stream
 from haproxy.worker import Worker
-from l7.kit import logs
+from l7.kit import logs, tasks
 from l7.kit.backoff import Backoff
 from l7.kit.errors import Incompatible, L7Error, ProtocolError, Rejected, Unavailable
 from l7.kit.metrics import Metrics
@@ -96,7 +97,10 @@ class Sidecar:
             settings, self.capabilities, self.mirror, self, not options.attach, lambda: bool(self._due())
         )
         self.worker = Worker(settings, options.binary, self._thread, self.reconciler, metrics)
-        self.stream = Stream(options.core, options.tls, self._hello, self._update)
+        self.identity = Identity(options.tls, settings.file("identity"), options.core) if options.tls else None
+        self.stream = Stream(
+            options.core, self.identity.files if self.identity else None, self._hello, self._update
+        )
 
     @property
     def settings(self) -> Settings:
@@ -119,7 +123,7 @@ class Sidecar:
         if state.load(self._state_file, self.mirror):
             self._take(self.mirror.everything)
             log.info("state found", revision=self.mirror.revision)
-        following = asyncio.create_task(self.stream.run(stop))
+        following = asyncio.create_task(self._follow(stop))
         serving = asyncio.create_task(self._serve())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -134,6 +138,15 @@ class Sidecar:
             await _cancel(stopping, following, serving)
             self.reconciler.close()
             self._thread.close()
+
+    async def _follow(self, stop: asyncio.Event) -> None:
+        """Core, and a certificate by which it knows us."""
+        if self.identity is None:
+            await self.stream.run(stop)
+            return
+        self.identity.load()
+        self.stream.on_authorities = self.identity.core_trusts
+        await tasks.race(self.stream.run(stop), self.identity.run(stop))
 
     async def _quiet(self) -> None:
         """Returns when no request, WebSocket or other connection to a task is under way. The worker that stops

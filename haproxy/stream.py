@@ -15,7 +15,7 @@ from l7.kit import logs
 from l7.kit.backoff import Backoff
 from l7.kit.channel import open_channel
 from l7.kit.errors import ProtocolError
-from l7.kit.tls import TlsFiles
+from l7.kit.tls import AUTHORITIES, NewestFiles
 from l7.v1 import sync_pb2 as pb
 from l7.v1 import sync_pb2_grpc
 
@@ -37,12 +37,13 @@ notices only when its process is gone."""
 
 class Stream:
     """`hello` says who we are and what we hold; `update` takes a chunk and may raise BrokenChain, upon which we
-    ask for the whole state, or ProtocolError, upon which the revision is refused."""
+    ask for the whole state, or ProtocolError, upon which the revision is refused. `tls` gives the newest identity;
+    `on_authorities` is told which CAs core trusts (`l7.kit.tls.authorities_digest`), "" when it does not say."""
 
     def __init__(
         self,
         address: str,
-        tls: TlsFiles | None,
+        tls: NewestFiles | None,
         hello: Callable[[], pb.Hello],
         update: Callable[[pb.SyncResponse], None],
     ) -> None:
@@ -53,6 +54,7 @@ class Stream:
         self._update = update
         self._outgoing: Outgoing = asyncio.Queue()
         self._patience = FIRST_ANSWER
+        self.on_authorities: Callable[[str], None] = lambda digest: None
 
     def send(self, request: pb.SyncRequest) -> None:
         """Queue a message; dropped while there is no stream (Hello says what we hold when there is one again)."""
@@ -86,7 +88,7 @@ class Stream:
             self._outgoing.put_nowait(None)  # else gRPC's task would wait for our next request for ever
 
     async def _exchange(self) -> None:
-        async with open_channel(self._address, self._tls) as channel:
+        async with open_channel(self._address, self._tls and self._tls()) as channel:
             stub = sync_pb2_grpc.SyncServiceStub(channel)  # type: ignore[no-untyped-call]
             self._outgoing.put_nowait(pb.SyncRequest(hello=self._hello()))
             call = stub.Sync(self._requests(self._outgoing))
@@ -94,13 +96,14 @@ class Stream:
                 async for response in call:
                     if not self.connected:
                         first.reschedule(None)
-                        self._opened()
+                        self._opened(await call.initial_metadata())
                     self._take(response)
 
-    def _opened(self) -> None:
+    def _opened(self, metadata: grpc.aio.Metadata) -> None:
         self.connected = True
         self._patience = FIRST_ANSWER
         log.info("stream open", core=self._address)
+        self.on_authorities(str(metadata.get(AUTHORITIES, "")))
 
     def _take(self, response: pb.SyncResponse) -> None:
         try:

@@ -11,21 +11,25 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
+from l7.kit import logs
 from l7.kit.errors import ConfigError
 
 DEFAULT_CLUSTER = "default"
 """How the service cluster "" is written where a name cannot be empty."""
 
 _PROXY_URI = re.compile(r"l7://cluster/(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)/proxy")
+_RENEWABLE_URI = re.compile(r"l7://cluster/(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)/(?P<role>proxy|extension)")
 _KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----\n?", re.S)
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.S)
 _NAMES = "x509_subject_alternative_name"
+_URIS = "peer_uri"
+_log = logs.get("kit.tls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,43 @@ class TlsFiles:
     identity: str
 
 
-def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Credentials that demand a client certificate of the CA. Raises ConfigError for unusable files."""
-    ca, key, chain = _read_identity(files)
-    return grpc.ssl_server_credentials([(key, chain)], root_certificates=ca, require_client_auth=True)
+NewestFiles = Callable[[], TlsFiles]
+"""Where the newest identity is now. May be called in a thread of gRPC's."""
+
+
+def server_credentials(newest: NewestFiles) -> grpc.ServerCredentials:
+    """Credentials that demand a client certificate of the CA. The files are read at each handshake, so that
+    renewed ones count without a restart. Raises ConfigError when they are unusable now; later, those of before
+    stay in use."""
+    current = _Current(newest)
+    return grpc.dynamic_ssl_server_credentials(current.first(), current.newer, require_client_authentication=True)
+
+
+class _Current:
+    """What a server shows: read when somebody connects, handed on when it has changed."""
+
+    def __init__(self, newest: NewestFiles) -> None:
+        self._newest = newest
+        self._shown = _read_identity(newest())
+
+    def first(self) -> grpc.ServerCertificateConfiguration:
+        return _configuration(*self._shown)
+
+    def newer(self) -> grpc.ServerCertificateConfiguration | None:
+        """None: go on with what you have."""
+        try:
+            read = _read_identity(self._newest())
+        except ConfigError as error:
+            _log.error("identity unusable, the one before stays", error=str(error))
+            return None
+        if read == self._shown:
+            return None
+        self._shown = read
+        return _configuration(*read)
+
+
+def _configuration(ca: bytes, key: bytes, chain: bytes) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=ca)
 
 
 def client_credentials(files: TlsFiles) -> grpc.ChannelCredentials:
@@ -73,6 +110,9 @@ def proxy_uri(cluster: str) -> str:
 
 
 CORE_URI = "l7://core"
+AUTHORITIES = "l7-authorities"
+"""Initial metadata of the Sync stream: the digest of the CAs that core trusts, by which a change shows."""
+
 CORE_NAME = "core"
 """The DNS name by which clients know core, wherever it is."""
 
@@ -101,9 +141,39 @@ def peer_clusters(names: frozenset[str]) -> frozenset[str]:
     return frozenset("" if m["name"] == DEFAULT_CLUSTER else m["name"] for m in found if m)
 
 
+def is_plain(auth: Mapping[str, Sequence[bytes]]) -> bool:
+    """Whether a connection has no TLS: then it is on loopback or a unix socket."""
+    return list(auth.get("transport_security_type", ())) == [b"insecure"]
+
+
+def peer_uri(auth: Mapping[str, Sequence[bytes]]) -> str:
+    """The one URI that the peer's certificate carries; "" when there is none, or more than one."""
+    uris = [uri.decode("utf-8", "replace") for uri in auth.get(_URIS, ())]
+    return uris[0] if len(uris) == 1 else ""
+
+
+def dns_names(uri: str) -> tuple[str, ...] | None:
+    """The DNS names that belong to the identity of a proxy or an extension service; None: it is neither."""
+    found = _RENEWABLE_URI.fullmatch(uri)
+    if found is None:
+        return None
+    return (extension_name(found["name"]),) if found["role"] == "extension" else ()
+
+
+def authorities_digest(pem: bytes) -> str:
+    """The same for the same CA certificates, in whatever order and spelling."""
+    bodies = {b"".join(each.split()) for each in _CERTIFICATE.findall(pem)}
+    return hashlib.sha256(b"\n".join(sorted(bodies))).hexdigest()
+
+
+def certificates(pem: bytes) -> tuple[bytes, ...]:
+    """Those of a PEM text, in its order."""
+    return tuple(_CERTIFICATE.findall(pem))
+
+
 def _read_identity(files: TlsFiles) -> tuple[bytes, bytes, bytes]:
     """(CA certificate, private key, certificate chain), PEM each."""
-    ca, identity = _read("ca", files.ca), _read("identity", files.identity)
+    ca, identity = read("ca", files.ca), read("identity", files.identity)
     keys, chain = _KEY.findall(identity), _CERTIFICATE.findall(identity)
     if len(keys) != 1 or not chain:
         raise ConfigError(files.identity, "needs exactly one private key and at least one certificate, PEM")
@@ -112,7 +182,8 @@ def _read_identity(files: TlsFiles) -> tuple[bytes, bytes, bytes]:
     return ca, keys[0], b"".join(chain)
 
 
-def _read(what: str, path: str) -> bytes:
+def read(what: str, path: str) -> bytes:
+    """A file's content. Raises ConfigError, which says what it is good for: `what`."""
     try:
         return Path(path).read_bytes()
     except OSError as error:

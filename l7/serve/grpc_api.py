@@ -23,9 +23,12 @@ from l7.kit.metrics import Metrics
 from l7.model import Delta, Snapshot
 from l7.serve import session as sessions
 from l7.serve import wire
+from l7.serve.pki_api import SERVICE as PKI_SERVICE
+from l7.serve.pki_api import PkiApi
 from l7.serve.session import Ack, Health, Hello, Nack, Report, Session
 from l7.status import Extension, Extensions
 from l7.store import Store
+from l7.v1 import pki_pb2_grpc as pki_rpc
 from l7.v1 import sync_pb2 as pb
 from l7.v1 import sync_pb2_grpc as rpc
 
@@ -50,7 +53,8 @@ class SyncApi(rpc.SyncServiceServicer):
     """Serves the store's state to extensions and keeps book of what they answer.
 
     `clusters` are the service clusters there are; a Hello for another one is answered with NOT_FOUND.
-    `on_problems` is called when what extensions report has changed.
+    `on_problems` is called when what extensions report has changed; `authorities` gives the digest of the CAs to be
+    trusted (`l7.kit.tls.authorities_digest`), which each stream begins with, "" for none.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class SyncApi(rpc.SyncServiceServicer):
         self.clock = clock
         self.on_problems: Callable[[], None] = lambda: None
         self.stopping = asyncio.Event()
+        self.authorities: Callable[[], str] = lambda: ""
         self._whole: dict[str, tuple[str, list[pb.SyncResponse]]] = {}
 
     async def Sync(self, request_iterator: AsyncIterator[pb.SyncRequest], context: Any) -> None:
@@ -77,6 +82,8 @@ class SyncApi(rpc.SyncServiceServicer):
             _authorise(hello.cluster, context)
             if hello.cluster not in self.clusters:
                 await context.abort(grpc.StatusCode.NOT_FOUND, f"no service cluster {hello.cluster!r}")
+            if digest := self.authorities():
+                await context.send_initial_metadata(((tls.AUTHORITIES, digest),))
             with logs.bound(cluster=hello.cluster, instance=hello.instance):
                 await self._stream(hello, request_iterator, context)
         except ProtocolError as error:
@@ -235,7 +242,7 @@ class _Stream:
 class Server:
     """The gRPC server with its services. `ports` are those bound, in the endpoints' order, after `start`."""
 
-    def __init__(self, api: SyncApi, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, api: SyncApi, endpoints: Sequence[Endpoint], pki: PkiApi | None = None) -> None:
         self.api = api
         self.endpoints = tuple(endpoints)
         self.ports: tuple[int, ...] = ()
@@ -243,7 +250,9 @@ class Server:
         self._health = health.aio.HealthServicer()
         rpc.add_SyncServiceServicer_to_server(api, self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        pki_rpc.add_PkiServiceServicer_to_server(pki or PkiApi(None), self._server)  # type: ignore[no-untyped-call]
+        names = (SERVICE, PKI_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
 
     async def start(self) -> None:
         """Binds and serves. Raises ConfigError for TLS files, Unavailable when a port cannot be bound."""
@@ -270,11 +279,15 @@ def _bind(server: Any, endpoint: Endpoint) -> int:
     """The port that was bound; for a unix socket some number above 0."""
     try:
         if endpoint.files is not None:
-            return int(server.add_secure_port(endpoint.address, tls.server_credentials(endpoint.files)))
+            return int(server.add_secure_port(endpoint.address, tls.server_credentials(_always(endpoint.files))))
         tls.require_private(endpoint.address)
         return int(server.add_insecure_port(endpoint.address))
     except RuntimeError as error:
         raise Unavailable(f"gRPC cannot listen on {endpoint.address}: {error}") from error
+
+
+def _always(files: tls.TlsFiles) -> tls.NewestFiles:
+    return lambda: files
 
 
 async def _first_hello(requests: AsyncIterator[pb.SyncRequest]) -> Hello:
@@ -294,7 +307,7 @@ async def _first_hello(requests: AsyncIterator[pb.SyncRequest]) -> Hello:
 def _authorise(cluster: str, context: Any) -> None:
     """Raises _Forbidden unless the connection is plain or the caller's certificate speaks for the cluster."""
     auth = context.auth_context()
-    if auth.get("transport_security_type") == [b"insecure"]:
+    if tls.is_plain(auth):
         return
     allowed = tls.peer_clusters(tls.peer_names(auth))
     if cluster not in allowed:

@@ -231,7 +231,7 @@ def test_a_crooked_uri_speaks_for_no_cluster(name: str) -> None:
 def test_unusable_tls_files_are_config_errors(tmp_path: Path) -> None:
     missing = tls.TlsFiles(ca=str(tmp_path / "ca"), identity=str(tmp_path / "id"))
     with pytest.raises(ConfigError, match="cannot be read"):
-        tls.server_credentials(missing)
+        tls.server_credentials(lambda: missing)
     (tmp_path / "ca").write_text("x")
     (tmp_path / "id").write_text("x")
     with pytest.raises(ConfigError, match="private key"):
