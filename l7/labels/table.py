@@ -12,8 +12,11 @@ STACK = "com.docker.stack.namespace"
 PROXY_TYPE = ("type", "com.docker.interlock.core.proxy")
 """The label by which operators select all proxy services."""
 
+EXTENSION_TYPE = ("type", "com.docker.interlock.core.extension")
+"""On the service that hands secrets to the proxies of its cluster."""
+
 PROXY_CLUSTER = "com.docker.l7.cluster"
-"""On a proxy service: the service cluster that it serves, "" or absent for the default one."""
+"""On a proxy or extension service: the service cluster that it serves, "" or absent for the default one."""
 
 SECTIONS = (
     ("Which requests reach a service", routing_labels.ROWS),

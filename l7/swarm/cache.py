@@ -18,6 +18,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
+from l7.labels.table import EXTENSION_TYPE
 from l7.model import Network, Node, NodeState, Service, StoredSecret, Task, TaskState
 
 Object: TypeAlias = Service | Task | Node | Network | StoredSecret
@@ -314,7 +315,9 @@ def _view(object_: Object | None) -> Hashable:
         case Network():
             return (object_.name, object_.ingress)
         case Service():
-            return (object_.name, object_.created, object_.spec, object_.previous, object_.vips)
+            # Whatever is changed in an extension service may have taken secrets away from it.
+            version = object_.version if EXTENSION_TYPE in object_.spec.labels else 0
+            return (object_.name, object_.created, object_.spec, object_.previous, object_.vips, version)
         case Task():
             return _task_view(object_)
         case StoredSecret():

@@ -25,7 +25,7 @@ import requests
 import urllib3
 
 from l7.kit.errors import ConfigError, L7Error, Rejected, Unavailable
-from l7.model import Network, Node, Service, Task
+from l7.model import Network, Node, Service, StoredSecret, Task
 from l7.swarm import from_json
 from l7.swarm.cache import Kind
 
@@ -36,7 +36,13 @@ _BROKEN_STREAM = (*_FOREIGN, HTTPException, urllib3.exceptions.HTTPError, ValueE
 # The daemon begins to collect a little after it sent the response's head: what happened in between is
 # asked for again, from its memory of past events.
 _OVERLAP = 2  # seconds
-_WATCHED = [Kind.SERVICE.value, Kind.NODE.value, Kind.NETWORK.value]
+_WATCHED = (Kind.SERVICE, Kind.NODE, Kind.NETWORK)
+# How SwarmKit says, with status 500, that the object was changed since it was read.
+_OUTDATED = "update out of sequence"
+
+
+class Outdated(Unavailable):
+    """The object was changed meanwhile: read it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +57,14 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A service, node or network was created, updated or removed."""
+    """An object was created, updated or removed."""
 
     kind: Kind
     id: str
 
 
 class Engine:
-    """Reads from the Engine API of a manager. `timeout` in seconds, for each call.
+    """The Engine API of a manager. `timeout` in seconds, for each call.
 
     Methods raise Unavailable (no answer, no leader, no manager) or Rejected.
     """
@@ -94,11 +100,31 @@ class Engine:
         """The networks of the Swarm; those that are a node's own are left out."""
         return await self._call(lambda client: tuple(map(from_json.parse_network, _swarm_networks(client))))
 
+    async def secrets(self, ids: Iterable[str] | None = None) -> tuple[StoredSecret, ...]:
+        """All secrets, or those of the ids that exist; Docker never gives their content."""
+        filters = None if ids is None else {"id": sorted(ids)}
+        return await self._call(lambda client: tuple(map(from_json.parse_secret, _listed(client.secrets, filters))))
+
+    async def configs(self, ids: Iterable[str] | None = None) -> tuple[StoredSecret, ...]:
+        """All configs, or those of the ids that exist. Docker has no way to leave their content out, of up to
+        1 MB each: nothing keeps it."""
+        filters = None if ids is None else {"id": sorted(ids)}
+        return await self._call(lambda client: tuple(map(from_json.parse_config, _listed(client.configs, filters))))
+
+    async def service_spec(self, id_: str) -> tuple[int, from_json.Json]:
+        """Version and raw specification of a service, as `update_service` wants them."""
+        raw = await self._call(lambda client: _inspected(client.inspect_service, id_))
+        return int(raw["Version"]["Index"]), raw["Spec"]
+
+    async def update_service(self, id_: str, version: int, spec: from_json.Json) -> None:
+        """Replaces the whole specification of a service; Outdated when it has another version by now."""
+        await self._call(lambda client: _update(client, id_, version, spec, self._timeout))
+
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[Events]:
+    async def events(self, kinds: Iterable[Kind] = _WATCHED) -> AsyncIterator[Events]:
         """Hints at changes from now on; Unavailable when the stream can't be opened."""
         client = await self._call(lambda _: _connect(self._address, self._timeout))
-        events = Events(client, self._timeout)
+        events = Events(client, self._timeout, kinds)
         try:
             await events.opened()
             yield events
@@ -146,8 +172,9 @@ class Engine:
 class Events:
     """The event stream of a daemon, read by a thread of its own."""
 
-    def __init__(self, client: docker.APIClient, timeout: int) -> None:
+    def __init__(self, client: docker.APIClient, timeout: int, kinds: Iterable[Kind]) -> None:
         self._client = client
+        self._kinds = [kind.value for kind in kinds]
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
         self._response: requests.Response | None = None
@@ -216,7 +243,7 @@ class Events:
 
     def _open(self) -> requests.Response:
         """The SDK's client is a session of `requests`; its own `events` leaves no way to close the stream."""
-        filters = orjson.dumps({"type": _WATCHED}).decode()
+        filters = orjson.dumps({"type": self._kinds}).decode()
         response = self._client.get(
             f"{self._client.base_url}/v{self._client.api_version}/events",
             params={"since": str(int(time.time()) - _OVERLAP), "filters": filters},
@@ -268,6 +295,21 @@ def _listed(call: Callable[..., Any], filters: dict[str, list[str]] | None) -> l
     return listed
 
 
+def _inspected(call: Callable[..., Any], id_: str) -> from_json.Json:
+    inspected: from_json.Json = call(id_)  # untyped in the SDK's stubs
+    return inspected
+
+
+def _update(client: docker.APIClient, id_: str, version: int, spec: from_json.Json, timeout: int) -> None:
+    """The SDK's own `update_service` knows only some of a specification's fields, and drops the others."""
+    url = f"{client.base_url}/v{client.api_version}/services/{id_}/update"
+    response = client.post(url, params={"version": str(version)}, json=spec, timeout=timeout)
+    try:
+        response.raise_for_status()
+    except requests.HTTPError as error:
+        docker.errors.create_api_error_from_http_exception(error)
+
+
 def _swarm_networks(client: docker.APIClient) -> list[Any]:
     """GET /networks hides that the Swarm could not be asked (no leader): it answers 200 with those that this
     node happens to hold. So the Swarm has to answer before it and after it."""
@@ -293,4 +335,6 @@ def _mapped(error: Exception) -> L7Error:
     if isinstance(error, docker.errors.APIError) and error.is_client_error() and error.response is not None:
         request = error.response.request
         return Rejected(f"{request.method} {request.path_url}", error.explanation or str(error))
+    if isinstance(error, docker.errors.APIError) and _OUTDATED in str(error.explanation):
+        return Outdated(f"Docker: {error.explanation}")
     return Unavailable(f"Docker: {error}")

@@ -12,7 +12,17 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from l7.kit.errors import ProtocolError
-from l7.model import Network, Node, NodeState, PublishedPort, Service, ServiceSpec, Task, TaskState
+from l7.model import (
+    Network,
+    Node,
+    NodeState,
+    PublishedPort,
+    Service,
+    ServiceSpec,
+    StoredSecret,
+    Task,
+    TaskState,
+)
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -80,6 +90,22 @@ def parse_network(raw: Json) -> Network:
     return Network(
         id=str(raw.get("Id", "")), version=0, name=str(raw.get("Name", "")), ingress=bool(raw.get("Ingress"))
     )
+
+
+def parse_secret(raw: Json) -> StoredSecret:
+    """An element of GET /secrets."""
+    return _stored(raw, config=False)
+
+
+def parse_config(raw: Json) -> StoredSecret:
+    """An element of GET /configs, without the content that comes along."""
+    return _stored(raw, config=True)
+
+
+def _stored(raw: Json, config: bool) -> StoredSecret:
+    spec = raw.get("Spec") or {}
+    labels = tuple(sorted((spec.get("Labels") or {}).items()))
+    return StoredSecret(_id(raw), _version(raw), str(spec.get("Name", "")), config, labels)
 
 
 def parse_time(text: str) -> int:

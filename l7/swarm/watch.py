@@ -4,9 +4,13 @@
         async for change in watch.changes():
             compile_again(watch.cache, change.touched)
 
-Two sources feed one cache. SwarmKit's Watch pushes every change but exists only on a manager, at its control
-socket; the Docker Engine API is polled. With `auto`, SwarmKit is used whenever its socket is there and answers,
-Docker otherwise, and the change over happens while running. While no source answers, the cache stays as it was.
+Two sources feed one cache, one at a time. SwarmKit's Watch pushes every change but exists only on a manager, at
+its control socket; the Docker Engine API is polled. With `auto`, SwarmKit is used whenever its socket is there and
+answers, Docker otherwise, and the change over happens while running. While no source answers, the cache stays as
+it was.
+
+Secrets and configs come by a source of their own, beside whichever is in use: it may fail alone, and the rest goes
+on. The first change waits for it, though: what is served must not forget the certificates for a moment.
 """
 
 from __future__ import annotations
@@ -23,11 +27,13 @@ from typing import Literal, TypeAlias
 
 from l7.kit import logs
 from l7.kit.backoff import Backoff
-from l7.kit.errors import ConfigError, L7Error
+from l7.kit.errors import ConfigError, L7Error, Unavailable
+from l7.kit.tasks import race
 from l7.swarm.cache import NOTHING, Cache, Listing, Touched
 from l7.swarm.engine import Address, Engine
 from l7.swarm.polling import DockerSource
 from l7.swarm.source import Source, Update
+from l7.swarm.stored import StoredSource
 from l7.swarm.swarmkit import SwarmkitSource
 
 _log = logs.get("swarm.watch")
@@ -69,7 +75,8 @@ class Change:
 class Status:
     """For people. Times are nanoseconds of Unix time, 0 for never; `since` is when `connected` last changed.
 
-    `healed` counts objects that an audit found to have been missed.
+    `healed` counts objects that an audit found to have been missed. `secrets_listed`: when the secrets and configs
+    were last listed, 0 if never; `secrets_error`: why they are not followed now, "" when they are.
     """
 
     source: str = ""
@@ -81,17 +88,26 @@ class Status:
     audits: int = 0
     healed: int = 0
     last_error: str = ""
+    secrets_listed: int = 0
+    secrets_error: str = ""
 
 
 class Watch:
-    """Follows Swarm from entry to exit. `sources`, best first, replaces those that `settings` names."""
+    """Follows Swarm from entry to exit. `sources`, best first, replaces those that `settings` names, and `stored`
+    the source of secrets and configs (None beside given sources: there are none)."""
 
-    def __init__(self, settings: Settings, sources: Sequence[Source] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, sources: Sequence[Source] | None = None, stored: Source | None = None
+    ) -> None:
         self.cache = Cache()
         self.status = Status()
         self._settings = settings
         self._engine: Engine | None = None
+        self._stored = stored
+        self._stored_seen = asyncio.Event()
         self._sources = sources if sources is not None else self._make_sources()
+        if self._stored is None:
+            self._stored_seen.set()
         self._synced_by: Source | None = None
         self._random = Random()
         self._looks = _BETTER.jittered(self._random)
@@ -111,7 +127,7 @@ class Watch:
     ) -> None:
         if self._task is not None:
             await _cancelled([self._task])
-        for source in self._sources:
+        for source in (*self._sources, *([self._stored] if self._stored else ())):
             await source.close()
         if self._engine is not None:
             await self._engine.close()
@@ -140,12 +156,18 @@ class Watch:
         self._engine = Engine(settings.docker)
         swarmkit = SwarmkitSource(settings.control_socket, self._engine.trust_root)
         docker = DockerSource(self._engine, settings.poll_interval)
+        # An engine of its own: a list of configs, with all their content, must not hold up the others.
+        self._stored = self._stored or StoredSource(Engine(settings.docker))
         chosen: dict[WatchSource, list[Source]] = {
             "auto": [swarmkit, docker], "swarmkit": [swarmkit], "docker": [docker],
         }  # fmt: skip
         return chosen[settings.source]
 
     async def _run(self) -> None:
+        parts = [self._run_sources()] + ([self._run_stored(self._stored)] if self._stored else [])
+        await race(*parts)
+
+    async def _run_sources(self) -> None:
         delays = _RECONNECT.jittered(self._random)
         while True:
             started = time.monotonic()
@@ -202,10 +224,38 @@ class Watch:
         async with aclosing(source.updates(resume)) as updates:
             async for update in updates:
                 if not self.status.connected:
+                    await self._stored_seen.wait()
                     self._connected(source, update)
                 self._take(update)
                 if time.monotonic() - started > _STABLE:
                     self._looks = _BETTER.jittered(self._random)
+
+    async def _run_stored(self, source: Source) -> None:
+        delays = _RECONNECT.jittered(self._random)
+        while True:
+            started = time.monotonic()
+            try:
+                await self._follow_stored(source)
+            except L7Error as error:
+                self._stored_failed(source, error)
+            if time.monotonic() - started > _STABLE:
+                delays = _RECONNECT.jittered(self._random)
+            await asyncio.sleep(next(delays))
+
+    async def _follow_stored(self, source: Source) -> None:
+        async with aclosing(source.updates(0)) as updates:
+            async for update in updates:
+                self._take(update)
+                if isinstance(update, Listing):
+                    self.status = replace(self.status, secrets_listed=time.time_ns(), secrets_error="")
+                    self._stored_seen.set()
+
+    def _stored_failed(self, source: Source, error: L7Error) -> None:
+        self._note(source, "secrets and configs are not followed", error)
+        self.status = replace(self.status, secrets_error=str(error))
+        if not isinstance(error, Unavailable):
+            # Docker answers, and will not tell: the rest must not wait for it.
+            self._stored_seen.set()
 
     def _take(self, update: Update) -> None:
         observed = time.time_ns()
@@ -219,7 +269,7 @@ class Watch:
         self._tell(touched, observed)
 
     def _tell(self, touched: Touched, observed: int) -> None:
-        if touched:
+        if touched and self._synced_by is not None:
             self._pending |= touched
             self._observed = self._observed or observed
             self._news.set()
@@ -237,7 +287,7 @@ class Watch:
     async def _audit(self, source: Source) -> None:
         """Compare the cache with all there is, and heal it: events may have been lost."""
         self.cache.begin_audit()
-        listing = await source.list()
+        listing = await self._list(source)
         if self.cache.differs(listing):
             # What is new in the listing may just be on its way here.
             await asyncio.sleep(self._settings.grace)
@@ -247,10 +297,18 @@ class Watch:
             _log.warning("missed changes healed by audit", source=source.name, objects=healed)
         self._tell(touched, time.time_ns())
 
+    async def _list(self, source: Source) -> Listing:
+        """Everything, with the secrets and configs as long as they are followed."""
+        listing = await source.list()
+        if self._stored is None or self.status.secrets_error:
+            return listing
+        stored = await self._stored.list()
+        return replace(listing, secrets=stored.secrets, configs=stored.configs)
+
     # ------------------------------------------------------------ status
 
-    def _connected(self, source: Source, first: Update) -> None:
-        relisted = isinstance(first, Listing)
+    def _connected(self, source: Source, update: Update) -> None:
+        relisted = isinstance(update, Listing)
         self._set_connected(True)
         self.status = replace(
             self.status,
@@ -259,9 +317,9 @@ class Watch:
             relists=self.status.relists + relisted,
         )
         _log.info("following Swarm", source=source.name, relisted=relisted)
-        if self._synced_by is None:
+        first, self._synced_by = self._synced_by is None, source
+        if first:
             self._tell(Touched(all=True), time.time_ns())
-        self._synced_by = source
 
     def _set_connected(self, connected: bool) -> None:
         if connected != self.status.connected:

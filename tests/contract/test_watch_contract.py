@@ -14,6 +14,7 @@ from l7.model import TaskState
 from l7.swarm.watch import Watch
 from testbed.swarm import Swarm
 from tests.contract.watch_labs import (
+    CONTENT,
     SETTINGS,
     FakeLab,
     Lab,
@@ -54,7 +55,7 @@ def alive(observer: Observer, service: str) -> int:
 
 async def test_the_first_change_is_the_complete_state(lab: Lab) -> None:
     service = await lab.create_service("web", {"a": "b"})
-    async with Watch(SETTINGS, [lab.source]) as watch:
+    async with Watch(SETTINGS, [lab.source], lab.stored) as watch:
         async for change in watch.changes():
             assert change.touched.all
             assert change.observed > 0
@@ -64,7 +65,7 @@ async def test_the_first_change_is_the_complete_state(lab: Lab) -> None:
 
 
 async def test_a_service_from_creation_to_removal(lab: Lab) -> None:
-    async with observed(lab.source) as seen:
+    async with observed(lab.source, stored=lab.stored) as seen:
         network = await lab.create_network("front")
         service = await lab.create_service("web", {"b": "2", "a": "1"}, network, replicas=2)
         await seen.until(lambda: running(seen, service) == 2)
@@ -88,7 +89,7 @@ async def test_a_service_from_creation_to_removal(lab: Lab) -> None:
 
 
 async def test_scaling_up_and_down(lab: Lab) -> None:
-    async with observed(lab.source) as seen:
+    async with observed(lab.source, stored=lab.stored) as seen:
         service = await lab.create_service("web", {})
         await seen.until(lambda: running(seen, service) == 1)
         await lab.scale(service, 3)
@@ -102,7 +103,7 @@ async def test_scaling_up_and_down(lab: Lab) -> None:
 
 
 async def test_labels_change_without_a_task_and_the_specification_before_is_kept(lab: Lab) -> None:
-    async with observed(lab.source) as seen:
+    async with observed(lab.source, stored=lab.stored) as seen:
         service = await lab.create_service("web", {"a": "old"})
         await seen.until(lambda: running(seen, service) == 1)
         tasks = set(seen.cache.tasks_of(service))
@@ -116,7 +117,7 @@ async def test_labels_change_without_a_task_and_the_specification_before_is_kept
 
 
 async def test_a_network_from_creation_to_removal(lab: Lab) -> None:
-    async with observed(lab.source) as seen:
+    async with observed(lab.source, stored=lab.stored) as seen:
         network = await lab.create_network("back")
         await seen.until(lambda: network in seen.cache.networks)
         assert seen.cache.networks[network].name == "back"
@@ -125,8 +126,35 @@ async def test_a_network_from_creation_to_removal(lab: Lab) -> None:
         await agrees(seen, lab.listing)
 
 
+@pytest.mark.parametrize("config", [False, True])
+async def test_a_secret_and_a_config_from_creation_to_removal(lab: Lab, config: bool) -> None:
+    async with observed(lab.source, stored=lab.stored) as seen:
+        held = seen.cache.configs if config else seen.cache.secrets
+        stored = await lab.create_secret("cert", config)
+        await seen.until(lambda: "cert" in held)
+        assert (held["cert"].id, held["cert"].config, held["cert"].labels) == (stored, config, ())
+        assert "cert" in seen.changes[-1].touched.secrets
+        await lab.label_secret(stored, config, "a", "1")
+        await seen.until(lambda: held["cert"].labels == (("a", "1"),))
+        await agrees(seen, lab.listing)
+        await lab.remove_secret(stored, config)
+        await seen.until(lambda: "cert" not in held)
+        await agrees(seen, lab.listing)
+        assert CONTENT.decode() not in repr([held_by(seen.cache), seen.changes, seen.watch.status])
+
+
+async def test_the_first_change_knows_secrets(lab: Lab) -> None:
+    await lab.create_secret("cert")
+    async with Watch(SETTINGS, [lab.source], lab.stored) as watch:
+        async for change in watch.changes():
+            assert change.touched.all
+            assert "cert" in watch.cache.secrets
+            assert watch.status.secrets_listed
+            break
+
+
 async def test_draining_a_node_moves_its_tasks(lab: Lab) -> None:
-    async with observed(lab.source) as seen:
+    async with observed(lab.source, stored=lab.stored) as seen:
         service = await lab.create_service("web", {}, replicas=2)
         await seen.until(lambda: running(seen, service) == 2)
         before = set(seen.cache.tasks_of(service))
@@ -143,7 +171,7 @@ async def test_draining_a_node_moves_its_tasks(lab: Lab) -> None:
 
 
 async def test_a_host_mode_port_is_known_once(lab: Lab) -> None:
-    async with observed(lab.source) as seen:
+    async with observed(lab.source, stored=lab.stored) as seen:
         service = await lab.create_service("web", {}, host_port=18431)
         await seen.until(lambda: running(seen, service) == 1)
         (task,) = seen.cache.tasks_of(service).values()
@@ -152,16 +180,20 @@ async def test_a_host_mode_port_is_known_once(lab: Lab) -> None:
 
 
 async def test_a_cut_stream_is_taken_up_again_and_nothing_is_missed(lab: Lab) -> None:
-    async with observed(lab.source) as seen:
+    async with observed(lab.source, stored=lab.stored) as seen:
         service = await lab.create_service("web", {"a": "1"})
-        await seen.until(lambda: running(seen, service) == 1)
+        old = await lab.create_secret("cert")
+        await seen.until(lambda: running(seen, service) == 1 and "cert" in seen.cache.secrets)
         await lab.stop()
         await seen.until(lambda: not seen.watch.status.connected)
+        await lab.remove_secret(old)
+        new = await lab.create_secret("cert")
         gone = await lab.create_service("gone", {})
         await lab.label(service, {"a": "2"})
         await lab.remove_service(gone)
         await lab.start()
         await seen.until(lambda: seen.cache.services[service].spec.labels == (("a", "2"),))
+        await seen.until(lambda: seen.cache.secrets["cert"].id == new)
         assert seen.watch.status.connects == 2
         await agrees(seen, lab.listing)
         await lab.cut()
@@ -171,7 +203,7 @@ async def test_a_cut_stream_is_taken_up_again_and_nothing_is_missed(lab: Lab) ->
 
 
 async def test_without_an_answer_the_last_good_state_stays(lab: Lab) -> None:
-    async with observed(lab.source) as seen:
+    async with observed(lab.source, stored=lab.stored) as seen:
         service = await lab.create_service("web", {})
         await seen.until(lambda: running(seen, service) == 1)
         await agrees(seen, lab.listing)
@@ -187,7 +219,7 @@ async def test_without_an_answer_the_last_good_state_stays(lab: Lab) -> None:
 
 async def test_nothing_is_told_before_the_first_answer(lab: Lab) -> None:
     await lab.stop()
-    async with observed(lab.source, synced=False) as seen:
+    async with observed(lab.source, stored=lab.stored, synced=False) as seen:
         await seen.until(lambda: seen.watch.status.last_error)
         assert not seen.changes
         await lab.start()
@@ -197,7 +229,7 @@ async def test_nothing_is_told_before_the_first_answer(lab: Lab) -> None:
 
 async def test_an_audit_of_a_true_cache_heals_nothing(lab: Lab) -> None:
     settings = replace(SETTINGS, audit_interval=0.05, grace=0.05)
-    async with observed(lab.source, settings=settings) as seen:
+    async with observed(lab.source, stored=lab.stored, settings=settings) as seen:
         service = await lab.create_service("web", {}, replicas=2)
         await seen.until(lambda: running(seen, service) == 2)
         await lab.scale(service, 0)
@@ -214,11 +246,16 @@ async def test_both_sources_say_the_same(swarm1: Swarm, app_image: str, tmp_path
         real_lab(swarm1, app_image, "swarmkit", tmp_path) as swarmkit,
         real_lab(swarm1, app_image, "docker", tmp_path / "other") as docker,
     ):
-        async with observed(swarmkit.source) as pushed, observed(docker.source) as polled:
+        async with (
+            observed(swarmkit.source, stored=swarmkit.stored) as pushed,
+            observed(docker.source, stored=docker.stored) as polled,
+        ):
             network = await swarmkit.create_network("front")
             service = await swarmkit.create_service("web", {"a": "1"}, network, replicas=2, host_port=0)
             ported = await swarmkit.create_service("ported", {}, network, host_port=18432)
             await swarmkit.label(service, {"a": "2", "b": ""})
+            await swarmkit.create_secret("cert")
+            await swarmkit.create_secret("ca", config=True)
             await pushed.until(lambda: running(pushed, service) == 2 and running(pushed, ported) == 1)
             await agrees(pushed, swarmkit.listing)
             await agrees(polled, docker.listing)
@@ -236,7 +273,10 @@ def _comparable(seen: Observer) -> dict[str, object]:
 async def test_the_attachment_of_a_plain_container_is_no_task(
     swarm1: Swarm, app_image: str, tmp_path: Path
 ) -> None:
-    async with real_lab(swarm1, app_image, "swarmkit", tmp_path) as lab, observed(lab.source) as seen:
+    async with (
+        real_lab(swarm1, app_image, "swarmkit", tmp_path) as lab,
+        observed(lab.source, stored=lab.stored) as seen,
+    ):
         network = await lab.create_network("front")
         await seen.until(lambda: network in seen.cache.networks)
         before = seen.cache.version
@@ -260,7 +300,7 @@ async def test_a_resume_point_that_swarmkit_does_not_know_leads_to_a_listing(
         updates = lab.source.updates(resume=1 << 40)
         first = await anext(updates)
         await updates.aclose()
-        assert first == await lab.listing()
+        assert first == await lab.source.list()
 
 
 @pytest.mark.swarm
@@ -272,7 +312,7 @@ async def test_auto_follows_the_control_socket_as_it_comes_and_goes(
         real_lab(swarm1, app_image, "swarmkit", tmp_path) as swarmkit,
         real_lab(swarm1, app_image, "docker", tmp_path / "other") as docker,
     ):
-        async with observed(swarmkit.source, docker.source) as seen:
+        async with observed(swarmkit.source, docker.source, stored=docker.stored) as seen:
             assert seen.watch.status.source == "swarmkit"
             service = await docker.create_service("web", {"a": "1"})
             await swarmkit.stop()

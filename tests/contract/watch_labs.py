@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,17 +17,19 @@ from docker.types import (
     TaskTemplate,
 )
 
-from l7.model import PublishedPort
+from l7.model import PublishedPort, StoredSecret
 from l7.swarm.cache import Cache, Listing
 from l7.swarm.engine import Address, Engine
 from l7.swarm.polling import DockerSource
 from l7.swarm.source import Source
+from l7.swarm.stored import StoredSource
 from l7.swarm.swarmkit import SwarmkitSource
 from l7.swarm.watch import Change, Settings, Watch
 from testbed.swarm import Swarm
 from tests.fakes.relay import Relay
 from tests.fakes.swarm import FakeSource, FakeSwarm
 
+CONTENT = b"content-of-a-secret"
 DEADLINE = 30.0
 SETTINGS = Settings(audit_interval=3600)
 Labels = Mapping[str, str]
@@ -39,6 +42,11 @@ class Lab(Protocol):
 
     @property
     def source(self) -> Source: ...
+    @property
+    def stored(self) -> Source: ...
+    async def create_secret(self, name: str, config: bool = False) -> str: ...
+    async def label_secret(self, id_: str, config: bool, key: str, value: str) -> None: ...
+    async def remove_secret(self, id_: str, config: bool = False) -> None: ...
     async def listing(self) -> Listing: ...
     async def create_network(self, name: str) -> str: ...
     async def remove_network(self, name: str) -> None: ...
@@ -61,9 +69,22 @@ class FakeLab:
     def __init__(self) -> None:
         self.swarm = FakeSwarm()
         self.source: FakeSource = self.swarm.source()
+        self.stored: FakeSource = self.swarm.stored_source()
 
     async def listing(self) -> Listing:
         return self.swarm.listing()
+
+    async def create_secret(self, name: str, config: bool = False) -> str:
+        return self.swarm.create_secret(name, config).id
+
+    async def label_secret(self, id_: str, config: bool, key: str, value: str) -> None:
+        self.swarm.put(replace(self._stored(config)[id_], labels=((key, value),)))
+
+    async def remove_secret(self, id_: str, config: bool = False) -> None:
+        self.swarm.remove(self._stored(config)[id_])
+
+    def _stored(self, config: bool) -> dict[str, StoredSecret]:
+        return self.swarm.configs if config else self.swarm.secrets
 
     async def create_network(self, name: str) -> str:
         return self.swarm.create_network(name).id
@@ -95,19 +116,22 @@ class FakeLab:
 
     async def cut(self) -> None:
         self.source.cut()
+        self.stored.cut()
 
     async def stop(self) -> None:
         self.source.stop()
+        self.stored.stop()
 
     async def start(self) -> None:
-        self.source.up = True
+        self.source.up = self.stored.up = True
 
 
 class RealLab:
-    """Writes go straight to Docker; the source reads through a relay."""
+    """Writes go straight to Docker; the sources read through a relay, secrets only beside Docker's."""
 
-    def __init__(self, swarm: Swarm, image: str, source: Source, relay: Relay) -> None:
+    def __init__(self, swarm: Swarm, image: str, source: Source, stored: Source, relay: Relay) -> None:
         self.source = source
+        self.stored = stored
         self._swarm = swarm
         self._docker: Any = swarm.docker(0)
         self._image = image
@@ -115,9 +139,32 @@ class RealLab:
         self._services: list[str] = []
         self._made: set[str] = set()
         self._networks: list[str] = []
+        self._secrets: dict[str, bool] = {}
 
     async def listing(self) -> Listing:
-        return await self.source.list()
+        stored = await self.stored.list()
+        return replace(await self.source.list(), secrets=stored.secrets, configs=stored.configs)
+
+    async def create_secret(self, name: str, config: bool = False) -> str:
+        create = self._docker.create_config if config else self._docker.create_secret
+        made = await asyncio.to_thread(create, name, CONTENT)
+        self._secrets[made["ID"]] = config
+        return str(made["ID"])
+
+    async def label_secret(self, id_: str, config: bool, key: str, value: str) -> None:
+        await asyncio.to_thread(self._label_stored, "configs" if config else "secrets", id_, {key: value})
+
+    async def remove_secret(self, id_: str, config: bool = False) -> None:
+        await asyncio.to_thread(self._docker.remove_config if config else self._docker.remove_secret, id_)
+        del self._secrets[id_]
+
+    def _label_stored(self, kind: str, id_: str, labels: Labels) -> None:
+        """The SDK has no call for it."""
+        url = f"{self._docker.base_url}/v{self._docker.api_version}/{kind}/{id_}"
+        raw = self._docker.get(url).json()
+        spec = raw["Spec"] | {"Labels": dict(labels)}
+        done = self._docker.post(f"{url}/update", params={"version": raw["Version"]["Index"]}, json=spec)
+        done.raise_for_status()
 
     async def create_network(self, name: str) -> str:
         made = await asyncio.to_thread(self._docker.create_network, name, driver="overlay", attachable=True)
@@ -175,6 +222,8 @@ class RealLab:
         for service in self._services:
             await asyncio.to_thread(self._docker.remove_service, service)
         await until(self._no_tasks)
+        for id_, config in list(self._secrets.items()):
+            await self.remove_secret(id_, config)
         for network in self._networks:
             if await asyncio.to_thread(self._docker.networks, ids=[network]):
                 await asyncio.to_thread(self._docker.remove_network, network)
@@ -200,13 +249,16 @@ async def real_lab(swarm: Swarm, image: str, name: str, directory: Path) -> Asyn
     async with Relay(directory / "relay.sock", target) as relay:
         relayed = Engine(Address(f"unix://{relay.path}"))
         source: Source = DockerSource(relayed)
+        stored = StoredSource(Engine(Address(f"unix://{relay.path}")))
         if name == "swarmkit":
             source = SwarmkitSource(relay.path, direct.trust_root)
-        lab = RealLab(swarm, image, source, relay)
+            stored = StoredSource(Engine(Address(node.url)))
+        lab = RealLab(swarm, image, source, stored, relay)
         try:
             yield lab
         finally:
             await lab.remove_all()
+            await stored.close()
             await direct.close()
             await relayed.close()
 
@@ -243,9 +295,11 @@ class Observer:
 
 
 @asynccontextmanager
-async def observed(*sources: Source, settings: Settings = SETTINGS, synced: bool = True) -> AsyncIterator[Observer]:
+async def observed(
+    *sources: Source, settings: Settings = SETTINGS, synced: bool = True, stored: Source | None = None
+) -> AsyncIterator[Observer]:
     """A running watch; with `synced`, once the first sync is done."""
-    async with Watch(settings, sources) as watch:
+    async with Watch(settings, sources, stored) as watch:
         observer = Observer(watch)
         try:
             if synced:
@@ -271,10 +325,11 @@ async def agrees(observer: Observer, listing: Callable[[], Any]) -> None:
 
 
 def by_id(listing: Listing) -> dict[str, Any]:
-    kinds = (listing.nodes, listing.networks, listing.services, listing.tasks)
+    kinds = (listing.nodes, listing.networks, listing.services, listing.tasks, listing.secrets, listing.configs)
     assert all(kind is not None for kind in kinds)
     return {each.id: each for kind in kinds for each in kind or () if getattr(each, "service", True)}
 
 
 def held_by(cache: Cache) -> dict[str, Any]:
-    return {**cache.nodes, **cache.networks, **cache.services, **cache.tasks}
+    stored = {each.id: each for each in (*cache.secrets.values(), *cache.configs.values())}
+    return {**cache.nodes, **cache.networks, **cache.services, **cache.tasks, **stored}

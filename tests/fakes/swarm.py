@@ -22,6 +22,8 @@ from l7.swarm.cache import Event, Kind, Listing, Object, Remove, Upsert, kind_of
 from l7.swarm.from_json import container_labels
 from l7.swarm.source import Update
 
+STORED = frozenset({Kind.SECRET, Kind.CONFIG})
+OTHERS = frozenset(Kind) - STORED
 _EPOCH = 1_700_000_000_000_000_000
 
 
@@ -75,6 +77,10 @@ class FakeSwarm:
             secrets=tuple(self.secrets.values()),
             configs=tuple(self.configs.values()),
         )
+
+    async def everything(self) -> Listing:
+        """`listing`, to be awaited as that of a source is."""
+        return self.listing()
 
     def compact(self) -> None:
         """Forget the log: no stream can resume from before this."""
@@ -224,15 +230,21 @@ class FakeSwarm:
     def source(self, name: str = "swarmkit") -> FakeSource:
         return FakeSource(self, name)
 
+    def stored_source(self) -> FakeSource:
+        """Of secrets and configs."""
+        return FakeSource(self, "secrets", kinds=STORED)
+
 
 @dataclass(eq=False)
 class FakeSource:
-    """A `Source` on a FakeSwarm. While `up` is false it answers nothing; `present`: its socket is there."""
+    """A `Source` on a FakeSwarm. While `up` is false it answers nothing; `present`: its socket is there.
+    `kinds`: what it speaks of."""
 
     swarm: FakeSwarm
     name: str = "swarmkit"
     up: bool = True
     present: bool = True
+    kinds: frozenset[Kind] = OTHERS
     resumed: list[int] = field(default_factory=list)
     _queues: list[asyncio.Queue[tuple[Event, ...] | None]] = field(default_factory=list)
 
@@ -250,11 +262,11 @@ class FakeSource:
                 yield ()
                 # As SwarmKit does, from the transaction of that version on, which is thus seen twice.
                 for events in [events for version, events in self.swarm.log if version >= resume]:
-                    yield events
+                    yield self._own(events)
             else:
-                yield self.swarm.listing()
+                yield self._listing()
             while (events_or_end := await queue.get()) is not None:
-                yield events_or_end
+                yield self._own(events_or_end)
         finally:
             self.swarm._streams.remove(queue)
             self._queues.remove(queue)
@@ -262,7 +274,7 @@ class FakeSource:
 
     async def list(self) -> Listing:
         self._check()
-        return self.swarm.listing()
+        return self._listing()
 
     async def close(self) -> None:
         assert not self._queues, "closed while in use"
@@ -277,6 +289,17 @@ class FakeSource:
         self.up = False
         self.cut()
 
+    def _own(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        return tuple(each for each in events if _kind_of_event(each) in self.kinds)
+
+    def _listing(self) -> Listing:
+        others = [f"{kind.value}s" for kind in Kind if kind not in self.kinds]
+        return replace(self.swarm.listing(), **dict.fromkeys(others))
+
     def _check(self) -> None:
         if not self.up:
             raise Unavailable(f"{self.name}: not up")
+
+
+def _kind_of_event(event: Event) -> Kind:
+    return event.kind if isinstance(event, Remove) else kind_of(event.object)

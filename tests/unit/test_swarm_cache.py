@@ -130,6 +130,15 @@ def test_secrets_do_not_move_the_resume_point(cache: Cache) -> None:
     assert cache.version == 3
 
 
+def test_an_extension_service_is_touched_by_any_change(cache: Cache) -> None:
+    spec = ServiceSpec(labels=(("type", "com.docker.interlock.core.extension"),))
+    extension = Service("s9", 20, "secrets", 1, spec)
+    cache.apply(Upsert(extension))
+    assert not cache.apply(Upsert(extension))
+    assert cache.apply(Upsert(replace(extension, version=21))) == Touched(frozenset({"s9"}))
+    assert not cache.apply(Upsert(replace(SERVICE, version=22)))
+
+
 def test_touched_joins_secrets() -> None:
     assert Touched(frozenset({"a"})) | Touched(secrets=frozenset({"c"})) == Touched(
         frozenset({"a"}), secrets=frozenset({"c"})

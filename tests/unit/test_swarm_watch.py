@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from l7.kit.errors import ConfigError, Unavailable
-from l7.model import TaskState
+from l7.kit.errors import ConfigError, Rejected, Unavailable
+from l7.model import StoredSecret, TaskState
 from l7.swarm.cache import Listing
 from l7.swarm.swarmkit import SwarmkitSource
 from l7.swarm.watch import Watch
@@ -177,4 +177,53 @@ async def test_agreement_with_a_listing_is_what_the_contract_means(swarm: FakeSw
     source = swarm.source()
     async with observed(source) as seen:
         swarm.create_service("web", networks=[swarm.create_network("front").id], replicas=3)
-        await agrees(seen, source.list)
+        await agrees(seen, swarm.everything)
+
+
+async def test_without_secrets_the_rest_goes_on_and_they_stay_as_they_were(swarm: FakeSwarm) -> None:
+    source, stored = swarm.source(), swarm.stored_source()
+    swarm.create_secret("cert")
+    async with observed(source, stored=stored) as seen:
+        stored.stop()
+        await seen.until(lambda: seen.watch.status.secrets_error)
+        service = swarm.create_service("web").id
+        late = swarm.create_secret("late")
+        await seen.until(lambda: service in seen.cache.services)
+        assert seen.watch.status.connected
+        assert set(seen.cache.secrets) == {"cert"}
+        stored.up = True
+        await seen.until(lambda: seen.cache.secrets.get("late") == late)
+        assert not seen.watch.status.secrets_error
+        assert "late" in seen.changes[-1].touched.secrets
+
+
+async def test_the_first_change_waits_for_the_secrets(swarm: FakeSwarm) -> None:
+    source, stored = swarm.source(), swarm.stored_source()
+    swarm.create_secret("cert")
+    stored.up = False
+    async with observed(source, stored=stored, synced=False) as seen:
+        await seen.until(lambda: seen.watch.status.secrets_error and source.resumed)
+        assert not seen.changes
+        stored.up = True
+        await seen.until(lambda: seen.changes)
+        assert seen.changes[0].touched.all
+        assert "cert" in seen.cache.secrets
+
+
+async def test_a_docker_that_will_not_tell_its_secrets_does_not_hold_up_the_rest(swarm: FakeSwarm) -> None:
+    class Forbidden(FakeSource):
+        def _check(self) -> None:
+            raise Rejected("GET /secrets", "forbidden")
+
+    async with observed(swarm.source(), stored=Forbidden(swarm, "secrets")) as seen:
+        assert "forbidden" in seen.watch.status.secrets_error
+        assert not seen.watch.status.secrets_listed
+
+
+async def test_an_audit_heals_secrets_too(swarm: FakeSwarm) -> None:
+    settings = replace(SETTINGS, audit_interval=0.02, grace=0.01)
+    async with observed(swarm.source(), stored=swarm.stored_source(), settings=settings) as seen:
+        lost = StoredSecret("x1", 0, "cert")
+        swarm.put(lost, lost=True)
+        await seen.until(lambda: "cert" in seen.cache.secrets)
+        assert seen.watch.status.healed == 1
