@@ -54,6 +54,12 @@ class Metrics:
         self.refusals = Counter(
             "l7_refused_revisions_total", "Revisions refused by an extension", ["cluster"], registry=registry
         )
+        self.attachments = Counter(
+            "l7_attachments_total",
+            "Secrets and configs attached to extension services, and detached, by action",
+            ["cluster", "action"],
+            registry=registry,
+        )
         self.ready = Gauge("l7_ready", "1 once the first full synchronisation is done", registry=registry)
         self.build = Info("l7_build", "Role and version of the process", registry=registry)
         self.build.info({"role": role, "version": version})

@@ -1,0 +1,242 @@
+"""Keeps the secrets that proxies need attached to the extension services of their clusters.
+
+Secrets reach a task only by its service's specification: attaching one replaces the task, start-first. So changes
+are gathered: the first goes out at once, those that follow within a second go together, and there is one update
+under way at a time. What Swarm holds already costs no call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from l7.deploy.attachment import Attachment, Json, attach
+from l7.kit import logs, tasks
+from l7.kit.backoff import Backoff
+from l7.kit.errors import L7Error, Rejected
+from l7.kit.metrics import Metrics
+from l7.labels.table import EXTENSION_TYPE, PROXY_CLUSTER
+from l7.model import Problem, Secret, Service, StoredSecret
+from l7.swarm.engine import Outdated
+
+_log = logs.get("deploy.attach")
+
+PAUSE = 1.0
+"""Seconds between the updates of extension services."""
+
+_RETRY = Backoff(first=0.2, limit=30.0)
+_TRIES = 5
+"""How often a specification is read again because someone else was faster."""
+
+Required = Callable[[str], frozenset[Secret]]
+"""What the proxies of a cluster need."""
+
+
+class ServiceApi(Protocol):
+    """What is needed of `l7.swarm.engine.Engine`; raises as it does."""
+
+    async def service_spec(self, id_: str) -> tuple[int, Json]: ...
+    async def update_service(self, id_: str, version: int, spec: Json) -> None: ...
+    async def secrets(self, ids: Iterable[str] | None = None) -> tuple[StoredSecret, ...]: ...
+    async def configs(self, ids: Iterable[str] | None = None) -> tuple[StoredSecret, ...]: ...
+
+
+class CacheView(Protocol):
+    """What is read of the cache of Swarm's state."""
+
+    @property
+    def services(self) -> Mapping[str, Service]: ...
+
+
+class TouchedView(Protocol):
+    """The services (by id) that changed, or all."""
+
+    @property
+    def services(self) -> AbstractSet[str]: ...
+    @property
+    def all(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Goal:
+    """An extension service at a version, and what it shall have."""
+
+    service: Service
+    cluster: str
+    wanted: frozenset[Secret]
+
+
+class Attacher:
+    """Tell it what changed by `take`; `run` does the rest. For one event loop."""
+
+    def __init__(self, clusters: Iterable[str], metrics: Metrics, pause: float = PAUSE) -> None:
+        self._clusters = tuple(clusters)
+        self._metrics = metrics
+        self._pause = pause
+        self._services: dict[str, Service] = {}
+        self._required: dict[str, frozenset[Secret]] = {}
+        self._done: dict[str, _Goal] = {}
+        self._refused: dict[str, tuple[Problem, ...]] = {}
+        self._updated = False
+        self._wake = asyncio.Event()
+        self._random = Random()
+        self.on_problems: Callable[[], None] = lambda: None
+
+    def take(self, cache: CacheView, touched: TouchedView, required: Required | None) -> None:
+        """Note what the proxies need by now, and which extension services there are. `required` None: it can't be
+        said, since Swarm's secrets are not known; so nothing is attached or detached."""
+        for id_ in (*cache.services, *self._services) if touched.all else touched.services:
+            service = cache.services.get(id_)
+            if service is not None and EXTENSION_TYPE in service.spec.labels:
+                self._services[id_] = service
+            else:
+                self._services.pop(id_, None)
+        self._required = {cluster: required(cluster) for cluster in self._clusters} if required else {}
+        for gone in (self._done.keys() | self._refused.keys()) - self._services.keys():
+            self._done.pop(gone, None)
+            self._refused.pop(gone, None)
+        if self._due():
+            self._wake.set()
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Clusters whose secrets nobody hands out, and secrets that Swarm would not attach; sorted."""
+        served = {_cluster(service) for service in self._services.values()}
+        homeless = (_no_service(name) for name, needed in self._required.items() if needed and name not in served)
+        return tuple(sorted({*homeless, *(each for found in self._refused.values() for each in found)}))
+
+    async def run(self, api: ServiceApi, stop: asyncio.Event) -> None:
+        """Attaches and detaches until `stop`."""
+        delays = _RETRY.jittered(self._random)
+        while await tasks.first(stop, self._wake.wait()):
+            self._wake.clear()
+            self._updated = False
+            delay = 0.0
+            if await self._round(api):
+                delays = _RETRY.jittered(self._random)
+            else:
+                self._wake.set()
+                delay = next(delays)
+            await tasks.first(stop, asyncio.sleep(max(delay, self._pause if self._updated else 0.0)))
+
+    # ------------------------------------------------------------ inside
+
+    def _due(self) -> list[_Goal]:
+        """The services that may not have what they shall have."""
+        goals = (
+            _Goal(service, cluster, self._required[cluster])
+            for service in self._services.values()
+            if (cluster := _cluster(service)) in self._required
+        )
+        return [goal for goal in goals if self._done.get(goal.service.id) != goal]
+
+    async def _round(self, api: ServiceApi) -> bool:
+        """One look at each service that is due; whether all are done with."""
+        done = True
+        for goal in self._due():
+            done &= await self._settle(api, goal)
+        return done
+
+    async def _settle(self, api: ServiceApi, goal: _Goal) -> bool:
+        try:
+            refused, done = await self._bring(api, goal), True
+        except L7Error as error:
+            refused, done = (_not_attached(goal, error),), False
+            _log.warning("secrets not attached", service=goal.service.name, cluster=goal.cluster, error=str(error))
+        id_ = goal.service.id
+        if id_ not in self._services:  # it was removed meanwhile
+            return True
+        if done:
+            self._done[id_] = goal
+        before, self._refused[id_] = self._refused.get(id_, ()), refused
+        if refused != before:
+            self.on_problems()
+        return done
+
+    async def _bring(self, api: ServiceApi, goal: _Goal) -> tuple[Problem, ...]:
+        """Attach what there is; problems for what is not there any more."""
+        try:
+            await self._update(api, goal, goal.wanted)
+        except Rejected:
+            gone = await _gone(api, goal.wanted)
+            if not gone:
+                raise
+            await self._update(api, goal, goal.wanted - gone)
+            return tuple(_removed(goal, secret) for secret in sorted(gone))
+        return ()
+
+    async def _update(self, api: ServiceApi, goal: _Goal, wanted: frozenset[Secret]) -> None:
+        for left in reversed(range(_TRIES)):
+            version, spec = await api.service_spec(goal.service.id)
+            attachment = attach(spec, wanted)
+            if attachment is None:
+                return
+            try:
+                await api.update_service(goal.service.id, version, attachment.spec)
+            except Outdated:
+                if not left:
+                    raise
+            else:
+                return self._note(goal, attachment)
+
+    def _note(self, goal: _Goal, attachment: Attachment) -> None:
+        self._updated = True
+        attached, detached = len(attachment.attached), len(attachment.detached)
+        self._metrics.attachments.labels(goal.cluster, "attached").inc(attached)
+        self._metrics.attachments.labels(goal.cluster, "detached").inc(detached)
+        _log.info(
+            "extension service updated",
+            service=goal.service.name,
+            cluster=goal.cluster,
+            attached=attached,
+            detached=detached,
+            secrets=len(goal.wanted),
+        )
+
+
+def _cluster(service: Service) -> str:
+    return dict(service.spec.labels).get(PROXY_CLUSTER, "")
+
+
+async def _gone(api: ServiceApi, wanted: frozenset[Secret]) -> frozenset[Secret]:
+    """Those that Swarm does not have (any more)."""
+    secrets = {each.id for each in wanted if not each.config}
+    configs = {each.id for each in wanted if each.config}
+    there = {each.id for each in await api.secrets(secrets)} if secrets else set()
+    there |= {each.id for each in await api.configs(configs)} if configs else set()
+    return frozenset(each for each in wanted if each.id not in there)
+
+
+# ---------------------------------------------------------------- problems
+
+
+def _no_service(cluster: str) -> Problem:
+    return Problem(
+        "",
+        "",
+        "",
+        "TLS needs the extension service of the cluster, which is not there",
+        "deploy/stack.yml has it",
+        cluster,
+        fatal=False,
+    )
+
+
+def _removed(goal: _Goal, secret: Secret) -> Problem:
+    what = "config" if secret.config else "secret"
+    message = f"is the name of a {what} that was removed before the proxies got it"
+    return _problem(goal, secret.name, message, f"create the {what} again")
+
+
+def _not_attached(goal: _Goal, error: L7Error) -> Problem:
+    message = f"secrets could not be attached to the extension service: {error}"
+    return _problem(goal, "", message, "it is tried again; see core's log")
+
+
+def _problem(goal: _Goal, value: str, message: str, remedy: str) -> Problem:
+    return Problem(
+        goal.service.name, "", value, message, remedy, goal.cluster, service_id=goal.service.id, fatal=False
+    )
