@@ -54,7 +54,11 @@ def _server_settings(members: Members, tcp: bool) -> tuple[ServerSettings, ...]:
 def _own(fragment: Fragment, tcp: bool) -> ServerSettings:
     server = fragment.claim.spec.server
     # What the client says is passed on as it is: nothing in between could speak HTTP/2 or TLS for it.
-    return replace(server, protocol=Protocol.HTTP) if tcp and server.protocol is not Protocol.HTTP else server
+    return (
+        replace(server, protocol=Protocol.HTTP, tls_name="")
+        if tcp and server.protocol is not Protocol.HTTP
+        else server
+    )
 
 
 # ---------------------------------------------------------------- servers

@@ -121,6 +121,9 @@ RULES: Mapping[str, View] = {
     **{name: _rules(name) for name in ("https_redirect", "hsts", "allow", "rate_limit", "compression")},
     **{name: _rules(name) for name in ("timeout_server", "timeout_tunnel", "timeout_connect", "queue_timeout")},
     **_CORS,
+    "ssl_only": _rules("https_redirect"),
+    "basic_auth": lambda spec: spec.tls.basic_auth,
+    "basic_auth_realm": _rules("basic_auth_realm"),
 }
 """Labels that set what applies to the requests of a route."""
 

@@ -6,9 +6,9 @@ import textwrap
 
 from l7.labels import legacy
 from l7.labels.grammar import FALSE, TRUE
-from l7.labels.prose import CANARY, CHANGES, EXAMPLE, INTRO, LEFT_OUT, LEGACY, SHARING, WRITING
+from l7.labels.prose import CANARY, CHANGES, EXAMPLE, INTRO, LEFT_OUT, LEGACY, SHARING, TLS, WRITING
 from l7.labels.schema import render_schema
-from l7.labels.table import LATER, PREFIX, SECTIONS, Label
+from l7.labels.table import PREFIX, SECTIONS, Label
 
 _NAMES = {"header_request_*": "X-Team", "header_response_*": "X-Frame-Options"}
 """For the examples of rows that stand for several labels."""
@@ -25,11 +25,11 @@ def render_labels() -> str:
         CHANGES,
         _overview(),
         *(_section(title, rows) for title, rows in SECTIONS),
+        TLS,
         SHARING,
         CANARY,
         LEFT_OUT,
         LEGACY.format(one=_legacy_table()),
-        f"## Not supported yet\n\nA service that has one of these is routed without it: {_later()}.\n",
     ]
     return "\n".join(parts)
 
@@ -88,11 +88,6 @@ def _label(label: Label[object]) -> str:
 def _legacy_table() -> str:
     rows = [f"| `{legacy.ONE}{old}` | {new} |" for old, new in legacy.DESCRIPTIONS]
     return "| Interlock 1 | becomes |\n| --- | --- |\n" + "\n".join(rows)
-
-
-def _later() -> str:
-    shown = (f"`{each.name}`" + (f" (write `{each.meaning}`)" if each.meaning else "") for each in LATER)
-    return ", ".join(shown)
 
 
 def _code(*words: str) -> str:

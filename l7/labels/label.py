@@ -34,7 +34,7 @@ class Kind(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Label(Generic[T_co]):
-    """A label: `name` without prefix, the kind of its value, and what the docs say. `kind` None: not yet.
+    """A label: `name` without prefix, the kind of its value, and what the docs say.
 
     A name that ends in `*` stands for all that begin like it. `changing`: what the class of change leaves
     unsaid. `tcp`: holds for raw TCP (`tcp_port`) as well. `idle`: changes nothing, so that a bad value is no
@@ -42,7 +42,7 @@ class Label(Generic[T_co]):
     """
 
     name: str
-    kind: Kind[T_co] | None
+    kind: Kind[T_co]
     default: str
     meaning: str
     example: str
@@ -60,9 +60,9 @@ class Label(Generic[T_co]):
     @property
     def type(self) -> str:
         """The kind of the values, in words."""
-        return self.kind.name if self.kind else ""
+        return self.kind.name
 
     @property
-    def parse(self) -> Callable[[str], T_co | Bad] | None:
-        """The parser of the values, None when the label is not supported yet."""
-        return self.kind.parse if self.kind else None
+    def parse(self) -> Callable[[str], T_co | Bad]:
+        """The parser of the values."""
+        return self.kind.parse

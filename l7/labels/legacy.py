@@ -7,11 +7,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
-from l7.labels import request_labels as requests
 from l7.labels import routing_labels as routing
 from l7.labels import server_labels as servers
-from l7.labels.grammar import printable
+from l7.labels import tls_labels as tls
+from l7.labels.grammar import Bad, printable
 from l7.labels.label import Label
 from l7.model import Problem
 
@@ -21,8 +22,8 @@ MESH = "com.docker.ucp.mesh.http"
 _FLAGS: dict[str, tuple[Label[object], str]] = {
     "context_root_rewrite": (routing.CONTEXT_ROOT_REWRITE, "true"),
     "ip_hash": (servers.IP_HASH, "true"),
-    "ssl_only": (requests.HTTPS_REDIRECT, "true"),
-    "ssl_backend": (servers.PROTOCOL, "https"),
+    "ssl_only": (tls.SSL_ONLY, "true"),
+    "ssl_backend": (tls.SSL_BACKEND, "true"),
 }
 """True by being there, whatever the value, as in Interlock 1."""
 
@@ -30,11 +31,12 @@ _SAME: dict[str, Label[object]] = {
     "network": routing.NETWORK,
     "port": routing.PORT,
     "context_root": routing.CONTEXT_ROOT,
+    "ssl_backend_tls_verify": tls.SSL_BACKEND_TLS_VERIFY,
 }
 _OWN = ("ext.name", "app", "ext.service.name")
 """On Interlock's own containers and its proxies."""
 
-_FILES = ("ssl", "ssl_cert", "ssl_cert_key")
+_READ = ("hostname", "domain", "alias_domain", "websocket_endpoint", "ssl")
 DESCRIPTIONS = (
     ("hostname", "`hosts`, together with `interlock.domain` (default `local`); without it nothing is published"),
     ("alias_domain[.N]", "more of `hosts`"),
@@ -47,10 +49,11 @@ DESCRIPTIONS = (
     ("balance_algorithm", "`balance`, where there is such a one"),
     ("health_check", "`health_check_path`; checks are GET requests"),
     ("health_check_interval", "`health_check_interval`, in milliseconds"),
-    ("ssl_only", "`https_redirect=true`: what was never served in the clear is not served so now"),
-    ("ssl_backend", "`protocol=https`"),
-    ("ssl_backend_tls_verify", "nothing for `none`; others are reported"),
-    ("ssl, ssl_cert, ssl_cert_key", "reported: files of the proxy's"),
+    ("ssl_only", "`ssl_only=true`: what was never served in the clear is not served so now"),
+    ("ssl_backend", "`ssl_backend=true`"),
+    ("ssl_backend_tls_verify", "`ssl_backend_tls_verify`; `required` asks for `ssl_backend_ca`"),
+    ("ssl_cert, ssl_cert_key", "`ssl_cert` and `ssl_key`: make secrets that are called as the files were"),
+    ("ssl", "nothing: `ssl_cert` is enough; without it, it is reported"),
     ("backend_option[.N]", "reported: raw configuration"),
     ("ext.name, app", "Interlock's own containers: left alone"),
 )
@@ -116,23 +119,21 @@ def _translate_one(one: Mapping[str, str], result: Translation) -> None:
     endpoints = _numbered(one, "websocket_endpoint")
     if endpoints:
         result.put(routing.WEBSOCKET_ENDPOINTS, ",".join(endpoints), ONE + "websocket_endpoint")
+    if "ssl" in one and "ssl_cert" not in one:
+        result.note(ONE + "ssl", one["ssl"], "names no certificate", f"add {tls.SSL_CERT.key}, or remove it")
     for name, text in one.items():
         key = ONE + name
         base = _INDEX.sub("", name)
         if name in _SAME:
             result.put(_SAME[name], text, key)
         elif name in _FLAGS:
-            label, value = _FLAGS[name]
-            result.put(label, value, key)
-        elif name in _FILES:
-            remedy = "remove it; TLS towards clients is not supported yet"
-            result.note(key, text, "names a file of the proxy's, which l7 does not have", remedy)
+            result.put(*_FLAGS[name], key)
         elif name in _SPECIAL:
             _SPECIAL[name](text, key, result)
         elif base == "backend_option":
             remedy = "remove it; docs/labels.md lists what can be set"
             result.note(key, text, "is raw configuration, which l7 does not take from labels", remedy)
-        elif base not in ("hostname", "domain", "alias_domain", "websocket_endpoint"):
+        elif base not in _READ:
             result.note(key, text, "is not a label that Interlock 1 knew", "remove it")
 
 
@@ -176,17 +177,21 @@ def _interval(text: str, key: str, result: Translation) -> None:
         result.note(key, text, "is no number of milliseconds", remedy)
 
 
-def _verify(text: str, key: str, result: Translation) -> None:
-    if text.strip(" ").lower() != "none":
-        remedy = f"expect that it is not verified; {servers.PROTOCOL.key}=https says the same"
-        result.note(key, text, "asks for a verified certificate of the task, which is not supported yet", remedy)
+def _file(label: Label[str], text: str, key: str, result: Translation) -> None:
+    """The secret that is called as the file was. Where none can be, only TLS is missing."""
+    bad = label.parse(text)
+    if isinstance(bad, Bad):
+        result.note(key, text, "names a file that no secret can be called as", f"name a secret by {label.key}")
+    else:
+        result.put(label, text, key)
 
 
 _SPECIAL: dict[str, Callable[[str, str, Translation], None]] = {
     "balance_algorithm": _balance,
     "health_check": _check,
     "health_check_interval": _interval,
-    "ssl_backend_tls_verify": _verify,
+    "ssl_cert": partial(_file, tls.SSL_CERT),
+    "ssl_cert_key": partial(_file, tls.SSL_KEY),
 }
 
 
@@ -195,9 +200,10 @@ _SPECIAL: dict[str, Callable[[str, str, Translation], None]] = {
 
 @dataclass(frozen=True, slots=True)
 class _MeshRoute:
-    """One label of the mesh that could be read. `port`, `cookie`, `redirect` "": not said."""
+    """One label of the mesh that could be read. `port`, `cookie`, `redirect` "": not said. `tls`: by SNI."""
 
     key: str
+    tls: bool
     host: str
     port: str
     cookie: str
@@ -206,6 +212,12 @@ class _MeshRoute:
 
 def _translate_mesh(mesh: Mapping[str, str], result: Translation) -> None:
     routes = [route for key, text in mesh.items() if (route := _mesh_route(key, text, result)) is not None]
+    http = [route for route in routes if not route.tls]
+    for route in routes:
+        if http and route.tls:
+            message = "passes TLS through, while other labels of the service are about HTTP"
+            result.note(route.key, mesh[route.key], message, "publish that host by a service of its own")
+    routes = http or routes
     port = next((route.port for route in routes if route.port), "")
     kept = [route for route in routes if route.port in ("", port)]
     for route in routes:
@@ -220,6 +232,8 @@ def _translate_mesh(mesh: Mapping[str, str], result: Translation) -> None:
 def _put_mesh(routes: list[_MeshRoute], port: str, result: Translation) -> None:
     first = routes[0].key
     result.put(routing.HOSTS, ",".join(_once(route.host for route in routes)), first)
+    if routes[0].tls and result.sources[routing.HOSTS.key] == first:
+        result.put(tls.SSL_PASSTHROUGH, "true", first)
     if port:
         result.put(routing.PORT, port, next(route.key for route in routes if route.port))
     redirects = [route for route in routes if route.redirect]
@@ -234,19 +248,15 @@ def _put_mesh(routes: list[_MeshRoute], port: str, result: Translation) -> None:
 def _mesh_route(key: str, text: str, result: Translation) -> _MeshRoute | None:
     fields = dict(_mesh_fields(text))
     route = fields.get("external_route", "")
-    scheme, separator, host = route.partition("://")
-    if scheme == "sni" and separator:
-        remedy = "wait for TLS in l7; until then the host is not published"
-        result.note(key, text, "passes TLS through, which is not supported yet", remedy)
-        return None
-    if scheme != "http" or not host:
-        remedy = f"write external_route=http://host, or use {routing.HOSTS.key}"
+    scheme, _, host = route.partition("://")
+    if scheme not in ("http", "sni") or not host:
+        remedy = f"write external_route=http://host or sni://host, or use {routing.HOSTS.key}"
         result.note(key, text, "has no external_route that l7 can read", remedy)
         return None
     for name in sorted(fields.keys() - {"external_route", "internal_port", "sticky_sessions", "redirect"}):
         result.note(key, text, f"says {printable(name)}, which the routing mesh did not know", "remove that part")
     cookie, redirect = fields.get("sticky_sessions", ""), fields.get("redirect", "")
-    return _MeshRoute(key, host.rstrip("/"), fields.get("internal_port", ""), cookie, redirect)
+    return _MeshRoute(key, scheme == "sni", host.rstrip("/"), fields.get("internal_port", ""), cookie, redirect)
 
 
 def _mesh_fields(text: str) -> Iterable[tuple[str, str]]:

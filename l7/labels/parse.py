@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from l7.labels import request_labels as requests
 from l7.labels import routing_labels as routing
-from l7.labels import settings
+from l7.labels import settings, tls
 from l7.labels.grammar import Bad
 from l7.labels.label import PREFIX
 from l7.labels.legacy import Translation, translate
@@ -55,7 +54,7 @@ def parse_labels(
     if not found and not old.problems:
         return Parsed()
     reading = Reading(found)
-    spec = _read_spec(reading, ports)
+    spec = _read_spec(reading, ports, service)
     problems = [replace(each, label=old.source_of(each.label, own)) for each in reading.problems] + old.problems
     if spec is None:
         # Taking the names away is how a service is unpublished: nothing else that is wrong matters then.
@@ -67,39 +66,58 @@ def parse_labels(
     return Parsed(replace(spec, stack=labels.get(STACK, "")), tuple(sorted(told)), cluster)
 
 
-def _read_spec(reading: Reading, ports: Iterable[PublishedPort]) -> RouteSpec | None:
+def _read_spec(reading: Reading, ports: Iterable[PublishedPort], service: str) -> RouteSpec | None:
     """What the labels ask for, as far as they can be read; None when they don't ask to be published."""
     if not _published(reading):
         message = "is missing, so the service is not published"
         reading.note(routing.HOSTS, message, "name its hosts, or remove the other labels")
         return None
+    spec = _read_common(reading, ports)
+    default_backend = reading.get(routing.DEFAULT_BACKEND, False)
+    http = reading.has(routing.HOSTS) or default_backend
+    if http and tls.passes_through(reading):
+        return tls.read_passthrough(reading, spec)
+    spec = _read_http(reading, replace(spec, default_backend=default_backend))
+    return tls.read_tls(reading, spec, service) if http else _without_http(reading, spec)
+
+
+def _read_common(reading: Reading, ports: Iterable[PublishedPort]) -> RouteSpec:
+    """What any service may ask for, whatever is spoken to it."""
+    return RouteSpec(
+        hosts=reading.get(routing.HOSTS, ()),
+        port=_read_port(reading, ports),
+        network=reading.get(routing.NETWORK, None),
+        cluster=reading.get(routing.SERVICE_CLUSTER, ""),
+        redirects=_read_redirects(reading),
+        vip=reading.get(routing.BACKEND_MODE, False),
+        weight=_read_weight(reading),
+        tcp_port=reading.get(routing.TCP_PORT, 0),
+        server=settings.read_server(reading),
+        written=tuple(reading.written),
+    )
+
+
+def _read_http(reading: Reading, spec: RouteSpec) -> RouteSpec:
+    """With what is about requests."""
     path = reading.get(routing.CONTEXT_ROOT, "/")
     if reading.get(routing.CONTEXT_ROOT_REWRITE, False) and not reading.has(routing.CONTEXT_ROOT):
         remedy = f"add {routing.CONTEXT_ROOT.key}, or remove it"
         reading.note(routing.CONTEXT_ROOT_REWRITE, "has no effect without context_root", remedy)
+    if spec.default_backend and not reading.has(routing.HOSTS) and path != "/":
+        remedy = f"add {routing.HOSTS.key}, or remove it"
+        reading.note(routing.CONTEXT_ROOT, "has no effect without hosts", remedy)
     balance, hash_key = settings.read_balance(reading)
-    spec = RouteSpec(
-        hosts=reading.get(routing.HOSTS, ()),
-        port=_read_port(reading, ports),
+    return replace(
+        spec,
         path=path,
         strip_path=reading.get(routing.CONTEXT_ROOT_REWRITE, False) and path != "/",
-        network=reading.get(routing.NETWORK, None),
-        cluster=reading.get(routing.SERVICE_CLUSTER, ""),
-        default_backend=reading.get(routing.DEFAULT_BACKEND, False),
-        redirects=_read_redirects(reading, path),
-        vip=reading.get(routing.BACKEND_MODE, False),
-        weight=_read_weight(reading),
         canary_header=reading.get(routing.CANARY_HEADER, None),
         canary_cookie=reading.get(routing.CANARY_COOKIE, None),
-        tcp_port=reading.get(routing.TCP_PORT, 0),
         balance=balance,
         retry_on=settings.read_retry_on(reading),
         check=settings.read_check(reading),
-        server=settings.read_server(reading),
         rules=settings.read_rules(reading, hash_key),
-        written=tuple(reading.written),
     )
-    return _without_http(reading, spec)
 
 
 def _published(reading: Reading) -> bool:
@@ -125,20 +143,26 @@ def _read_port(reading: Reading, ports: Iterable[PublishedPort]) -> int:
 
 def _read_weight(reading: Reading) -> int | None:
     weight = reading.get(routing.WEIGHT, None)
-    if weight == 0 and not (reading.has(routing.CANARY_HEADER) or reading.has(routing.CANARY_COOKIE)):
+    canary = any(map(reading.has, (routing.CANARY_HEADER, routing.CANARY_COOKIE)))
+    if weight == 0 and tls.passes_through(reading):
+        reading.note(routing.WEIGHT, "is 0: with ssl_passthrough nobody reaches the service", "raise it")
+    elif weight == 0 and not canary:
         remedy = f"raise it, or add {routing.CANARY_HEADER.key} or {routing.CANARY_COOKIE.key}"
         reading.note(routing.WEIGHT, "is 0, and there is no canary label: nobody reaches the service", remedy)
     return weight
 
 
-def _read_redirects(reading: Reading, path: str) -> tuple[RedirectSpec, ...]:
+def _read_redirects(reading: Reading) -> tuple[RedirectSpec, ...]:
     """Those that lead somewhere, as far as this service can tell: others may have what a target names. What is left
     is followed again among the redirects of all services."""
     given = reading.get(routing.REDIRECTS, ())
+    path = reading.get(routing.CONTEXT_ROOT, "/")
+    if tls.passes_through(reading):
+        given, path = tls.in_the_clear(reading, given), "/"
     if not given:
         return ()
     hosts = reading.get(routing.HOSTS, ())
-    secured = hosts if reading.get(requests.HTTPS_REDIRECT, False) else ()
+    secured = hosts if settings.read_https_redirect(reading) else ()
     to_https = [RedirectSpec("http", host, path, f"https://{host}") for host in secured if host[0] != "*"]
     redirects = [*to_https, *given]
     refused = endless(redirects, [*((host, path) for host in hosts), *landings(redirects)])
@@ -150,14 +174,7 @@ def _read_redirects(reading: Reading, path: str) -> tuple[RedirectSpec, ...]:
 
 
 def _without_http(reading: Reading, spec: RouteSpec) -> RouteSpec:
-    """What is left of it where there are no hosts."""
-    if reading.has(routing.HOSTS):
-        return spec
-    if spec.default_backend:
-        if spec.path != "/":
-            remedy = f"add {routing.HOSTS.key}, or remove it"
-            reading.note(routing.CONTEXT_ROOT, "has no effect without hosts", remedy)
-        return spec
+    """What is left of it where no request leads to the tasks."""
     settings.note_http(reading)
     balance = settings.read_tcp_balance(reading) if spec.tcp_port and not spec.vip else spec.balance
     return replace(spec, balance=balance, rules=replace(spec.rules, hash_key=None))

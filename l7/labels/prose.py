@@ -107,6 +107,48 @@ then requests are answered, and `l7 status` tells, a few seconds after the chang
 Where a label needs a newer HAProxy than the proxies have, it has no effect and is reported.
 """
 
+TLS = """## How the labels about TLS belong together
+
+Certificates, keys, CAs and passwords are Docker secrets, and labels name them; CAs may be configs. The service
+itself needs no access to them. Inside a stack the short name of the compose file will do: `site.cert` is the
+secret of that name, or else `<stack>_site.cert`. A secret never changes: to renew what it holds, make one of
+another name and change the label. No proxy is restarted, and no connection cut.
+
+- **TLS ends at the proxies** with `ssl_cert` and `ssl_key` (or one secret for both), or with `acme=true`. The
+  certificate is chosen by the name that the client asks for (SNI), so each of `hosts` has to be in it. The task
+  gets clear text, and `x-forwarded-proto` says `https`. The source of a redirect from `https://` needs a
+  certificate like any other host, so name it in `hosts`, too.
+- **Nothing in the clear**: `ssl_only=true` redirects plain HTTP; `hsts` makes browsers remember it.
+- **TLS again towards the tasks**: `ssl_backend=true`, on its own with any certificate. With `ssl_backend_ca`
+  tasks have to prove who they are, by `ssl_backend_name`; with `ssl_backend_cert` the proxies do.
+- **TLS ends at the tasks**: `ssl_passthrough=true`. The proxies see nothing but the name, so paths, cookies,
+  headers, `basic_auth` and all else about requests is the application's own affair: such labels are reported.
+- **Who may come in**: `ssl_client_ca` asks for certificates, `basic_auth` for passwords.
+
+What is missing or wrong never opens a door. A service whose `basic_auth`, `ssl_client_ca` or `ssl_backend_...`
+can't be honoured is routed by its previous labels, or not at all. A bad `ssl_cert` or `ssl_key` only turns off
+TLS of its hosts, unless there is a previous certificate; a client then gets no answer over TLS, or the
+operator's default certificate, and never another host's.
+
+```yaml
+services:
+  shop:
+    image: example/shop:1
+    networks: [front]
+    deploy:
+      labels:
+        com.docker.lb.hosts: "www.example.org"
+        com.docker.lb.port: "8080"
+        com.docker.lb.ssl_cert: "site.cert"
+        com.docker.lb.ssl_key: "site.key"
+        com.docker.lb.ssl_only: "true"
+        com.docker.lb.hsts: "max-age=31536000"
+secrets:                                   # as shop_site.cert and shop_site.key
+  site.cert: {file: www.example.org.crt}
+  site.key: {file: www.example.org.key}
+```
+"""
+
 SHARING = """## Services that share a host and path
 
 Their tasks are pooled: four tasks of one and one of another get 80 % and 20 % of the requests. What is said
@@ -154,7 +196,7 @@ may be labels of the service or of its containers. Flags are true by being there
 | HTTP routing mesh: `com.docker.ucp.mesh.http*` | becomes |
 | --- | --- |
 | `external_route=http://host` | `hosts` (of several labels: all of them) |
-| `external_route=sni://host` | reported, and that host is not published: TLS passthrough is not supported yet |
+| `external_route=sni://host` | `hosts`, `ssl_passthrough=true`; beside `http://` routes it is reported instead |
 | `internal_port=8080` | `port`; a second port on the same service is reported |
 | `sticky_sessions=NAME` | `sticky_session_cookie` |
 | `redirect=url` | `redirects=http://host,url` |

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TypeVar, cast
 
-from l7.labels.grammar import Bad, parse_bool, printable
-from l7.labels.label import PREFIX, Label
-from l7.labels.table import MAY_BE_EMPTY, NEEDED, TABLE, label_of
+from l7.labels.grammar import Bad, printable
+from l7.labels.label import Label
+from l7.labels.table import MAY_BE_EMPTY, TABLE, label_of
 from l7.model import Problem
 
 T = TypeVar("T")
@@ -40,12 +40,6 @@ class Reading:
         if label is None:
             remedy = _hint(key) if len(self.problems) < HINTS else _SEE
             self._add(printable(key), text, "is not a label that l7 knows", remedy, fatal=False)
-        elif label.parse is None and parse_bool(text) is False:
-            pass  # does not ask for what is missing
-        elif label.parse is None:
-            instead = f"write {PREFIX}{label.meaning}" if label.meaning else "remove it"
-            remedy = instead if key == NEEDED else f"{instead}, or expect the service to be routed without it"
-            self._add(key, text, "is not supported yet", remedy, fatal=key == NEEDED)
         else:
             value = label.parse(text)
             if isinstance(value, Bad):
@@ -63,6 +57,14 @@ class Reading:
     def has(self, label: Label[object]) -> bool:
         """Whether the service carries it, good or bad."""
         return label.key in self.texts
+
+    def enabled(self, key: str) -> bool:
+        """Whether the label of this full name was read, and asks for more than its default does by being off."""
+        return key in self._values and self._values[key] not in (False, "/")
+
+    def told(self, key: str) -> bool:
+        """Whether something is said about the label already."""
+        return any(problem.label == key for problem in self.problems)
 
     def each(self, label: Label[T]) -> Iterator[tuple[str, str, T]]:
         """(full name, what the `*` stands for, value) of the labels of a row that stands for several, sorted."""

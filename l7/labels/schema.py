@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from l7.labels.label import PREFIX, Label
-from l7.labels.table import LATER, MAY_BE_EMPTY, SUPPORTED
+from l7.labels.table import MAY_BE_EMPTY, SUPPORTED
 
 Schema = Mapping[str, object]
 
@@ -37,19 +37,18 @@ def build_schema() -> Schema:
 def _labels() -> Schema:
     single = [label for label in SUPPORTED if not label.name.endswith("*")]
     several = [label for label in SUPPORTED if label.name.endswith("*")]
-    later = {label.key: {"description": "Not supported yet.", "deprecated": True} for label in LATER}
     return {
         "type": "object",
-        "properties": {**{label.key: _label(label) for label in single}, **later},
+        "properties": {label.key: _label(label) for label in single},
         "patternProperties": {
             **{f"{_start(label.key[:-1])}{_HEADER_NAME}$": _label(label) for label in several},
-            _unknown([label.name for label in (*single, *LATER)], [label.name[:-1] for label in several]): False,
+            _unknown([label.name for label in single], [label.name[:-1] for label in several]): False,
         },
     }
 
 
 def _label(label: Label[object]) -> Schema:
-    kind: Schema = label.kind.schema if label.kind else {}
+    kind: Schema = label.kind.schema
     if label.key in MAY_BE_EMPTY:
         kind = {"anyOf": [kind, {"enum": [""]}]}
     return {"description": f"{label.meaning} Default: {label.default}.", "examples": [label.example], **kind}

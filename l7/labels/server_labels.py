@@ -165,7 +165,8 @@ PROTOCOL = Label(
     kinds.choice(PROTOCOLS),
     "http",
     "How the proxies speak to the tasks: HTTP/1.1; `h2c`: HTTP/2 in clear text; `https`: TLS, HTTP/2 or HTTP/1.1 "
-    "as the task likes, with any certificate; `grpc`: as `h2c`, and `timeout_server` is 1h unless given.",
+    "as the task likes, with any certificate unless there is `ssl_backend_ca`; `grpc`: as `h2c`, and "
+    "`timeout_server` is 1h unless given.",
     "grpc",
 )
 RETRY_ON = Label(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from l7.labels import request_labels as requests
 from l7.labels import routing_labels as routing
 from l7.labels import server_labels as servers
+from l7.labels import tls_labels as tls
 from l7.labels.grammar import Bad
 from l7.labels.http_values import INFORMATION, MAX_VALUE, HeaderEdit, parse_editable_header
 from l7.labels.label import PREFIX, Label
@@ -17,6 +18,7 @@ from l7.model import (
     HeaderChange,
     HealthCheck,
     Protocol,
+    ProxyHeader,
     RateLimit,
     RetryOn,
     Rules,
@@ -101,7 +103,13 @@ def read_server(reading: Reading) -> ServerSettings:
         max_fails=max_fails,
         fail_timeout=fail_timeout if max_fails else 0,
         drain_timeout=reading.get(servers.DRAIN_TIMEOUT, 0),
+        proxy_header=reading.get(tls.PROXY_PROTOCOL, ProxyHeader.NONE),
     )
+
+
+def read_https_redirect(reading: Reading) -> bool:
+    """Whether plain HTTP is sent to https, by either name."""
+    return reading.get(requests.HTTPS_REDIRECT, False) or reading.get(tls.SSL_ONLY, False)
 
 
 def read_rules(reading: Reading, hash_key: HashKey | None) -> Rules:
@@ -111,7 +119,7 @@ def read_rules(reading: Reading, hash_key: HashKey | None) -> Rules:
         _without(reading, servers.MAX_CONNECTIONS, requests.QUEUE_TIMEOUT)
     size = _HeaderSize(reading)
     return Rules(
-        https_redirect=reading.get(requests.HTTPS_REDIRECT, False),
+        https_redirect=read_https_redirect(reading),
         hsts=reading.get(requests.HSTS, ""),
         allow=reading.get(requests.ALLOW, ()),
         rate_limit=_rate_limit(reading),
@@ -219,9 +227,8 @@ def note_http(reading: Reading) -> None:
     """Note what means nothing where no task of the service is ever reached by HTTP."""
     routes = (routing.REDIRECTS, routing.DEFAULT_BACKEND)
     has = " and ".join(label.name for label in (routing.REDIRECTS, routing.TCP_PORT) if reading.has(label))
-    told = {problem.label for problem in reading.problems}
     for key, label in reading.rows.items():
-        if not label.tcp and label not in routes and key not in told:
+        if not label.tcp and label not in routes and not reading.told(key):
             message = f"has no effect on a service that has nothing but {has}"
             reading.note(key, message, f"remove it, or add {routing.HOSTS.key}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from l7.labels import request_labels, routing_labels, server_labels
+from l7.labels import request_labels, routing_labels, server_labels, tls_labels
 from l7.labels.label import PREFIX as PREFIX
 from l7.labels.label import Change as Change
 from l7.labels.label import Label as Label
@@ -21,27 +21,10 @@ PROXY_CLUSTER = "com.docker.l7.cluster"
 SECTIONS = (
     ("Which requests reach a service", routing_labels.ROWS),
     ("How a task is chosen, watched and spoken to", server_labels.ROWS),
+    ("TLS and passwords", tls_labels.ROWS),
     ("What applies to requests and answers", request_labels.ROWS),
 )
 SUPPORTED: tuple[Label[object], ...] = tuple(label for _, rows in SECTIONS for label in rows)
-
-LATER: tuple[Label[object], ...] = tuple(
-    Label(name, kind=None, default="", meaning=instead, example="")
-    for name, instead in (
-        ("ssl_cert", ""),
-        ("ssl_key", ""),
-        ("ssl_passthrough", ""),
-        ("ssl_only", "https_redirect=true"),
-        ("ssl_backend", "protocol=https"),
-        ("ssl_backend_tls_verify", ""),
-    )
-)
-"""Known from Interlock, not supported yet: a service that carries one is routed without it. The meaning is what
-to write meanwhile, if anything."""
-
-NEEDED = PREFIX + "ssl_passthrough"
-"""Of those the one without which a service would not be what was asked for: TLS sent to the application as clear
-text. It is not routed."""
 
 MAY_BE_EMPTY = frozenset(
     PREFIX + name
@@ -59,12 +42,17 @@ MAY_BE_EMPTY = frozenset(
         "ip_hash",
         "max_fails",
         "fail_timeout",
-        *(label.name for label in LATER),
+        "ssl_cert",
+        "ssl_key",
+        "ssl_passthrough",
+        "ssl_only",
+        "ssl_backend",
+        "ssl_backend_tls_verify",
     )
 )
 """Interlock's own, but `hosts`: empty, as `${X:-}` in a stack file leaves them, they are as if not there."""
 
-TABLE = {label.key: label for label in SUPPORTED + LATER}
+TABLE = {label.key: label for label in SUPPORTED}
 """All known labels by their full name; those that stand for several end in `*`."""
 
 _PREFIXES = tuple(label for label in SUPPORTED if label.name.endswith("*"))

@@ -17,9 +17,9 @@ from l7.labels.addresses import parse_allow
 from l7.labels.grammar import Bad
 from l7.labels.parse import parse_labels
 from l7.labels.quantities import parse_duration, parse_statuses
-from l7.labels.spec import RedirectSpec
+from l7.labels.spec import RedirectSpec, RouteSpec, TlsSpec
 from l7.labels.table import PREFIX, SUPPORTED, TABLE
-from l7.model import Balance, HashKey, HeaderAction, HealthCheck
+from l7.model import Balance, ClientCertificate, HashKey, HeaderAction, HealthCheck, Protocol, Rules
 from tests.unit.test_labels_values import BAD, GOOD
 
 SPECIAL = tuple(";|{}#'\"\\ \t\r\n\0\x1b\x7f%$`<>^/:.,*-_@=?&~+()[]!")
@@ -34,6 +34,7 @@ ALLOWED = {
     "header_request_*": r"[\t\x20-\x7e]*",
     "header_response_*": r"[\t\x20-\x7e]*",
     "health_check_path": r"/[A-Za-z0-9._~!+,=:@/?&*()%-]*",
+    "basic_auth_realm": r"[ !#-&(-\[\]-~]+",
     "redirects": r"(http|https)?|[a-z0-9_.*-]+|/[^\s;|\"'#?\\]*|https?://[^\s;|\"'#?\\]+",
 }
 
@@ -106,6 +107,9 @@ WRITTEN: dict[str, Callable[[Any], str]] = {
     "cors_max_age": str,
     "header_request_*": _edit,
     "header_response_*": _edit,
+    "ssl_client_verify": lambda value: value.name,
+    "ssl_backend_tls_verify": lambda value: "required" if value else "none",
+    "proxy_protocol": lambda value: value.name if value else "false",
 }  # fmt: skip
 
 
@@ -114,7 +118,6 @@ WRITTEN: dict[str, Callable[[Any], str]] = {
 @given(st.data())
 def test_any_text_is_refused_or_read_into_its_one_spelling(name: str, data: st.DataObject) -> None:
     label = TABLE[PREFIX + name]
-    assert label.parse is not None
     value = label.parse(data.draw(near([*(row[0] for row in GOOD[name]), *BAD[name]])))
     if isinstance(value, Bad):
         assert value.message.isprintable()
@@ -132,13 +135,17 @@ KEYS = {
     **{label.key: [row[0] for row in GOOD[label.name]] for label in SUPPORTED if "*" not in label.name},
     PREFIX + "header_request_X-A": ["a b"],
     PREFIX + "header_response_x\n": ["a"],
-    PREFIX + "ssl_only": ["true"],
     "interlock.hostname": ["a", ""],
     "interlock.alias_domain.1": ["b.c"],
     "interlock.port": ["80"],
     "interlock.balance_algorithm": ["hdr(x)", "source"],
     "interlock.health_check": ["option httpchk HEAD /x HTTP/1.0"],
-    "interlock.ssl_cert": [""],
+    "interlock.ssl": [""],
+    "interlock.ssl_cert": ["", "site.pem", "site/a.pem"],
+    "interlock.ssl_cert_key": ["site.key"],
+    "interlock.ssl_only": [""],
+    "interlock.ssl_backend": [""],
+    "interlock.ssl_backend_tls_verify": ["none", "required"],
     "com.docker.ucp.mesh.http": ["external_route=http://a,internal_port=80", "80=sni://x"],
     "com.docker.ucp.mesh.http.2": ["external_route=http://b,redirect=http://a,sticky_sessions=x"],
 }
@@ -164,15 +171,42 @@ def test_a_whole_service_never_raises_and_stays_within_its_bounds(labels: dict[s
     assert (spec.server.max_fails > 0) == (spec.server.fail_timeout > 0)
     assert spec.check is None or isinstance(spec.check, HealthCheck)
     assert rules.name == ""
+    _check_tls(spec)
     assert rules.cors is None or not (rules.cors.credentials and rules.cors.origins == ("*",))
     for change in (*rules.request_headers, *rules.response_headers):
         assert re.fullmatch("[A-Za-z0-9_-]+", change.name)
     for text in strings(
-        (spec.hosts, spec.path, spec.redirects, spec.check, rules, spec.network or "", spec.cluster)
+        (spec.hosts, spec.path, spec.redirects, spec.check, rules, spec.network or "", spec.cluster, spec.tls)
     ):
         assert re.fullmatch(r"[\t\x20-\x7e]*", text)
     again = parse_labels(dict(spec.written), (), "web", "id")
     assert again.spec == spec, "what a service wrote says all, whatever it was translated from"
+
+
+SECRET = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
+
+
+def _check_tls(spec: RouteSpec) -> None:
+    """What holds of any service: nothing that was meant to protect is there by half."""
+    tls, server, rules = spec.tls, spec.server, spec.rules
+    for name in strings(tls):
+        assert name == "" or SECRET.fullmatch(name)
+    if tls.passthrough:
+        assert tls == TlsSpec(passthrough=True)
+        assert spec.hosts
+        assert rules == Rules(https_redirect=rules.https_redirect)
+        assert (server.protocol, spec.default_backend, spec.path) == (Protocol.HTTP, False, "/")
+    assert tls.certificate or not tls.key
+    assert tls.backend_certificate or not tls.backend_key
+    assert not (tls.certificate and tls.acme)
+    assert spec.hosts or not (tls.certificate or tls.acme)
+    assert not tls.acme or any(host[0] != "*" for host in spec.hosts)
+    assert (tls.client is ClientCertificate.NONE) == (not tls.client_ca)
+    assert rules.client_certificate is tls.client
+    assert not tls.client_ca or tls.certificate or tls.acme
+    assert not (tls.backend_ca or tls.backend_certificate) or server.protocol is Protocol.HTTPS
+    assert not tls.backend_ca or server.tls_name
+    assert bool(tls.basic_auth) == bool(rules.basic_auth_realm)
 
 
 # ---------------------------------------------------------------- oracles

@@ -11,7 +11,7 @@ from l7.labels.docs import render_labels
 from l7.labels.grammar import Bad, parse_bool, parse_host, parse_hosts, parse_path, parse_port
 from l7.labels.parse import Parsed, RouteSpec, parse_labels
 from l7.labels.reading import HINTS
-from l7.labels.table import LATER, PREFIX, SUPPORTED
+from l7.labels.table import PREFIX, SUPPORTED
 from l7.model import PublishedPort
 
 
@@ -187,20 +187,6 @@ def test_each_bad_value_is_told() -> None:
     assert all(problem.fatal and problem.message and problem.remedy for problem in parsed.problems)
 
 
-@pytest.mark.parametrize("label", LATER, ids=lambda label: label.name)
-def test_a_label_of_interlock_that_is_not_supported_yet_is_told_and_does_no_harm(label: object) -> None:
-    parsed = parse(hosts="a.example", port="80", **{label.name: "x"})  # type: ignore[attr-defined]
-    [problem] = parsed.problems
-    needed = label.name == "ssl_passthrough"  # type: ignore[attr-defined]
-    assert (problem.fatal, problem.message) == (needed, "is not supported yet")
-    assert parsed.spec is None if needed else bare(parsed) == RouteSpec(("a.example",), 80)
-
-
-@pytest.mark.parametrize("label", LATER, ids=lambda label: label.name)
-def test_who_does_not_ask_for_it_is_told_nothing(label: object) -> None:
-    assert parse(hosts="a.example", port="80", **{label.name: "False"}).problems == ()  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize(
     ("key", "hint"),
     [("host", "hosts"), ("context-root", "context_root"), ("Port", "port"), ("defaul_backend", "default_backend")],
@@ -238,7 +224,6 @@ def test_the_value_in_a_problem_is_escaped_and_cut() -> None:
 
 def test_examples_of_the_table_follow_its_grammar() -> None:
     for label in SUPPORTED:
-        assert label.parse is not None
         assert not isinstance(label.parse(label.example), Bad), label.name
 
 

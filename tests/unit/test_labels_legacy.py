@@ -8,7 +8,7 @@ import pytest
 
 from l7.labels import legacy
 from l7.labels.parse import Parsed, RouteSpec, parse_labels
-from l7.labels.spec import RedirectSpec
+from l7.labels.spec import RedirectSpec, TlsSpec
 from l7.labels.table import PREFIX
 from l7.model import Balance, HashKey, HashSource, HealthCheck, Protocol, PublishedPort, Rules, ServerSettings
 
@@ -141,7 +141,9 @@ def test_checks_of_interlock_1(text: str, path: str | None, problems: int) -> No
     ("name", "text"),
     [
         ("ssl", ""),
-        ("ssl_cert", "a.pem"),
+        ("ssl_cert", "sites/a.pem"),
+        ("ssl_cert", ""),
+        ("ssl_cert_key", "sites/a.key"),
         ("ssl_cert_key", "a.key"),
         ("backend_option", "forceclose"),
         ("backend_option__0", "forceclose"),
@@ -159,8 +161,25 @@ def test_what_cannot_be_translated_is_told_under_its_old_name(name: str, text: s
     assert bare(parsed) == RouteSpec(("a.local",), 80)
 
 
-def test_no_verification_needs_no_translation() -> None:
+def test_no_verification_is_what_there_is_anyway() -> None:
     assert parse(one(hostname="a", port="80", ssl_backend_tls_verify="none")).problems == ()
+    assert parse(one(hostname="a", port="80", ssl_backend="", ssl_backend_tls_verify="none")).problems == ()
+
+
+def test_verification_asks_for_a_ca() -> None:
+    labels = one(hostname="a", port="80", ssl_backend="", ssl_backend_tls_verify="required")
+    parsed = parse(labels)
+    assert (parsed.spec, told(parsed)) == (None, {"interlock.ssl_backend_tls_verify": True})
+    parsed = parse({**labels, **new(ssl_backend_ca="internal")})
+    assert parsed.problems == ()
+    assert bare(parsed).tls == TlsSpec(backend_ca="internal")
+    assert bare(parsed).server == ServerSettings(protocol=Protocol.HTTPS, tls_name="a.local")
+
+
+def test_files_become_secrets_of_the_same_name() -> None:
+    parsed = parse(one(hostname="a", port="80", ssl="", ssl_cert="a.pem", ssl_cert_key="a.key"))
+    assert parsed.problems == ()
+    assert bare(parsed).tls == TlsSpec("a.pem", "a.key")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +239,16 @@ def test_spellings_of_the_mesh(text: str, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["external_route=sni://s.x,internal_port=443", "internal_port=80", "", "x", "external_route=a.x"]
+    "text",
+    [
+        "external_route=sni://s.x,internal_port=443",
+        "external_route=sni://,internal_port=443",
+        "external_route=tcp://s.x",
+        "internal_port=80",
+        "",
+        "x",
+        "external_route=a.x",
+    ],
 )
 def test_what_the_mesh_says_beyond_us_is_told_and_the_rest_holds(text: str) -> None:
     parsed = parse({MESH: text, MESH + ".2": "external_route=http://a.x,internal_port=80"})
@@ -228,10 +256,25 @@ def test_what_the_mesh_says_beyond_us_is_told_and_the_rest_holds(text: str) -> N
     assert bare(parsed) == RouteSpec(("a.x",), 80)
 
 
-def test_tls_passed_through_is_never_published_in_the_clear() -> None:
-    parsed = parse({MESH: "external_route=sni://s.x,internal_port=443"})
-    assert parsed.spec is None
-    assert told(parsed) == {MESH: False, PREFIX + "hosts": False}
+def test_sni_is_tls_passed_through() -> None:
+    first, second = "external_route=sni://s.x,internal_port=443", "internal_port=443,external_route=sni://t.x"
+    parsed = parse({MESH: first, MESH + ".2": second + ",redirect=https://s.x"})
+    assert parsed.problems == ()
+    assert bare(parsed) == RouteSpec(
+        ("s.x", "t.x"),
+        443,
+        redirects=(RedirectSpec("http", "t.x", "/", "https://s.x"),),
+        tls=TlsSpec(passthrough=True),
+    )
+    parsed = parse({MESH: first + ",sticky_sessions=S"})
+    assert told(parsed) == {MESH: False}
+    assert bare(parsed) == RouteSpec(("s.x",), 443, tls=TlsSpec(passthrough=True))
+
+
+def test_sni_beside_other_hosts_does_not_pass_their_tls_through() -> None:
+    parsed = parse({**one(hostname="a", port="443"), MESH: "external_route=sni://s.x,internal_port=443"})
+    assert bare(parsed) == RouteSpec(("a.local",), 443)
+    assert told(parsed) == {MESH: False}
 
 
 def test_a_service_has_one_port_and_one_cookie() -> None:
@@ -274,5 +317,5 @@ def test_interlock_1_comes_before_the_mesh() -> None:
 
 def test_the_page_has_every_old_label() -> None:
     page = " ".join(old for old, _ in legacy.DESCRIPTIONS)
-    known = (*legacy._SAME, *legacy._FLAGS, *legacy._FILES, *legacy._SPECIAL, "hostname", "domain", "alias_domain")
+    known = (*legacy._SAME, *legacy._FLAGS, *legacy._SPECIAL, *legacy._READ, "hostname", "domain", "alias_domain")
     assert [name for name in known if name not in page and name != "domain"] == []

@@ -7,10 +7,11 @@ from dataclasses import fields, replace
 import pytest
 
 from l7.labels.parse import Parsed, RouteSpec, parse_labels
-from l7.labels.spec import RedirectSpec
+from l7.labels.spec import RedirectSpec, TlsSpec
 from l7.labels.table import MAY_BE_EMPTY, PREFIX, SUPPORTED
 from l7.model import (
     Balance,
+    ClientCertificate,
     Cors,
     HashKey,
     HashSource,
@@ -18,6 +19,7 @@ from l7.model import (
     HeaderChange,
     HealthCheck,
     Protocol,
+    ProxyHeader,
     PublishedPort,
     RateLimit,
     RetryOn,
@@ -48,12 +50,13 @@ def told(parsed: Parsed) -> dict[str, bool]:
 
 EVERYTHING = {label.name.replace("*", "X-Team"): label.example for label in SUPPORTED}
 SILENT = {"redirects": "http://b.x,https://a.x", "weight": "10", "default_backend": "true", "hosts": "a.x, b.x"}
+SILENT |= {"ssl_passthrough": "false", "acme": "false"}
 
 
 def test_all_labels_together() -> None:
     """Each on its own field; those that exclude each other are reported, and nothing else is."""
     parsed = parse({**EVERYTHING, **SILENT, "backend_mode": "task"})
-    assert told(parsed) == {"balance": False, "ip_hash": False}
+    assert told(parsed) == {"balance": False, "ip_hash": False, "protocol": False}
     assert parsed.spec is not None
     assert replace(parsed.spec, written=()) == RouteSpec(
         hosts=("a.x", "b.x"),
@@ -72,7 +75,18 @@ def test_all_labels_together() -> None:
         retry_on=RetryOn.SAFE,
         check=HealthCheck("/health", "app.example.org", (200, 204, *range(300, 400))),
         server=ServerSettings(
-            Protocol.H2C, 9000, 5000, 2, 3, 30_000, 100, max_fails=3, fail_timeout=15_000, drain_timeout=300_000
+            Protocol.HTTPS,
+            9000,
+            5000,
+            2,
+            3,
+            30_000,
+            100,
+            max_fails=3,
+            fail_timeout=15_000,
+            drain_timeout=300_000,
+            tls_name="shop.internal",
+            proxy_header=ProxyHeader.V2,
         ),
         rules=Rules(
             https_redirect=True,
@@ -95,6 +109,18 @@ def test_all_labels_together() -> None:
             timeout_tunnel=14_400_000,
             timeout_connect=500,
             queue_timeout=10_000,
+            basic_auth_realm="Staff only",
+            client_certificate=ClientCertificate.OPTIONAL,
+        ),
+        tls=TlsSpec(
+            certificate="shop_site.cert",
+            key="shop_site.key",
+            client=ClientCertificate.OPTIONAL,
+            client_ca="shop_staff.ca",
+            backend_ca="shop_internal.ca",
+            backend_certificate="shop_proxy.cert",
+            backend_key="shop_proxy.key",
+            basic_auth="shop_users",
         ),
     )
     written = {PREFIX + name: text for name, text in {**EVERYTHING, **SILENT, "backend_mode": "task"}.items()}
@@ -105,7 +131,13 @@ def test_all_labels_together() -> None:
 def test_every_field_can_be_set() -> None:
     """No field of a specification, of rules or of server settings is out of reach of the labels."""
     spec = spec_of({**EVERYTHING, **SILENT})
-    for value, left_out in ((spec, {"stack"}), (spec.rules, {"name", "hash_key"}), (spec.server, set[str]())):
+    secrets = {"tls_ca", "tls_certificate"}  # by name, in `tls`
+    for value, left_out in (
+        (spec, {"stack"}),
+        (spec.rules, {"name", "hash_key", "basic_auth"}),
+        (spec.server, secrets),
+        (spec.tls, {"acme", "passthrough"}),
+    ):
         unset = {each.name for each in fields(value) if not getattr(value, each.name)} - left_out
         assert unset <= {"balance"}, unset
 
@@ -477,12 +509,6 @@ def test_nothing_said_for_want_of_a_label_that_is_there_but_bad() -> None:
     assert told(parsed) == {"cors_origins": True, "max_fails": True}
     assert told(parse({"max_connections": "x", "queue_timeout": "1s"})) == {"max_connections": True}
     assert told(parse({"health_check_path": "x", "health_check_host": "a"})) == {"health_check_path": True}
-
-
-@pytest.mark.parametrize(("name", "instead"), [("ssl_only", "https_redirect"), ("ssl_backend", "protocol=https")])
-def test_what_to_write_instead_is_said(name: str, instead: str) -> None:
-    [problem] = parse({name: "true"}).problems
-    assert instead in problem.remedy
 
 
 # ---------------------------------------------------------------- empty values

@@ -9,7 +9,17 @@ from l7.labels.http_values import FRAMING, MAX_VALUE, HeaderEdit, parse_editable
 from l7.labels.quantities import parse_duration, show_duration
 from l7.labels.spec import RedirectSpec
 from l7.labels.table import PREFIX, SUPPORTED, TABLE
-from l7.model import Balance, HashKey, HashSource, HeaderAction, Protocol, RateLimit, RetryOn
+from l7.model import (
+    Balance,
+    ClientCertificate,
+    HashKey,
+    HashSource,
+    HeaderAction,
+    Protocol,
+    ProxyHeader,
+    RateLimit,
+    RetryOn,
+)
 
 CONTROLS = ("\x00", "\n", "\r", "\x1b", "\x7f", "\x85", "\u2028")
 HASH = Balance.HASH
@@ -152,6 +162,34 @@ GOOD: dict[str, list[tuple[str, object]]] = {
         ("a" * MAX_VALUE, HeaderEdit(HeaderAction.SET, "a" * MAX_VALUE)),
     ],
     "header_response_*": [("DENY", HeaderEdit(HeaderAction.SET, "DENY"))],
+    "ssl_cert": [("site", "site"), (" shop_site.cert-2 ", "shop_site.cert-2"), ("a" * 64, "a" * 64), ("1", "1")],
+    "ssl_key": [("shop_site.key", "shop_site.key")],
+    "acme": [("true", True), ("off", False)],
+    "ssl_only": [("Yes", True), ("0", False)],
+    "ssl_passthrough": [("1", True), ("false", False)],
+    "ssl_client_ca": [("Staff.CA", "Staff.CA")],
+    "ssl_client_verify": [
+        ("required", ClientCertificate.REQUIRED),
+        (" Optional ", ClientCertificate.OPTIONAL),
+    ],
+    "ssl_backend": [("on", True), ("no", False)],
+    "ssl_backend_tls_verify": [("none", False), ("REQUIRED", True)],
+    "ssl_backend_ca": [("internal", "internal")],
+    "ssl_backend_name": [("Shop.Internal.", "shop.internal"), (" a_b ", "a_b"), ("10.0.0.1", "10.0.0.1")],
+    "ssl_backend_cert": [("proxy.cert", "proxy.cert")],
+    "ssl_backend_key": [("proxy.key", "proxy.key")],
+    "proxy_protocol": [
+        ("v1", ProxyHeader.V1),
+        ("V2", ProxyHeader.V2),
+        ("true", ProxyHeader.V2),
+        ("false", ProxyHeader.NONE),
+    ],
+    "basic_auth": [("users", "users")],
+    "basic_auth_realm": [
+        ("Staff only", "Staff only"),
+        (" a|b; #{c} %[d] $e ~!", "a|b; #{c} %[d] $e ~!"),
+        ("a" * 128, "a" * 128),
+    ],
 }  # fmt: skip
 
 NUMBERS = ["", "-1", "+1", "1.0", "1_0", "abc", "٣", "0x10", "1 0", "99999999999"]
@@ -175,6 +213,7 @@ DURATIONS = [
 WORDS = ["", "x", "ﬁrst", "\u212a"]
 LISTS = ["", " ", ",", "a;b", "a|b"]
 NAMES = ["", "a b", "a;b", "a=b", "a|b", "a:b", "a,b", "é", "a" * 129]
+SECRETS = ["", "a b", "a/b", "../a", "/run/secrets/a", "a|b", "a:b", "_a", ".", "a" * 65, "é", "\u212a"]
 
 BAD: dict[str, list[str]] = {
     "hosts": [*LISTS, "http://a", "a b/c", "é"],
@@ -250,13 +289,27 @@ BAD: dict[str, list[str]] = {
     "header_request_*": ["é", "a\u0100", "+", "+ ", "a" * (MAX_VALUE + 1),
         *(f"a{control}b" for control in CONTROLS)],
     "header_response_*": ["é", "+", *(f"{control}" for control in CONTROLS)],
+    "ssl_cert": [*SECRETS, "shop_", "-a", "a."],
+    "ssl_key": SECRETS,
+    "acme": ["", "letsencrypt"],
+    "ssl_only": ["", "308"],
+    "ssl_passthrough": ["", "tcp"],
+    "ssl_client_ca": SECRETS,
+    "ssl_client_verify": [*WORDS, "none", "true"],
+    "ssl_backend": ["", "https"],
+    "ssl_backend_tls_verify": [*WORDS, "optional", "true"],
+    "ssl_backend_ca": SECRETS,
+    "ssl_backend_name": ["", "*.a", "a b", "https://a", "a/b", "a;b", "é", "a,b"],
+    "ssl_backend_cert": SECRETS,
+    "ssl_backend_key": SECRETS,
+    "proxy_protocol": [*WORDS, "v3", "1", "yes"],
+    "basic_auth": [*SECRETS, "user:password"],
+    "basic_auth_realm": ["", " ", 'a"b', "a'b", "a\\b", "é", "a\tb", "a" * 129],
 }  # fmt: skip
 
 
 def parse(name: str, text: str) -> object:
-    label = TABLE[PREFIX + name]
-    assert label.parse is not None
-    return label.parse(text)
+    return TABLE[PREFIX + name].parse(text)
 
 
 def test_every_label_is_in_both_tables() -> None:

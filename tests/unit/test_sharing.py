@@ -284,9 +284,12 @@ def test_every_kind_of_label_that_one_service_decides_is_compared() -> None:
         "health_check_port", "health_check_interval", "health_check_rise", "health_check_fall", "slow_start",
         "max_connections", "max_fails", "fail_timeout", "drain_timeout", "protocol",
         "header_request_*", "header_response_*",
+        "proxy_protocol", "ssl_backend", "ssl_backend_tls_verify", "ssl_backend_ca", "ssl_backend_name",
+        "ssl_backend_cert", "ssl_backend_key",
     }  # fmt: skip
-    supported = {label.name for label in TABLE.values() if label.parse is not None}
-    assert supported == own | set(POLICY) | set(RULES)
+    by_host = {"ssl_cert", "ssl_key", "acme", "ssl_client_ca", "ssl_client_verify", "ssl_passthrough"}
+    supported = {label.name for label in TABLE.values()}
+    assert supported == own | by_host | set(POLICY) | set(RULES)
     assert not own & (set(POLICY) | set(RULES))
 
 

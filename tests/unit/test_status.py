@@ -94,7 +94,9 @@ def test_tasks_that_any_proxy_finds_down_each_counts_once() -> None:
 
 def test_redirects_default_and_tcp() -> None:
     shown = World()
-    shown.serve("web", 1, hosts="a.example", redirects="http://a.example,https://a.example;old.example,http://a.example")
+    shown.serve(
+        "web", 1, hosts="a.example", redirects="http://a.example,https://a.example;old.example,http://a.example"
+    )
     shown.serve("all", 2, default_backend="true")
     for port in ("993", "5432"):
         shown.serve(f"tcp{port}", 3, tcp_port=port)
@@ -122,11 +124,11 @@ def test_what_became_of_services_with_bad_labels() -> None:
     shown = World()
     bad, good = (spec(labels(hosts="a.example", port=port)) for port in ("abc", "80"))
     shown.put(replace(service("kept", bad), previous=good), task("t1", "kept"), service("never", bad))
-    shown.serve("fine", hosts="b.example", ssl_cert="x")
+    shown.serve("fine", hosts="b.example", ssl_key="x")
     text = screen(shown)
     assert "kept com.docker.lb.port abc as before is not a whole number" in text
     assert "never com.docker.lb.port abc no is not a whole number" in text
-    assert "fine com.docker.lb.ssl_cert x is not supported yet" in text
+    assert "fine com.docker.lb.ssl_key x has no effect without ssl_cert" in text
 
 
 def test_rules_in_the_words_of_the_labels() -> None:
