@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from haproxy.capabilities import Capabilities
 from haproxy.checks import check_rows
-from haproxy.model import HOLD, Backend, Server, ServerRow, ServerState
+from haproxy.model import HOLD, Backend, Protocol, Server, ServerRow, ServerState
 from haproxy.ops import (
     AddBackend,
     AddMapRow,
@@ -30,9 +30,10 @@ from haproxy.ops import (
     ShutdownSessions,
     UnpublishBackend,
 )
-from haproxy.policy import hold_server, policy_of, runtime_id, server_keywords, server_name, server_stores, task_of
+from haproxy.policy import hold_server, policy_of, runtime_id, server_keywords, server_name, task_of
 from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, ROUTES_MAP, RULES_MAPS, Settings
 from haproxy.tables import Rows, drop_rows, put_rows
+from haproxy.tls import authority_store, identity_store
 from l7 import _fastpath
 
 
@@ -133,9 +134,19 @@ def targets_of(want: Backend, settings: Settings, capabilities: Capabilities) ->
     servers = want.servers.values()
     services = {server.service for server in servers}
     keywords = {service: server_keywords(settings, capabilities, want, service) for service in services}
-    stores = {service: server_stores(settings, want, service) for service in services}
+    stores = {service: stores_of(settings, want, service) for service in services}
     targets = (Target(server, keywords[server.service], stores[server.service]) for server in servers)
     return {server_name(target.server, target.keywords): target for target in targets}
+
+
+def stores_of(settings: Settings, backend: Backend, service: int) -> frozenset[str]:
+    """Names of the stores without which HAProxy takes no server of one service of `backend` (its index)."""
+    own = backend.settings[service] if service < len(backend.settings) else None
+    if own is None or backend.tcp or own.protocol is not Protocol.HTTPS:
+        return frozenset()
+    authority = (authority_store(settings, own.tls_ca),) if own.tls_ca is not None else ()
+    identity = (identity_store(settings, own.tls_certificate),) if own.tls_certificate is not None else ()
+    return frozenset((*authority, *identity))
 
 
 def blocked(targets: Mapping[str, Target], loaded: Container[str]) -> frozenset[str]:
@@ -157,8 +168,13 @@ def plan_leaving(place: Place, going: Collection[str]) -> BackendPlan:
 def plan_rules(want: Rows, have: Rows, settings: Settings) -> BackendPlan:
     """Ops for the rows of one service's rules: features.map says what else is asked, so it is last of what comes
     and first of what goes."""
-    puts = put_rows(want, have, RULES_MAPS, settings)
-    return BackendPlan(tuple(puts), tuple(drop_rows(want, have, RULES_MAPS, settings)))
+    return plan_rows(want, have, RULES_MAPS, settings)
+
+
+def plan_rows(want: Rows, have: Rows, files: Iterable[str], settings: Settings) -> BackendPlan:
+    """Ops for the rows that one owner has in these files."""
+    files = tuple(files)
+    return BackendPlan(tuple(put_rows(want, have, files, settings)), tuple(drop_rows(want, have, files, settings)))
 
 
 def plan_checks(want: Rows, have: Rows, settings: Settings) -> BackendPlan:
