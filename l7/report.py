@@ -35,6 +35,8 @@ def _headline(document: Document) -> str:
     source = document["source"]
     follows = f", follows Swarm by {source['source']}" if source.get("source") else ""
     lost = " (connection lost, last state kept)" if source.get("source") and not source.get("connected") else ""
+    if error := source.get("secrets_error"):
+        lost += f" (secrets and configs are not followed, the last ones kept: {error})"
     state = "ready" if document["ready"] else f"not ready: {document['reason']}"
     return f"l7 {document['version']}, {state}{follows}{lost}"
 

@@ -161,3 +161,12 @@ def test_settings_in_the_document() -> None:
     assert backend["server_settings"] == [{"max_fails": 3, "fail_timeout": 10000}]
     assert backend["shares"] == {"web": 64}
     assert document["config"] == {}
+
+
+def test_the_first_line_says_when_secrets_are_not_followed() -> None:
+    source = {"source": "swarmkit", "connected": True, "secrets_error": "Docker: away"}
+    document = {"version": "1", "ready": True, "reason": "", "source": source}
+    document |= {"clusters": [], "problems": [], "extensions": []}
+    assert "secrets and configs are not followed, the last ones kept: Docker: away" in str(
+        next(iter(report(document)))
+    )
