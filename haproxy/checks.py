@@ -27,12 +27,14 @@ PREFIX = "com.docker.lb."
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a server is asked, and where. `http` None: whether it takes connections; `tls`: with a handshake."""
+    """What a server is asked, and where. `http` None: whether it takes connections; `tls`: with a handshake, for
+    `name`, "" for none."""
 
     address: str
     port: int
     tls: bool = False
     http: HealthCheck | None = None
+    name: str = ""
     patience: int = field(default=MIN_PATIENCE, compare=False)
     """Milliseconds that an answer may take."""
 
@@ -40,15 +42,16 @@ class Check:
 def check_of(backend: Backend, server: Server) -> Check:
     """How one of the servers of `backend` is asked before it takes requests, as HAProxy itself will ask later.
 
-    A task that speaks HTTP/2 in clear text is only asked for a connection: HAProxy's checks do the rest.
+    One that speaks HTTP/2 in clear text, wants a header of the PROXY protocol or our certificate, is only asked for
+    a connection: HAProxy's checks do the rest.
     """
     settings = backend.settings_of(server)
     port = settings.check_port or server.port
-    if backend.tcp:
+    if backend.tcp or settings.proxy_header or settings.tls_certificate or settings.protocol is Protocol.H2C:
         return Check(server.address, port)
-    http = None if settings.protocol is Protocol.H2C else backend.check
     patience = max(MIN_PATIENCE, settings.check_interval)
-    return Check(server.address, port, settings.protocol is Protocol.HTTPS, http, patience)
+    tls = settings.protocol is Protocol.HTTPS
+    return Check(server.address, port, tls, backend.check, settings.tls_name if tls else "", patience)
 
 
 def check_rows(physical: str, backend: Backend) -> dict[str, dict[str, str]]:

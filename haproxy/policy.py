@@ -120,16 +120,6 @@ def server_keywords(
     return (*words, *capabilities.server_keywords)
 
 
-def server_stores(settings: Settings, backend: Backend, service: int = 0) -> frozenset[str]:
-    """Names of the stores without which HAProxy takes no server of this service of `backend`."""
-    own = backend.settings[service] if service < len(backend.settings) else ServerSettings()
-    if backend.tcp or own.protocol is not Protocol.HTTPS:
-        return frozenset()
-    ca = (authority_store(settings, own.tls_ca),) if own.tls_ca else ()
-    certificate = (identity_store(settings, own.tls_certificate),) if own.tls_certificate else ()
-    return frozenset((*ca, *certificate))
-
-
 # Said for the checks, too: with a port of their own they inherit nothing (section 5.2, "check-send-proxy").
 _PROXY_HEADER = {
     ProxyHeader.NONE: (),

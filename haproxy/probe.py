@@ -105,7 +105,7 @@ async def passes(check: Check) -> bool:
 async def _answers(check: Check, connection: socket.socket) -> bool:
     """A handshake, and the status of one request, as far as the check has them."""
     offered = ("h2", "http/1.1") if check.http is None else ("http/1.1",)
-    tls, name = (_tls(offered), "") if check.tls else (None, None)
+    tls, name = (_tls(offered), check.name) if check.tls else (None, None)
     reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_LIMIT, ssl=tls, server_hostname=name)
     try:
         if check.http is None:

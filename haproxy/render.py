@@ -14,6 +14,7 @@ from haproxy.frontend import frontend
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Desired, Server, ServerState
 from haproxy.names import BASE, NOWHERE
 from haproxy.pages import refusal
+from haproxy.plan import stores_of
 from haproxy.policy import Policy
 from haproxy.routes import rows
 from haproxy.rules import rate_tables
@@ -254,7 +255,7 @@ def _servers(
     words = {
         service: policy.server_keywords(settings, capabilities, backend, service)
         for service in {server.service for server in backend.servers.values()}
-        if policy.server_stores(settings, backend, service) <= there
+        if stores_of(settings, backend, service) <= there
     }
     named = [
         (policy.server_name(server, words[server.service]), server)

@@ -50,7 +50,7 @@ def has(flag: Flag) -> str:
 
 
 def canary(settings: Settings) -> str:
-    """The backend of a canary if its header or cookie says so and it has a server; then the backend is certain.
+    """The backend of a canary if its header or cookie says so and it has a server.
 
     In this order, the first that has a server: the header's value, any value of the header, the same of the cookie.
     """
@@ -59,7 +59,6 @@ def canary(settings: Settings) -> str:
         for source, letter in (("header", "h"), ("cookie", "c"))
         for key in (f"concat(|{letter}=,txn.{source})", f"concat(|{letter})")
     )
-    no_server = refusal(503, "no-server", "no server", settings)
     return f"""\
   http-request set-var(txn.canary) var(txn.more),field(5,|)
   acl canary var(txn.canary) -m len gt 0
@@ -71,7 +70,6 @@ def canary(settings: Settings) -> str:
 {"".join(steps)}\
   http-request set-var(txn.logical) var(txn.chosen) if chosen
   http-request set-var(txn.physical) var(txn.place) if chosen
-  http-request {no_server} if !placed
 """
 
 
@@ -93,6 +91,7 @@ def before_backend(settings: Settings, capabilities: Capabilities) -> str:
     parts = (
         _look_up(settings),
         _https_redirect(),
+        _nowhere(settings),
         _client_certificate(settings),
         _origin(settings),
         _address(),
@@ -113,7 +112,6 @@ def _look_up(settings: Settings) -> str:
   http-request set-var(txn.rules) var(txn.more),field(2,|)
   http-request set-var(txn.features) var(txn.rules),map_str({settings.file(FEATURES_MAP)})
   http-request set-var(txn.flags) {field(Field.FLAGS)}
-  http-request allow if !{{ var(txn.flags) -m beg {Flag.FRONT} }}
 """
 
 
@@ -124,6 +122,14 @@ def _https_redirect() -> str:
   acl to_https var(txn.flags) -m sub {Flag.HTTPS_REDIRECT}
   http-request redirect code 308 location https://%[var(txn.host)]%[var(txn.original)] if to_https !https rooted
   http-request redirect code 308 location https://%[var(txn.host)]/ if to_https !https
+"""
+
+
+def _nowhere(settings: Settings) -> str:
+    """A route may lead nowhere and redirect to https all the same: TLS of its host is passed on."""
+    return f"""\
+  http-request {refusal(503, "no-server", "no server", settings)} if !placed
+  http-request allow if !{{ var(txn.flags) -m beg {Flag.FRONT} }}
 """
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from haproxy import tls
 from haproxy.credentials import NO_CREDENTIALS, Credentials
@@ -150,13 +151,7 @@ class LiveTls:
 def fingerprint(connection: ssl.SSLSocket) -> str:
     shown = connection.getpeercert(binary_form=True)
     assert shown is not None
-    return x509.load_der_x509_certificate(shown).fingerprint(_sha256()).hex()
-
-
-def _sha256() -> Any:
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    return SHA256()
+    return x509.load_der_x509_certificate(shown).fingerprint(SHA256()).hex()
 
 
 def client(

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from haproxy.credentials import Credentials
 from haproxy.model import ClientCertificate, Route
 from l7.v1 import sync_pb2 as pb
 from testbed.certificates import TestAuthority
-from tests.integration.live_haproxy import Answer
+from tests.integration.live_haproxy import Answer, request
 from tests.integration.live_tls import (
     HANDSHAKE_REFUSED,
     Host,
@@ -86,8 +87,6 @@ def told(answer: Answer) -> dict[str, str]:
 
 def test_the_application_is_told_whose_certificate_it_is(clients: Clients) -> None:
     certificate = x509.load_pem_x509_certificate(clients.alice.read_bytes())
-    from cryptography.hazmat.primitives.hashes import SHA256
-
     serial = f"{certificate.serial_number:X}"
     for host in ("required.test", "optional.test", "redirected.test"):
         found = told(clients.ask(host, clients.alice))
@@ -213,8 +212,6 @@ def test_preflights_carry_no_password(locked: LiveTls) -> None:
     with locked.connected("locked.test"):
         pass
     origin = ("origin: https://b.test", "access-control-request-method: PUT")
-    from tests.integration.live_haproxy import request
-
     answer = request(locked.proxy.address, "/", "host: cors.test", *origin, method="OPTIONS")
     assert answer.status == 204
     refused = locked.plainly("cors.test", "/", origin[0])

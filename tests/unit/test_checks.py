@@ -6,11 +6,12 @@ import pytest
 
 from haproxy.capabilities import capabilities
 from haproxy.checks import DEFAULT_LIST, MIN_PATIENCE, Check, all_rows, check_of, check_rows, problems, shared_rows
-from haproxy.model import Backend, HealthCheck, Protocol, Server, ServerSettings
+from haproxy.model import Backend, HealthCheck, KeyPair, Protocol, ProxyHeader, Secret, Server, ServerSettings
 from haproxy.settings import CHECK_HOST_MAP, CHECK_LIST_MAP, CHECK_PATH_MAP, CHECK_STATUS_MAP
 from l7.v1 import sync_pb2 as pb
 
 SERVER = Server("t1", 1, "10.0.0.1", 80)
+PAIR = KeyPair(Secret("a1", "cert"))
 HTTP = HealthCheck("/health", "check.test", (200, 418))
 NONE: dict[str, dict[str, str]] = {
     CHECK_PATH_MAP: {}, CHECK_HOST_MAP: {}, CHECK_LIST_MAP: {}, CHECK_STATUS_MAP: {},
@@ -51,6 +52,14 @@ def test_all_rows_are_those_of_placed_backends_and_the_shared_ones() -> None:
         (Backend("web", check=HTTP, settings=(ServerSettings(protocol=Protocol.H2C),)), Check("10.0.0.1", 80)),
         (Backend("web", check=HTTP, tcp=True, settings=(ServerSettings(protocol=Protocol.HTTPS, check_port=81),)),
          Check("10.0.0.1", 81)),
+        (Backend("web", check=HTTP, settings=(ServerSettings(protocol=Protocol.HTTPS, tls_name="a.test"),)),
+         Check("10.0.0.1", 80, tls=True, http=HTTP, name="a.test")),
+        (Backend("web", check=HTTP, settings=(ServerSettings(tls_name="a.test"),)),
+         Check("10.0.0.1", 80, http=HTTP)),
+        (Backend("web", check=HTTP, settings=(ServerSettings(proxy_header=ProxyHeader.V2),)),
+         Check("10.0.0.1", 80)),
+        (Backend("web", check=HTTP, settings=(ServerSettings(protocol=Protocol.HTTPS, tls_certificate=PAIR),)),
+         Check("10.0.0.1", 80)),
     ],
 )  # fmt: skip
 def test_what_a_server_is_asked(backend: Backend, check: Check) -> None:

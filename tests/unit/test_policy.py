@@ -9,11 +9,23 @@ import pytest
 
 from haproxy import policy
 from haproxy.capabilities import capabilities
-from haproxy.model import Backend, Balance, HealthCheck, Protocol, Server, ServerSettings
+from haproxy.model import (
+    Backend,
+    Balance,
+    HealthCheck,
+    KeyPair,
+    Protocol,
+    ProxyHeader,
+    Secret,
+    Server,
+    ServerSettings,
+)
 from haproxy.settings import Settings
 
 OLD, NEW = capabilities((2, 6, 12)), capabilities((3, 4, 7))
 SERVER = Server("task", 7, "10.0.0.1", 80)
+CA = Secret("ca1", "ca")
+PAIR = KeyPair(Secret("c1", "cert"), Secret("k1", "key"))
 KEYWORDS = policy.server_keywords(Settings(), NEW, Backend("web"))
 
 
@@ -47,6 +59,22 @@ def test_each_service_of_a_backend_has_keywords_of_its_own() -> None:
          "check inter 2000ms fall 2 rise 1 proto h2 check-proto h2"),
         ({"protocol": Protocol.HTTPS},
          "check inter 2000ms fall 2 rise 1 ssl verify none alpn http/1.1 check-ssl"),
+        ({"protocol": Protocol.HTTPS, "tls_name": "a.test"},
+         "check inter 2000ms fall 2 rise 1 ssl verify none sni str(a.test) check-sni a.test"
+         " alpn http/1.1 check-ssl"),
+        ({"protocol": Protocol.HTTPS, "tls_name": "a.test", "tls_ca": CA, "tls_certificate": PAIR},
+         "check inter 2000ms fall 2 rise 1 ssl verify required ca-file /run/l7/tls/authorities/ca1.pem"
+         " sni str(a.test) check-sni a.test crt /run/l7/tls/identities/c1-k1.pem alpn http/1.1 check-ssl"),
+        ({"protocol": Protocol.HTTPS, "tls_name": "a) -i, x", "tls_ca": CA},
+         "check inter 2000ms fall 2 rise 1 ssl verify required ca-file /run/l7/tls/authorities/ca1.pem"
+         " sni str(nobody.invalid) check-sni nobody.invalid alpn http/1.1 check-ssl"),
+        ({"protocol": Protocol.HTTPS, "tls_ca": CA},
+         "check inter 2000ms fall 2 rise 1 ssl verify required ca-file /run/l7/tls/authorities/ca1.pem"
+         " sni str(nobody.invalid) check-sni nobody.invalid alpn http/1.1 check-ssl"),
+        ({"tls_ca": CA, "tls_name": "a.test", "tls_certificate": PAIR}, "check inter 2000ms fall 2 rise 1"),
+        ({"proxy_header": ProxyHeader.V1}, "check inter 2000ms fall 2 rise 1 send-proxy check-send-proxy"),
+        ({"proxy_header": ProxyHeader.V2, "tcp": True},
+         "check inter 2000ms fall 2 rise 1 send-proxy-v2 check-send-proxy"),
         ({"max_fails": 3},
          "check inter 2000ms fall 2 rise 6 observe layer7 error-limit 3 on-error mark-down"),
         ({"max_fails": 1, "fail_timeout": 15_000, "check_interval": 400},
