@@ -1,4 +1,4 @@
-"""What HAProxy has taken of certificates and CAs, as files on tmpfs: what it starts from, and what goes on where the
+"""Certificates and CAs that HAProxy has taken, as files on tmpfs: what it starts from, and what goes on where the
 newest content is missing or bad."""
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from haproxy import state, tls
 from haproxy.model import ClientCertificate
 from haproxy.settings import AUTHORITIES, CERTIFICATES, CERTIFICATES_LIST, DEFAULT_LIST, IDENTITIES, Settings
 from haproxy.tls import ANY, Entry, Stores
+
+TLS = "tls"
+"""What has all the other directories."""
 
 _LINE = re.compile(r"(?P<store>\S+) (?:\[verify (?P<verify>\w+) ca-file (?P<ca>\S+)\] )?(?P<host>\S+)")
 _VERIFY = {
@@ -25,7 +28,7 @@ class Kept:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        for directory in (CERTIFICATES, AUTHORITIES, IDENTITIES):
+        for directory in (TLS, CERTIFICATES, AUTHORITIES, IDENTITIES):
             Path(settings.file(directory)).mkdir(mode=0o700, parents=True, exist_ok=True)
         self.stores = Stores(
             dict(self._read(CERTIFICATES)), dict(self._read(AUTHORITIES)), dict(self._read(IDENTITIES)),

@@ -3,27 +3,63 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from haproxy.admission import Admission
 from haproxy.capabilities import Capabilities
 from haproxy.checks import shared_rows
 from haproxy.clocks import Clocks
+from haproxy.credentials import NO_CREDENTIALS, Credentials, key_rows
 from haproxy.features import rules_rows
 from haproxy.mirror import Mirror, Touched
 from haproxy.model import HOLD, Server
 from haproxy.moves import Prospects, Routes, plan_hosts
 from haproxy.observation import Observation
-from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow
+from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow, TlsOp
 from haproxy.places import Places
-from haproxy.plan import BackendPlan, plan_backend, plan_checks, plan_leaving, plan_rules, targets_of
+from haproxy.plan import BackendPlan, plan_backend, plan_checks, plan_leaving, plan_rows, plan_rules, targets_of
 from haproxy.policy import policy_of, spares
-from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, CHECK_STATUS_MAP, FEATURES_MAP, RULES_MAPS, Settings
-from haproxy.tables import HOST_MAPS, SHARED, owner_of
-from haproxy.work import ROUTES, Work, rules_name, rules_owner
+from haproxy.settings import (
+    ACME_MAP,
+    AUTH_MAP,
+    BACKENDS_MAP,
+    CHECK_MAPS,
+    CHECK_STATUS_MAP,
+    FEATURES_MAP,
+    RULES_MAPS,
+    Settings,
+)
+from haproxy.tables import HOST_MAPS, PROXY, SHARED, Rows, owner_of
+from haproxy.tls import Entry
+from haproxy.work import CHALLENGES, ROUTES, Work, rules_name, rules_owner, store_owner
 
 Again = Callable[[float, str], None]
 """Asks for another look at a backend, at a time of the monotonic clock."""
+
+
+class Wanted(Protocol):
+    """What of the wanted TLS can be had now (`haproxy.material`). `pem`: name of a store -> its content; `entries`
+    by host."""
+
+    @property
+    def pem(self) -> Mapping[str, bytes]: ...
+
+    @property
+    def entries(self) -> Mapping[str, Entry]: ...
+
+    @property
+    def credentials(self) -> Credentials: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Where there is no TLS."""
+
+    pem: Mapping[str, bytes] = field(default_factory=dict)
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    credentials: Credentials = NO_CREDENTIALS
 
 
 class Planner:
@@ -36,8 +72,10 @@ class Planner:
         mirror: Mirror,
         again: Again,
         touched: Callable[[str], None],
+        material: Wanted | None = None,
     ) -> None:
         self._settings = settings
+        self.material: Wanted = material or Nothing()
         self.capabilities = capabilities
         self.mirror = mirror
         self.seen = Observation()
@@ -84,12 +122,12 @@ class Planner:
         return Work(
             {*self.mirror.backends, *self.seen.placement, *orphans, *(homeless - {SHARED})},
             {*self.mirror.hosts, *self.seen.owners(HOST_MAPS)},
-            {*self.mirror.rules, *self.seen.owners(RULES_MAPS), SHARED},
+            {*self.mirror.rules, *self.seen.owners(RULES_MAPS), SHARED, PROXY, CHALLENGES},
         )
 
     def worth_another_look(self, work: Work) -> set[str]:
         """Hosts with rows that wait for any of this."""
-        changed = work.backends | {rules_owner(name) for name in work.rules}
+        changed = work.owners
         return {host for host, late in self.late.items() if not late.isdisjoint(changed)}
 
     def wanted(self, key: str) -> dict[str, Server]:
@@ -108,12 +146,16 @@ class Planner:
     def owner(self, op: Op) -> str:
         """Whose op it is: the key of a logical backend, or one of `haproxy.work`'s for rules and routes."""
         if not isinstance(op, AddMapRow | SetMapRow | DeleteMapRow):
+            if isinstance(op, TlsOp):
+                return store_owner(op.store)
             return self.places.logical(op.backend) or op.backend
         file = op.map.rpartition("/")[2]
         if file == BACKENDS_MAP:
             return op.key
         if file in HOST_MAPS:
             return ROUTES
+        if file == ACME_MAP:
+            return rules_owner(CHALLENGES)
         owner = owner_of(file, op.key)
         return rules_owner(owner) if file in RULES_MAPS or owner == SHARED else self.places.logical(owner) or owner
 
@@ -149,12 +191,37 @@ class Planner:
 
     def rules(self, name: str) -> BackendPlan:
         """For the rules of one service, and for the rows that all checks share."""
+        have = self.seen.rows(RULES_MAPS, name)
         if name == SHARED:
             want = {CHECK_STATUS_MAP: shared_rows()}
             return plan_checks(want, self.seen.rows(CHECK_MAPS, SHARED), self.settings)
+        if name == CHALLENGES:
+            challenges = {
+                token: text for rows in self.seen.table(ACME_MAP).values() for token, text in rows.items()
+            }
+            want = {ACME_MAP: self.mirror.challenges}
+            return plan_rows(want, {ACME_MAP: challenges}, (ACME_MAP,), self.settings)
+        if name == PROXY:
+            return plan_rules({AUTH_MAP: key_rows(self.material.credentials)}, have, self.settings)
+        return plan_rules(self._rules_rows(name, have), have, self.settings)
+
+    def _rules_rows(self, name: str, have: Rows) -> Rows:
+        """Passwords that have not arrived yet leave those of before, or nobody gets in."""
         rules = self.mirror.rules.get(name)
-        rows = rules_rows(rules, self.capabilities) if rules is not None else {}
-        return plan_rules(rows, self.seen.rows(RULES_MAPS, name), self.settings)
+        if rules is None:
+            return {}
+        rows: Rows = rules_rows(rules, self.capabilities, self.material.credentials)
+        return {**rows, AUTH_MAP: have.get(AUTH_MAP, {})} if self._lacks_passwords(name) else rows
+
+    def _lacks_passwords(self, name: str) -> bool:
+        rules = self.mirror.rules.get(name)
+        wanted = rules is not None and rules.HasField("basic_auth")
+        return rules is not None and wanted and rules.basic_auth.id not in self.material.credentials.lines
+
+    def passwords_of_before(self) -> bytes:
+        """Rows of auth.map, as text, of rules whose passwords have not arrived yet."""
+        tables = [rows for name, rows in self.seen.table(AUTH_MAP).items() if self._lacks_passwords(name)]
+        return "".join(f"{key} {value}\n" for rows in tables for key, value in sorted(rows.items())).encode()
 
     def hosts(self, hosts: Collection[str], broken: Collection[str]) -> Routes:
         """For the routes of some hosts. `broken`: what HAProxy refuses."""

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from haproxy import policy, render, settings_file, state
 from haproxy.apply import RuntimeThread
@@ -23,7 +24,8 @@ from haproxy.process import POLL, START_TIMEOUT, Process, fitting_connections
 from haproxy.reconcile import Reconciler
 from haproxy.runtime.client import Master, master_url
 from haproxy.sayable import sayable
-from haproxy.settings import Settings
+from haproxy.settings import AUTH_MAP, Settings
+from haproxy.tls import ANY, NO_STORES, Stores
 from l7.kit import logs
 from l7.kit.errors import L7Error, Rejected, Unavailable
 from l7.kit.metrics import Metrics
@@ -35,11 +37,46 @@ LONGEST_REASON = 500
 """Characters of HAProxy's own words in a Problem."""
 
 
+class Keeper(Protocol):
+    """Who has the contents of TLS stores (`haproxy.contents`)."""
+
+    @property
+    def wanted(self) -> Stores:
+        """All that is to be had now."""
+        ...
+
+    def accepted(self) -> Stores:
+        """What HAProxy has taken, the last that is known, and what it can only take by a reload."""
+        ...
+
+    def written(self, stores: Stores) -> None:
+        """These are in files now, for HAProxy to start from."""
+        ...
+
+
+class Keepless:
+    """Where there is no TLS."""
+
+    wanted = NO_STORES
+
+    def accepted(self) -> Stores:
+        return NO_STORES
+
+    def written(self, stores: Stores) -> None:
+        pass
+
+
 class Worker:
     """`settings` are those that the running HAProxy has; `base` those of the command line."""
 
     def __init__(
-        self, base: Settings, binary: str, thread: RuntimeThread, reconciler: Reconciler, metrics: Metrics
+        self,
+        base: Settings,
+        binary: str,
+        thread: RuntimeThread,
+        reconciler: Reconciler,
+        metrics: Metrics,
+        keeper: Keeper | None = None,
     ) -> None:
         self.base = base
         self.settings = base
@@ -48,11 +85,13 @@ class Worker:
         self._thread = thread
         self._reconciler = reconciler
         self._metrics = metrics
+        self._keeper: Keeper = keeper or Keepless()
         self._ports = Ports()
         self._wished = base
         self._complaints: tuple[Complaint, ...] = ()
         self._refused: Settings | None = None
         self._refusal = ""
+        self._bad_default: bytes | None = None
 
     @property
     def _mirror(self) -> Mirror:
@@ -78,6 +117,8 @@ class Worker:
         if self._lasting(self._own()) != self._lasting(self.settings):
             return "settings"
         target = self._target()
+        if target.default_certificate != self.settings.default_certificate:
+            return "settings"
         return "first-use" if set(target.extra_tcp_ports) - set(self.settings.extra_tcp_ports) else ""
 
     def problems(self, static: bool) -> list[pb.Problem]:
@@ -102,14 +143,25 @@ class Worker:
 
     def _lasting(self, settings: Settings) -> Settings:
         """Without what follows from the services, and from no operator's word."""
-        return replace(settings, spare_pools=(), extra_tcp_ports=(), allow_policy_reload=True)
+        return replace(
+            settings, spare_pools=(), extra_tcp_ports=(), allow_policy_reload=True, default_certificate=False
+        )
 
     def _target(self) -> Settings:
         """What HAProxy is to have now."""
         own = self._own()
         allowed = self._wished.allow_policy_reload
         extra = self._ports.outside(own) if allowed else self._ports.open_outside(own, self.settings)
-        return replace(own, spare_pools=self.settings.spare_pools, extra_tcp_ports=extra)
+        default = bool(own.tls_bind) and self._default() not in (None, self._bad_default)
+        return replace(
+            own, spare_pools=self.settings.spare_pools, extra_tcp_ports=extra, default_certificate=default
+        )
+
+    def _default(self) -> bytes | None:
+        """The certificate for clients that name no host, or an unknown one."""
+        material = self._reconciler.planner.material
+        entry = material.entries.get(ANY)
+        return None if entry is None else material.pem.get(entry.store)
 
     def _use(self, settings: Settings) -> None:
         self.settings = self.process.settings = self._reconciler.settings = settings
@@ -136,8 +188,18 @@ class Worker:
             await self._start()
 
     async def _start(self) -> None:
-        self.write_files()
-        await self.process.start()
+        """Where HAProxy does not start with the newest certificates, with those that it had at the latest: once it
+        runs it says which one it refuses."""
+        accepted = self._keeper.accepted()
+        self.write_files(self._keeper.wanted)
+        try:
+            await self.process.start()
+        except Rejected as error:
+            if same_content(accepted, self._keeper.wanted):
+                raise
+            log.error("not started with the newest certificates", error=str(error))
+            self.write_files(accepted)
+            await self.process.start()
         settings_file.save(self.settings)
 
     def _refuse_busy(self, ports: Iterable[int]) -> None:
@@ -151,7 +213,7 @@ class Worker:
         if self._lasting(self.settings) == self._lasting(self._wished):  # at the start: there is none before it
             self._use(replace(self.base, spare_pools=self.settings.spare_pools))
 
-    def write_files(self) -> None:
+    def write_files(self, stores: Stores) -> None:
         """The complete current state, as HAProxy will load it."""
         capabilities = self._reconciler.planner.capabilities
         desired = sayable(self._mirror.keyed, self.settings, capabilities)
@@ -161,11 +223,13 @@ class Worker:
             self._widen({policy.policy_of(desired.backends[key]) for key in missing})
             placement = policy.place(self.settings, capabilities, desired.backends, placement)
         ready = self._reconciler.admission.accepting.all()
-        files = render.render_files(self.settings, capabilities, desired, placement, ready)
+        files = render.render_files(self.settings, capabilities, desired, placement, ready, stores)
+        files[AUTH_MAP] += self._reconciler.planner.passwords_of_before()
         for name, content in files.items():
             path = Path(self.settings.file(name))
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             state.write(path, content)
+        self._keeper.written(stores)
 
     def _widen(self, policies: Iterable[policy.Policy]) -> None:
         """More spare backends of these policies, by half again what is needed."""
@@ -211,16 +275,18 @@ class Worker:
         """HAProxy goes on as it was, and so do its files: the next start must not fail."""
         tried = self.settings
         self._use(before)
-        if reason == "settings":
+        if tried.default_certificate and not before.default_certificate:
+            self._bad_default = self._default()
+        if self._lasting(tried) != self._lasting(before):
             self._refuse(error)
-        else:
+        elif reason != "settings":
             opened = set(tried.extra_tcp_ports) - set(before.extra_tcp_ports)
             self._ports.refuse(opened, str(error)[:LONGEST_REASON] or "HAProxy did not come up with it")
-        self.write_files()
+        self.write_files(self._keeper.accepted())
 
     async def _reload(self, reason: str) -> None:
         """Write everything anew and let the master replace its worker."""
-        self.write_files()
+        self.write_files(self._keeper.accepted())
         await self.process.check()
         self.reloads += 1
         self._metrics.reloads.labels(reason).inc()
@@ -244,3 +310,7 @@ class Worker:
                     if info.pid != old and not info.stopping:
                         return
                 await asyncio.sleep(POLL)
+
+
+def same_content(one: Stores, other: Stores) -> bool:
+    return replace(one, credentials=other.credentials) == other

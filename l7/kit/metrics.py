@@ -7,6 +7,7 @@ same class, each fills what it knows; a metric that was never touched shows no s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -60,6 +61,12 @@ class Metrics:
             ["cluster", "action"],
             registry=registry,
         )
+        self.certificates = Gauge(
+            "l7_cert_not_after_seconds",
+            "End of the certificate that a host is served with, Unix time",
+            ["host"],
+            registry=registry,
+        )
         self.ready = Gauge("l7_ready", "1 once the first full synchronisation is done", registry=registry)
         self.build = Info("l7_build", "Role and version of the process", registry=registry)
         self.build.info({"role": role, "version": version})
@@ -87,6 +94,11 @@ class Metrics:
         self.problems.clear()
         for label, number in by_label.items():
             self.problems.labels(label).set(number)
+
+    def forget_certificate(self, host: str) -> None:
+        """The host is served with none any more, or never was."""
+        with suppress(KeyError):
+            self.certificates.remove(host)
 
     def exposition(self) -> bytes:
         """The text that a Prometheus server scrapes; calls `before_exposition`, which may set gauges."""

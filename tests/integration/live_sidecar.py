@@ -17,8 +17,8 @@ import grpc.aio
 from haproxy.settings import Settings
 from haproxy.sidecar import Options, Sidecar
 from l7.kit.metrics import Metrics
+from l7.v1 import secrets_pb2, secrets_pb2_grpc, sync_pb2_grpc
 from l7.v1 import sync_pb2 as pb
-from l7.v1 import sync_pb2_grpc
 from tests.integration.live_haproxy import free_port
 
 PATIENCE = 6.0
@@ -58,6 +58,9 @@ class Core(sync_pb2_grpc.SyncServiceServicer):
     routes: dict[tuple[str, str], pb.Route] = field(default_factory=dict)
     rules: dict[str, pb.Rules] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    tls_hosts: dict[str, pb.TlsHost] = field(default_factory=dict)
+    challenges: dict[str, str] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
     said: list[pb.SyncRequest] = field(default_factory=list)
     number: int = 0
     port: int = 0
@@ -98,9 +101,11 @@ class Core(sync_pb2_grpc.SyncServiceServicer):
                 queue.put_nowait(self.incremental(self.revision) if current else self.complete())
 
     def complete(self) -> pb.SyncResponse:
+        challenges = [pb.Challenge(token=each, key_authorization=text) for each, text in self.challenges.items()]
         changes = pb.Changes(
             backends=self.backends.values(), routes=self.routes.values(), rules=self.rules.values(),
-            config=pb.Config(json=json.dumps(self.config).encode()),
+            config=pb.Config(json=json.dumps(self.config).encode()), tls_hosts=self.tls_hosts.values(),
+            challenges=challenges, secret_sources=pb.SecretSources(addresses=self.sources),
         )  # fmt: skip
         return pb.SyncResponse(kind=pb.UPDATE_KIND_COMPLETE, results_in=self.revision, last=True, changes=changes)
 
@@ -135,7 +140,21 @@ class Core(sync_pb2_grpc.SyncServiceServicer):
     def nacks(self) -> dict[str, str]:
         return {request.nack.revision: request.nack.reason for request in self.said if request.HasField("nack")}
 
+    @property
+    def problems(self) -> list[pb.Problem]:
+        """Of the last report."""
+        reports = [request.report for request in self.said if request.HasField("report")]
+        return list(reports[-1].problems) if reports else []
+
     # -------------------------------------------------------------- what Swarm would say
+
+    def tls(self, host: str, certificate: str, key: str = "", ca: str = "", verify: int = 0) -> None:
+        """TLS of a host by secrets with these ids, which are their names, too."""
+        pair = pb.KeyPair(certificate=secret(certificate), key=secret(key) if key else None)
+        self.tls_hosts[host] = pb.TlsHost(
+            host=host, service=host.partition(".")[0] if host != "*" else "", certificate=pair,
+            client_ca=secret(ca) if ca else None, client_certificate=pb.ClientCertificate.Name(verify),
+        )  # fmt: skip
 
     def route(self, host: str, backend: str, path: str = "/") -> None:
         self.routes[host, path] = pb.Route(host=host, path=path, backend=backend)
@@ -161,6 +180,53 @@ class Core(sync_pb2_grpc.SyncServiceServicer):
     def remove(self, name: str) -> None:
         del self.backends[name]
         self.routes = {key: route for key, route in self.routes.items() if route.backend != name}
+
+
+def secret(name: str) -> pb.Secret:
+    return pb.Secret(id=name, name=name)
+
+
+@dataclass
+class Secrets(secrets_pb2_grpc.SecretServiceServicer):
+    """A task of the extension service. `contents` by id; `asked` is every id that was ever asked for."""
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+    port: int = 0
+    _server: grpc.aio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def up(self) -> None:
+        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        secrets_pb2_grpc.add_SecretServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        self.port = self._server.add_insecure_port(self.address)
+        await self._server.start()
+
+    async def down(self) -> None:
+        if self._server is not None:
+            await self._server.stop(None)
+            self._server = None
+
+    async def Fetch(
+        self, request: secrets_pb2.FetchRequest, context: Any
+    ) -> AsyncIterator[secrets_pb2.FetchResponse]:
+        for each in request.ids:
+            self.asked.add(each)
+            if each in self.contents:
+                yield secrets_pb2.FetchResponse(id=each, data=self.contents[each])
+
+
+@asynccontextmanager
+async def secrets_up() -> AsyncIterator[Secrets]:
+    service = Secrets()
+    await service.up()
+    try:
+        yield service
+    finally:
+        await service.down()
 
 
 @asynccontextmanager
