@@ -169,6 +169,7 @@ def read_passthrough(reading: Reading, spec: RouteSpec) -> RouteSpec:
         # Whatever has no host is plain HTTP, which would reach the tasks where they expect TLS.
         remedy = f"add {routing.HOSTS.key}, or remove it"
         _refuse(reading, tls.SSL_PASSTHROUGH, "has no hosts that TLS connections could ask for", remedy)
+    balance = settings.read_balance(reading)[0] if spec.vip else settings.read_tcp_balance(reading)
     for key, label in reading.rows.items():
         idle = label.tcp or label.idle or key in _BESIDE_PASSTHROUGH
         if not idle and reading.enabled(key) and not reading.told(key):
@@ -184,7 +185,7 @@ def read_passthrough(reading: Reading, spec: RouteSpec) -> RouteSpec:
         vip=spec.vip,
         weight=spec.weight,
         tcp_port=spec.tcp_port,
-        balance=settings.read_tcp_balance(reading),
+        balance=balance,
         server=replace(spec.server, protocol=Protocol.HTTP),
         rules=Rules(https_redirect=settings.read_https_redirect(reading)),
         tls=replace(NO_TLS, passthrough=True),
