@@ -33,7 +33,7 @@ def _settings(pooled: Pooled, members: Members) -> BackendSettings:
     """The oldest service decides about the backend, each service about its own servers."""
     everyone = [fragment for fragments in members for fragment in fragments]
     spec = min(everyone, key=lambda fragment: fragment.claim.seniority).claim.spec
-    tcp = pooled.kind is Kind.TCP
+    tcp = pooled.kind in (Kind.TCP, Kind.TLS)
     return BackendSettings(
         services=pooled.services,
         # A canary never makes a request wait: falling back to the others is what it does instead.
@@ -55,9 +55,7 @@ def _own(fragment: Fragment, tcp: bool) -> ServerSettings:
     server = fragment.claim.spec.server
     # What the client says is passed on as it is: nothing in between could speak HTTP/2 or TLS for it.
     return (
-        replace(server, protocol=Protocol.HTTP, tls_name="")
-        if tcp and server.protocol is not Protocol.HTTP
-        else server
+        replace(server, protocol=Protocol.HTTP, tls_ca=None, tls_name="", tls_certificate=None) if tcp else server
     )
 
 

@@ -9,6 +9,7 @@ Same state, same outcome: nothing depends on the order in which the state came t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -17,23 +18,41 @@ from operator import and_
 from typing import Protocol
 
 from l7 import host_policy, upstreams
-from l7.config import Settings
+from l7.config import CERTIFICATE_KEYS, Settings
 from l7.fragment import Claim, Fragment, claim_of
 from l7.host_policy import Claimant
 from l7.labels.grammar import printable
 from l7.labels.parse import Parsed, parse_labels
 from l7.labels.spec import RouteSpec
 from l7.labels.table import PREFIX, PROXY_CLUSTER, PROXY_TYPE
-from l7.model import Delta, Network, Node, Problem, PublishedPort, ServerState, Service, ServiceSpec, Snapshot, Task
-from l7.pool import Pool
+from l7.model import (
+    Delta,
+    KeyPair,
+    Network,
+    Node,
+    Problem,
+    PublishedPort,
+    Secret,
+    ServerState,
+    Service,
+    ServiceSpec,
+    Snapshot,
+    StoredSecret,
+    Task,
+    TlsHost,
+)
+from l7.naming import IssuedCertificates, Lookup, Resolved, host_need, resolve, wanted_hosts
+from l7.pool import ANY_HOST, Pool
 from l7.reach import Reach, Way, choose_way
+from l7.sources import Sources, extension_of
 from l7.upstreams import Place, server_state
 
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 
 
 class CacheView(Protocol):
-    """What build reads of the cache of Swarm's state. `tasks_of`: by id, those of one service."""
+    """What build reads of the cache of Swarm's state. `tasks_of`: by id, those of one service; `secrets` and
+    `configs` by name."""
 
     @property
     def services(self) -> Mapping[str, Service]: ...
@@ -41,14 +60,20 @@ class CacheView(Protocol):
     def nodes(self) -> Mapping[str, Node]: ...
     @property
     def networks(self) -> Mapping[str, Network]: ...
+    @property
+    def secrets(self) -> Mapping[str, StoredSecret]: ...
+    @property
+    def configs(self) -> Mapping[str, StoredSecret]: ...
     def tasks_of(self, service: str, /) -> Mapping[str, Task]: ...
 
 
 class TouchedView(Protocol):
-    """What may have changed: these services (by id), or all."""
+    """What may have changed: these services (by id), secrets and configs (by name), or all."""
 
     @property
     def services(self) -> AbstractSet[str]: ...
+    @property
+    def secrets(self) -> AbstractSet[str]: ...
     @property
     def all(self) -> bool: ...
 
@@ -57,13 +82,15 @@ class TouchedView(Protocol):
 class _Plan:
     """What a set of labels asks for, checked against settings and networks. `claim` and `way` None: not routed.
 
-    `cluster`: the one whose networks it depends on, None when it asks for nothing.
+    `cluster`: the one whose networks it depends on, None when it asks for nothing. `needs`: the secrets, configs
+    and certificates that it looked for.
     """
 
     claim: Claim | None = None
     way: Way | None = None
     problems: tuple[Problem, ...] = ()
     cluster: str | None = None
+    needs: frozenset[str] = frozenset()
 
     @property
     def fatal(self) -> bool:
@@ -72,11 +99,12 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """One service's outcome. `clusters`: those whose proxies' networks it depends on."""
+    """One service's outcome. `clusters`: those whose proxies' networks it depends on; `needs` as in a plan."""
 
     fragment: Fragment | None = None
     problems: tuple[Problem, ...] = ()
     clusters: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
 
 
 _NOTHING = _Compiled()
@@ -99,6 +127,11 @@ class Build:
         self._read: dict[str, _Reading] = {}
         self._proxies: dict[str, tuple[str, Reach]] = {}
         self._dependents: dict[str, set[str]] = {name: set() for name in clusters}
+        self._needing: dict[str, set[str]] = {}
+        self._certificates = IssuedCertificates()
+        self._wanted: dict[str, Counter[str]] = {name: Counter() for name in clusters}
+        self._sources = Sources()
+        self._operators: dict[str, tuple[Problem, ...]] = {}
         self._reach = {name: self._cluster_reach(name) for name in clusters}
 
     @property
@@ -111,7 +144,10 @@ class Build:
 
         `observed`: when the change became known, nanoseconds of Unix time.
         """
-        for service_id in sorted(self._affected(cache, touched)):
+        affected = self._affected(cache, touched)
+        if touched.all or touched.secrets:
+            self._set_defaults(cache)
+        for service_id in sorted(affected):
             service = cache.services.get(service_id)
             self._replace(service_id, self._compile(cache, service) if service else _NOTHING)
             if service is None:
@@ -123,26 +159,72 @@ class Build:
         """The complete desired state of a cluster of the settings; KeyError for another."""
         return self._pools[cluster].snapshot()
 
+    def required(self, cluster: str) -> AbstractSet[Secret]:
+        """All secrets and configs that the state of a cluster names; the same object until they change."""
+        return self._pools[cluster].secrets
+
+    def acme_wanted(self, cluster: str) -> frozenset[str]:
+        """Hosts of a cluster that are to have a certificate from an ACME server."""
+        return frozenset(self._wanted[cluster])
+
+    def set_challenges(self, cluster: str, challenges: Mapping[str, str]) -> Delta | None:
+        """All answers to the ACME server that the cluster's proxies are to give (token -> key authorization); what
+        that changes."""
+        pool = self._pools[cluster]
+        pool.set_challenges(challenges)
+        return pool.settle(0)
+
     def problems(self) -> tuple[Problem, ...]:
         """All that is wrong with what users wrote, sorted."""
         found = [problem for compiled in self._compiled.values() for problem in compiled.problems]
-        for pool in self._pools.values():
-            found.extend(pool.problems())
+        for cluster, pool in self._pools.items():
+            found.extend((*pool.problems(), *self._operators.get(cluster, ())))
         return tuple(sorted(found))
 
     # ------------------------------------------------------------ what to compile
 
     def _affected(self, cache: CacheView, touched: TouchedView) -> set[str]:
-        """The touched services, and those that depend on the networks of a touched proxy service."""
+        """The touched services, and those that depend on the networks of a touched proxy service or on a touched
+        secret."""
         affected = set(touched.services)
         if touched.all:
-            affected.update(cache.services, self._compiled, self._proxies)
+            affected.update(cache.services, self._compiled, self._proxies, self._sources.services)
+        for need in self._needs_touched(cache, touched):
+            affected |= self._needing.get(need, set())
+        moved = set[str]()
         for cluster in self._note_proxies(cache, affected):
             reach = self._cluster_reach(cluster)
             if reach != self._reach[cluster]:
                 self._reach[cluster] = reach
                 affected |= self._dependents[cluster]
+                moved.add(cluster)
+        for service_id in affected:
+            extension = extension_of(cache.services.get(service_id), cache.tasks_of(service_id))
+            moved |= self._sources.note(service_id, extension)
+        for cluster in moved & self._pools.keys():
+            found = self._sources.addresses(cluster, self._reach[cluster], cache.networks)
+            self._pools[cluster].set_sources(found)
         return affected
+
+    def _needs_touched(self, cache: CacheView, touched: TouchedView) -> set[str]:
+        """Names of secrets and configs, and hosts whose certificate from an ACME server is another one."""
+        names = touched.secrets if not touched.all else self._certificates.names | cache.secrets.keys()
+        hosts = (host for name in names for host in self._certificates.update(cache.secrets, name))
+        return {*names, *map(host_need, hosts)}
+
+    def _set_defaults(self, cache: CacheView) -> None:
+        """Look anew for the certificates that the settings name."""
+        for name, pool in self._pools.items():
+            cluster = self._settings.clusters[name]
+            if not cluster.default_certificate:
+                continue
+            keys = tuple(f"Extensions.{cluster.extension}.Config.{key}" for key in CERTIFICATE_KEYS)
+            lookup = Lookup(cache.secrets, cache.configs, self._certificates)
+            found = lookup.pair((keys[0], keys[1]), (cluster.default_certificate, cluster.default_key))
+            pair = found if isinstance(found, KeyPair) else None
+            pool.set_default(TlsHost(ANY_HOST, "", pair) if pair else None)
+            problems = [] if isinstance(found, KeyPair) else found
+            self._operators[name] = tuple(replace(each, cluster=name) for each in problems)
 
     def _note_proxies(self, cache: CacheView, affected: Iterable[str]) -> set[str]:
         """Take in which of these services are proxies, and on which networks; the clusters changed."""
@@ -178,11 +260,19 @@ class Build:
             self._dependents[cluster].discard(service_id)
         for cluster in new.clusters - old.clusters:
             self._dependents[cluster].add(service_id)
+        for need in old.needs - new.needs:
+            self._needing[need].discard(service_id)
+            if not self._needing[need]:
+                del self._needing[need]
+        for need in new.needs - old.needs:
+            self._needing.setdefault(need, set()).add(service_id)
         if old.fragment != new.fragment:
             self._change(old.fragment, new.fragment)
 
     def _change(self, old: Fragment | None, new: Fragment | None) -> None:
         """Tell the pools. A service that changes clusters leaves one and comes to the other."""
+        self._want(old, -1)
+        self._want(new, 1)
         if old and new and old.claim.cluster == new.claim.cluster:
             self._pools[new.claim.cluster].change(old, new)
             return
@@ -191,26 +281,42 @@ class Build:
         if new:
             self._pools[new.claim.cluster].change(None, new)
 
+    def _want(self, fragment: Fragment | None, count: int) -> None:
+        """Note the hosts that are to get a certificate, once more or once less."""
+        if fragment is None:
+            return
+        wanted = self._wanted[fragment.claim.cluster]
+        for host in wanted_hosts(fragment.claim.spec):
+            wanted[host] += count
+            if not wanted[host]:
+                del wanted[host]
+
     # ------------------------------------------------------------ one service
 
     def _compile(self, cache: CacheView, service: Service) -> _Compiled:
         read: _Reading = {}
-        current = self._plan(cache, service, service.spec, read)
+        # Only the labels of before: replicas, networks and ports are what Swarm acts on now.
+        before = service.previous and replace(
+            service.spec, labels=service.previous.labels, container_labels=service.previous.container_labels
+        )
+        current = self._plan(cache, service, (service.spec, before), read)
         plan, problems = current, current.problems
         plans = [current]
-        if current.fatal and service.previous is not None:
-            # Only the labels of before: replicas, networks and ports are what Swarm acts on now.
-            before = service.previous
-            spec = replace(service.spec, labels=before.labels, container_labels=before.container_labels)
-            plans.append(previous := self._plan(cache, service, spec, read))
+        if current.fatal and before is not None:
+            plans.append(previous := self._plan(cache, service, (before, None), read))
             if previous.claim is not None:
                 plan, problems = previous, tuple(_meanwhile(problem) for problem in problems)
         self._read[service.id] = read
         clusters = frozenset(each.cluster for each in plans if each.cluster is not None) & self._pools.keys()
         fragment, more = self._fragment(cache, service, plan)
-        return _Compiled(fragment, tuple(sorted((*problems, *more))), clusters)
+        needs = frozenset[str]().union(*(each.needs for each in plans))
+        return _Compiled(fragment, tuple(sorted((*problems, *more))), clusters, needs)
 
-    def _plan(self, cache: CacheView, service: Service, spec: ServiceSpec, read: _Reading) -> _Plan:
+    def _plan(
+        self, cache: CacheView, service: Service, specs: tuple[ServiceSpec, ServiceSpec | None], read: _Reading
+    ) -> _Plan:
+        """`specs`: the one to follow, and the one of before."""
+        spec = specs[0]
         parsed = self._parse(service, spec, read)
         if parsed.spec is None:
             return _Plan(problems=parsed.problems)
@@ -222,8 +328,13 @@ class Build:
             return _Plan(problems=_complete(parsed, (way,), service), cluster=cluster)
         claimant = Claimant(service.name, parsed.spec.stack, way.network.name if way.network else "")
         allowed, refusals = host_policy.permitted(self._settings.host_policies, parsed.spec, claimant)
-        claim = claim_of(allowed, service.name, service.id, service.created) if allowed else None
-        return _Plan(claim, way, _complete(parsed, refusals, service), cluster)
+        if allowed is None:
+            return _Plan(None, way, _complete(parsed, refusals, service), cluster)
+        lookup = Lookup(cache.secrets, cache.configs, self._certificates, allowed.stack)
+        before = self._parse(service, specs[1], read).spec if specs[1] else None
+        found = resolve(allowed, lookup, before, acme=self._settings.acme is not None)
+        told = _complete(parsed, (*refusals, *found.problems), service)
+        return _Plan(_claim(found, service), way, told, cluster, frozenset(lookup.needs))
 
     def _parse(self, service: Service, spec: ServiceSpec, read: _Reading) -> Parsed:
         """Its labels, read once: they are the same with each event of a task."""
@@ -279,6 +390,12 @@ def _proxy(cache: CacheView, service_id: str) -> tuple[str, Reach] | None:
     known = (cache.networks[each] for each in ids if each in cache.networks)
     names = frozenset(network.name for network in known if not network.ingress)
     return dict(service.spec.labels).get(PROXY_CLUSTER, ""), Reach(True, names, ids)
+
+
+def _claim(found: Resolved, service: Service) -> Claim | None:
+    if any(problem.fatal for problem in found.problems):
+        return None
+    return claim_of(found.spec, service.name, service.id, service.created, found.tls)
 
 
 def _complete(parsed: Parsed, more: Iterable[Problem], service: Service) -> tuple[Problem, ...]:

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from l7 import circles
-from l7.fragment import Claim, Fragment, is_tcp
-from l7.model import Redirect, RouteKey
+from l7.conflicts import Clash
+from l7.fragment import DEFAULT_TLS, Claim, Fragment, is_sni, is_tcp
+from l7.model import Redirect, RouteKey, TlsHost
 from l7.routing import Asked, first, redirecting
+from l7.tls_hosts import NOTHING, HostOutcome, decide_host
 
 Key = TypeVar("Key", str, RouteKey)
 Value = TypeVar("Value", str, RouteKey)
@@ -30,6 +32,9 @@ class Claims:
         self._passing: dict[str, set[RouteKey]] = {}
         self._circling: set[RouteKey] = set()
         self._stale: set[str] = set()
+        self._securing: dict[str, set[str]] = {}
+        self._hosts_of_tls: dict[str, HostOutcome] = {}
+        self._insecure: set[str] = set()
 
     def change(self, old: Fragment | None, new: Fragment | None) -> None:
         """A service's contribution is new (`old` None), another, or gone (`new` None)."""
@@ -50,14 +55,61 @@ class Claims:
 
     def asked(self, key: RouteKey) -> Asked:
         """What is asked for on a route."""
-        claims, redirects = self._claims(self._claimants.get(key)), self._claims(self._redirecting.get(key))
-        return Asked(claims, redirects, key in self._circling)
+        redirects = self._claims(self._redirecting.get(key))
+        return Asked(self._claiming(key), redirects, key in self._circling, self._ends(key))
 
     def members(self, service: str) -> list[Fragment]:
         """The fragments of a service, by name, the oldest first. There is one, except for a moment, when a service
         was made again under the same name."""
         found = (self._fragments[each] for each in self._named.get(service, ()))
         return sorted(found, key=lambda fragment: fragment.claim.seniority)
+
+    # ------------------------------------------------------------ TLS
+
+    def secure(self) -> dict[str, tuple[TlsHost | None, TlsHost | None]]:
+        """Decide anew about TLS of the hosts that were touched; before and after, by host. Routes that depend on it
+        are dirty."""
+        changed: dict[str, tuple[TlsHost | None, TlsHost | None]] = {}
+        for host in sorted(self._insecure):
+            old, new = (
+                self._hosts_of_tls.get(host, NOTHING),
+                decide_host(host, self._claims(self._securing.get(host))),
+            )
+            if new == NOTHING:
+                self._hosts_of_tls.pop(host, None)
+            else:
+                self._hosts_of_tls[host] = new
+            self._follow(host, old, new)
+            if old.tls != new.tls:
+                changed[host] = (old.tls, new.tls)
+        self._insecure.clear()
+        return changed
+
+    def tls_clashes(self) -> Iterable[Clash]:
+        """Of services that share a host and do not agree on its TLS."""
+        return (clash for outcome in self._hosts_of_tls.values() for clash in outcome.clashes)
+
+    def _follow(self, host: str, old: HostOutcome, new: HostOutcome) -> None:
+        if old.withheld != new.withheld:
+            self.dirty |= self._by_host.get(host, set())
+            self._stale.add(host)
+        if (old.tls is None, old.passed) == (new.tls is None, new.passed):
+            return
+        self.dirty.add(_sni(host))
+        if host.startswith("*."):
+            below = (
+                each for each, outcome in self._hosts_of_tls.items() if outcome.tls and _wildcard(each) == host
+            )
+            self.dirty.update(map(_sni, below))
+
+    def _ends(self, key: RouteKey) -> bool:
+        """Whether TLS of the host ends here although it would be passed on by what else there is."""
+        host = key[0][1:]
+        if not is_sni(key) or self._hosts_of_tls.get(host, NOTHING).tls is None:
+            return False
+        return DEFAULT_TLS in self._claimants or self._hosts_of_tls.get(_wildcard(host), NOTHING).passed
+
+    # ------------------------------------------------------------ circles
 
     def close_circles(self) -> None:
         """Find anew which redirects go round in circles, among those that have to do with what was touched; what
@@ -66,7 +118,8 @@ class Claims:
         self._stale.clear()
         before = {key for key in self._circling if key in keys or key not in self._redirecting}
         redirects = self._effective(keys)
-        forwarded = [key for host in hosts for key in self._by_host.get(host, ())] if redirects else []
+        answered = (key for host in hosts for key in self._by_host.get(host, ())) if redirects else ()
+        forwarded = [key for key in answered if self._claiming(key)]
         secured = [key for key in forwarded if self._secured(key)]
         now = circles.circles([*redirects.items()], forwarded, secured) if redirects else frozenset()
         self.dirty |= before ^ now
@@ -115,8 +168,17 @@ class Claims:
         return {key: redirect for _, key, redirect in sorted(found, key=lambda each: each[:2])}
 
     def _secured(self, key: RouteKey) -> bool:
-        decides = first(self._claims(self._claimants.get(key)))
+        decides = first(self._claiming(key))
         return decides is not None and decides.spec.rules.https_redirect
+
+    def _claiming(self, key: RouteKey) -> list[Claim]:
+        """Who wants to answer on a route, without those whom TLS of the host keeps from it."""
+        claims = self._claims(self._claimants.get(key))
+        if not is_tcp(key):
+            away = self._hosts_of_tls.get(key[0], NOTHING).withheld
+            return [each for each in claims if each.service_id not in away] if away else claims
+        ends = is_sni(key) and self._hosts_of_tls.get(key[0][1:], NOTHING).tls is not None
+        return [] if ends else claims
 
     def _claims(self, ids: Iterable[str] | None) -> list[Claim]:
         if not ids:
@@ -128,6 +190,8 @@ class Claims:
             _add(self._claimants, key, claim.service_id)
             if not is_tcp(key):
                 _add(self._by_host, key[0], key)
+        for host in claim.secured:
+            _add(self._securing, host, claim.service_id)
         for key, redirect in claim.redirects:
             _add(self._redirecting, key, claim.service_id)
             _add(self._sources, key[0], key)
@@ -141,6 +205,8 @@ class Claims:
             _discard(self._claimants, key, claim.service_id)
             if key not in self._claimants:
                 _discard(self._by_host, key[0], key)
+        for host in claim.secured:
+            _discard(self._securing, host, claim.service_id)
         for key, redirect in claim.redirects:
             _discard(self._redirecting, key, claim.service_id)
             left = circles.hosts_of(self._wishes(key)) if key in self._redirecting else frozenset()
@@ -153,6 +219,9 @@ class Claims:
 
     def _touch(self, claim: Claim) -> None:
         self.dirty |= claim.touches
+        self._insecure |= claim.secured
+        if DEFAULT_TLS in claim.keys:
+            self.dirty |= {_sni(host) for host, outcome in self._hosts_of_tls.items() if outcome.tls}
         for namesake in self._named.get(claim.service, ()):
             if namesake != claim.service_id:
                 self.dirty |= self._fragments[namesake].claim.touches
@@ -176,3 +245,12 @@ def _discard(table: dict[Key, set[Value]], key: Key, value: Value) -> None:
     inner.discard(value)
     if not inner:
         table.pop(key, None)
+
+
+def _sni(host: str) -> RouteKey:
+    return (f"@{host}", "/")
+
+
+def _wildcard(host: str) -> str:
+    """The one that answers for a host, "" for a wildcard."""
+    return "" if host.startswith("*") else "*." + host.partition(".")[2]

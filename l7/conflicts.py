@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from l7.fragment import DEFAULT_KEY, Claim, is_tcp
+from l7.fragment import DEFAULT_KEY, DEFAULT_TLS, Claim, is_sni, is_tcp
 from l7.labels.grammar import printable
 from l7.labels.spec import RouteSpec
 from l7.labels.table import PREFIX
-from l7.model import Balance, HashKey, HashSource, Problem, RouteKey
+from l7.model import Balance, ClientCertificate, HashKey, HashSource, Problem, RouteKey
 
 _NAMED = 3
 NO_EFFECT = "has no effect on"
@@ -66,6 +66,10 @@ def place(key: RouteKey) -> str:
     """A route, for people."""
     if key == DEFAULT_KEY:
         return "hosts that no other service names"
+    if key == DEFAULT_TLS:
+        return "TLS connections to hosts that no other service names"
+    if is_sni(key):
+        return f"TLS connections to {key[0][1:]}"
     return f"TCP port {key[0][1:]}" if is_tcp(key) else "".join(key)
 
 
@@ -122,7 +126,8 @@ RULES: Mapping[str, View] = {
     **{name: _rules(name) for name in ("timeout_server", "timeout_tunnel", "timeout_connect", "queue_timeout")},
     **_CORS,
     "ssl_only": _rules("https_redirect"),
-    "basic_auth": lambda spec: spec.tls.basic_auth,
+    "basic_auth": _rules("basic_auth"),
+    **dict.fromkeys(("ssl_client_ca", "ssl_client_verify"), _rules("client_certificate")),
     "basic_auth_realm": _rules("basic_auth_realm"),
 }
 """Labels that set what applies to the requests of a route."""
@@ -179,3 +184,26 @@ def _decides(first: Claim, label: str) -> str:
     held = dict(first.spec.written).get(label)
     what = "does not set it" if held is None else f"has {printable(held) or 'an empty value'}"
     return f"service {first.service}, created first, decides and {what}"
+
+
+# ---------------------------------------------------------------- who may come in
+
+
+def guard(first: Claim, other: Claim) -> str:
+    """The label, by its short name, by which `other` lets in only some whom the rules of `first` would let in
+    unseen; "" when there is none."""
+    held, wanted = first.spec.rules, other.spec.rules
+    if wanted.basic_auth is not None and wanted.basic_auth != held.basic_auth:
+        return "basic_auth"
+    required = ClientCertificate.REQUIRED
+    if wanted.client_certificate is required and held.client_certificate is not required:
+        return "ssl_client_ca"
+    return ""
+
+
+def guarded(key: RouteKey, first: Claim, other: Claim, label: str) -> Clash:
+    """A service that is not reached on a route, so that nobody comes in whom it would not let in."""
+    reason = f"{_decides(first, PREFIX + label)}; so no request gets to this service there"
+    return clash(
+        key, other, label, reason, f"give both services the same {PREFIX}{label}, or different hosts or paths"
+    )

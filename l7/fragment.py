@@ -8,7 +8,7 @@ from enum import StrEnum
 from hashlib import blake2b
 
 from l7.labels.spec import RouteSpec
-from l7.model import Redirect, RouteKey, Rules, Server
+from l7.model import ClientCertificate, KeyPair, Redirect, RouteKey, Rules, Secret, Server
 
 MAX_ID = (1 << 20) - 1
 """HAProxy's consistent hashing takes the low 20 bits of a server's id."""
@@ -16,6 +16,9 @@ MAX_ID = (1 << 20) - 1
 MAX_NAME = 120
 DEFAULT_KEY: RouteKey = ("*", "/")
 """Where a default backend answers."""
+DEFAULT_TLS: RouteKey = ("@*", "/")
+"""The same for TLS that is passed on."""
+DEFAULTS = (DEFAULT_KEY, DEFAULT_TLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,30 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsClaim:
+    """What a service has of TLS. `certificates`: by host, sorted; only those that there are.
+
+    `client`: whether clients need a certificate of `client_ca`.
+    """
+
+    certificates: tuple[tuple[str, KeyPair], ...] = ()
+    client: ClientCertificate = ClientCertificate.NONE
+    client_ca: Secret | None = None
+
+    def certificate(self, host: str) -> KeyPair | None:
+        """That of a host."""
+        return dict(self.certificates).get(host)
+
+
+NO_TLS = TlsClaim()
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What a service asks for. `created`: nanoseconds. `keys`: the routes that it wants to answer, HTTP and TCP.
 
-    `redirects`: those of the specification that stay, by key, at most one each.
+    `redirects`: those of the specification that stay, by key, at most one each. A service that has TLS passed on
+    answers no request: what it wants of routes for HTTP is that they lead to https.
     """
 
     cluster: str
@@ -40,6 +63,7 @@ class Claim:
     spec: RouteSpec
     keys: tuple[RouteKey, ...]
     redirects: tuple[tuple[RouteKey, Redirect], ...] = ()
+    tls: TlsClaim = NO_TLS
 
     @property
     def seniority(self) -> tuple[int, str]:
@@ -56,6 +80,22 @@ class Claim:
         """All routes that depend on it."""
         return frozenset((*self.keys, *(key for key, _ in self.redirects)))
 
+    @property
+    def passthrough(self) -> bool:
+        """Whether it has TLS passed on."""
+        return self.spec.tls.passthrough
+
+    def passes(self, host: str) -> bool:
+        """Whether it has TLS of this host passed on."""
+        return self.passthrough and host in self.spec.hosts
+
+    @property
+    def secured(self) -> frozenset[str]:
+        """Hosts of which it has a say in TLS."""
+        if self.passthrough or self.tls.client_ca is not None:
+            return frozenset(self.spec.hosts)
+        return frozenset(host for host, _ in self.tls.certificates)
+
     def redirect(self, key: RouteKey) -> Redirect | None:
         """Where it redirects this route to."""
         return dict(self.redirects).get(key)
@@ -70,23 +110,35 @@ class Fragment:
     candidates: tuple[Candidate, ...] = ()
 
 
-def claim_of(spec: RouteSpec, service: str, service_id: str, created: int) -> Claim:
+def claim_of(spec: RouteSpec, service: str, service_id: str, created: int, tls: TlsClaim = NO_TLS) -> Claim:
     """The claim of a service with these labels."""
-    keys = [(host, spec.path) for host in spec.hosts]
+    keys = _connections(spec) if spec.tls.passthrough else [(host, spec.path) for host in spec.hosts]
     if spec.default_backend:
-        keys.append(DEFAULT_KEY)
+        keys.append(DEFAULT_TLS if spec.tls.passthrough else DEFAULT_KEY)
     if spec.tcp_port:
         keys.append((f":{spec.tcp_port}", "/"))
     redirects: dict[RouteKey, Redirect] = {}
     for each in spec.redirects:
-        redirects.setdefault((each.host, each.path), Redirect(each.scheme, each.location))
+        # Requests by https never come this far on a host whose TLS is passed on.
+        scheme = "http" if spec.tls.passthrough and not each.scheme and each.host in spec.hosts else each.scheme
+        redirects.setdefault((each.host, each.path), Redirect(scheme, each.location))
     ordered = tuple(sorted(redirects.items(), key=lambda item: item[0]))
-    return Claim(spec.cluster, service, service_id, created, spec, tuple(sorted(keys)), ordered)
+    return Claim(spec.cluster, service, service_id, created, spec, tuple(sorted(keys)), ordered, tls)
+
+
+def _connections(spec: RouteSpec) -> list[RouteKey]:
+    keys = [(f"@{host}", "/") for host in spec.hosts]
+    return keys + [(host, "/") for host in spec.hosts] if spec.rules.https_redirect else keys
 
 
 def is_tcp(key: RouteKey) -> bool:
-    """Whether the route is a port for raw TCP."""
-    return key[0].startswith(":")
+    """Whether connections are routed, not requests: a port for raw TCP, or TLS that is passed on."""
+    return key[0].startswith((":", "@"))
+
+
+def is_sni(key: RouteKey) -> bool:
+    """Whether it is TLS that is passed on."""
+    return key[0].startswith("@")
 
 
 # ---------------------------------------------------------------- names and numbers
@@ -98,6 +150,7 @@ class Kind(StrEnum):
     BASE = ""
     CANARY = ".canary"
     TCP = ".tcp"
+    TLS = ".tls"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,35 @@ decides a route, `assembly` makes a backend.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from l7 import conflicts
 from l7.assembly import assemble, diff_backend
 from l7.claims import Claims
 from l7.conflicts import Clash
 from l7.fragment import Fragment, Pooled
-from l7.model import Backend, BackendChange, Changes, Delta, Problem, Route, RouteKey, Rules, Snapshot
+from l7.model import (
+    Backend,
+    BackendChange,
+    Changes,
+    Delta,
+    Problem,
+    Route,
+    RouteKey,
+    Rules,
+    Secret,
+    Snapshot,
+    TlsHost,
+)
 from l7.revision import Revision
 from l7.routing import decide
+from l7.tally import Tally
+
+ANY_HOST = "*"
+"""Of the default certificate: it sorts before every other host."""
 
 
 @dataclass(slots=True)
@@ -39,6 +57,7 @@ class _Batch:
     rules: set[str] = field(default_factory=set)
     routes: list[Route] = field(default_factory=list)
     removed: list[RouteKey] = field(default_factory=list)
+    tls: dict[str, tuple[TlsHost | None, TlsHost | None]] = field(default_factory=dict)
 
 
 class Pool:
@@ -57,6 +76,13 @@ class Pool:
         self._rules: dict[str, Rules] = {}
         self._ruled: dict[str, set[RouteKey]] = {}
         self._clashes: dict[RouteKey, tuple[Clash, ...]] = {}
+        self._tls_hosts: dict[str, TlsHost] = {}
+        self._default: TlsHost | None = None
+        self._challenges: dict[str, str] = {}
+        self._sources: tuple[str, ...] = ()
+        self._wanted_challenges: Mapping[str, str] = {}
+        self._wanted_sources: tuple[str, ...] = ()
+        self._secrets = Tally()
         self._revision = Revision(config)
         self._snapshot: Snapshot | None = None
 
@@ -69,12 +95,37 @@ class Pool:
         """A service's contribution is new (`old` None), another, or gone (`new` None)."""
         self._claims.change(old, new)
 
+    def set_default(self, tls: TlsHost | None) -> None:
+        """The operator's certificate for clients that name no host, or an unknown one."""
+        self._default = tls
+
+    def set_challenges(self, challenges: Mapping[str, str]) -> None:
+        """All answers to an ACME server: token -> key authorization."""
+        self._wanted_challenges = dict(challenges)
+
+    def set_sources(self, sources: tuple[str, ...]) -> None:
+        """Where secrets are fetched."""
+        self._wanted_sources = sources
+
+    @property
+    def secrets(self) -> AbstractSet[Secret]:
+        """All secrets and configs that the state names."""
+        return self._secrets.named
+
     def settle(self, observed: int) -> Delta | None:
         """Work out what the changes since the last time come to; None: nothing."""
+        before = self.revision
+        changes = self._extras(self._settle_claims())
+        if not changes:
+            return None
+        self._snapshot = None
+        return Delta(before, self.revision, changes, observed)
+
+    def _settle_claims(self) -> Changes:
         claims, batch = self._claims, _Batch()
         if not claims.dirty and not claims.stirred:
-            return None
-        before = self.revision
+            return Changes()
+        batch.tls = claims.secure()
         claims.close_circles()
         for key in sorted(claims.dirty):
             self._resolve(key, batch)
@@ -82,24 +133,29 @@ class Pool:
             batch.backends |= self._backends_of.get(service, set())
         claims.dirty.clear()
         claims.stirred.clear()
-        changes = self._changes(batch)
-        if not changes:
-            return None
-        self._snapshot = None
-        return Delta(before, self.revision, changes, observed)
+        return self._changes(batch)
 
     def snapshot(self) -> Snapshot:
         """The whole, as it is now: later changes don't show in it. Made once per revision."""
         if self._snapshot is None:
             backends = {name: each.built for name, each in self._backends.items() if each.built is not None}
             self._snapshot = Snapshot(
-                self.cluster, self.revision, backends, dict(self._routes), dict(self._rules), self._config
+                self.cluster,
+                self.revision,
+                backends,
+                dict(self._routes),
+                dict(self._rules),
+                self._config,
+                dict(self._tls_hosts),
+                dict(self._challenges),
+                self._sources,
             )
         return self._snapshot
 
     def problems(self) -> Iterator[Problem]:
-        """Of services that share a route and do not agree on it."""
-        return conflicts.problems(clash for clashes in self._clashes.values() for clash in clashes)
+        """Of services that share a route, or a host, and do not agree on it."""
+        on_routes = (clash for clashes in self._clashes.values() for clash in clashes)
+        return conflicts.problems(chain(on_routes, self._claims.tls_clashes()))
 
     # ------------------------------------------------------------ routes
 
@@ -145,6 +201,48 @@ class Pool:
                 self._backends_of.setdefault(service, set()).add(pooled.name)
         return self._backends[pooled.name]
 
+    # ------------------------------------------------------------ TLS, and what is no service's
+
+    def _tls(self, changed: Iterable[tuple[str, TlsHost | None]]) -> tuple[list[TlsHost], list[str]]:
+        """Note how TLS ends for these hosts now; what is new or changed, and what is gone. Both sorted."""
+        upserts, removed = [], []
+        for host, new in sorted(changed, key=lambda each: each[0]):
+            old = self._tls_hosts.get(host)
+            if old == new:
+                continue
+            self._revision.tls_host(old, new)
+            self._secrets.change(old, new)
+            if new is not None:
+                self._tls_hosts[host] = new
+                upserts.append(new)
+            else:
+                del self._tls_hosts[host]
+                removed.append(host)
+        return upserts, removed
+
+    def _extras(self, changes: Changes) -> Changes:
+        """With the default certificate, challenges and sources, as far as they changed."""
+        upserts, removed = self._tls([(ANY_HOST, self._default)])
+        tokens = sorted(self._challenges.keys() | self._wanted_challenges.keys())
+        moved = [token for token in tokens if self._challenges.get(token) != self._wanted_challenges.get(token)]
+        sources = self._wanted_sources if self._wanted_sources != self._sources else None
+        if not (upserts or removed or moved or sources is not None):
+            return changes
+        for token in moved:
+            self._revision.challenge(token, self._challenges.get(token), self._wanted_challenges.get(token))
+        self._challenges = dict(self._wanted_challenges)
+        if sources is not None:
+            self._revision.sources(self._sources, sources)
+            self._sources = sources
+        return replace(
+            changes,
+            tls_hosts=(*upserts, *changes.tls_hosts),
+            removed_tls_hosts=(*removed, *changes.removed_tls_hosts),
+            challenges=tuple((token, self._challenges[token]) for token in moved if token in self._challenges),
+            removed_challenges=tuple(token for token in moved if token not in self._challenges),
+            secret_sources=sources,
+        )
+
     # ------------------------------------------------------------ what they refer to
 
     def _changes(self, batch: _Batch) -> Changes:
@@ -152,6 +250,7 @@ class Pool:
         used = [name for name in names if self._backends[name].users]
         gone = [name for name in names if not self._backends[name].users and self._retire(name)]
         rules = [self._rule(name) for name in sorted(batch.rules)]
+        tls_hosts, removed_tls_hosts = self._tls((host, new) for host, (_, new) in batch.tls.items())
         return Changes(
             backends=tuple(change for name in used if (change := self._assemble(self._backends[name]))),
             removed_backends=tuple(gone),
@@ -159,6 +258,8 @@ class Pool:
             removed_routes=tuple(batch.removed),
             rules=tuple(new for _, old, new in rules if new is not None and new != old),
             removed_rules=tuple(name for name, old, new in rules if old is not None and new is None),
+            tls_hosts=tuple(tls_hosts),
+            removed_tls_hosts=tuple(removed_tls_hosts),
         )
 
     def _assemble(self, backend: _Backend) -> BackendChange | None:
@@ -183,6 +284,7 @@ class Pool:
         if old is None:
             return False
         self._revision.settings(name, old.settings, None)
+        self._secrets.change(old.settings, None)
         for server in old.servers.values():
             self._revision.server(name, server, None)
         return True
@@ -191,6 +293,7 @@ class Pool:
         name, servers = change.name, old.servers if old else {}
         if change.settings is not None:
             self._revision.settings(name, old.settings if old else None, change.settings)
+            self._secrets.change(old.settings if old else None, change.settings)
         for server in change.servers:
             self._revision.server(name, servers.get(server.task), server)
         for task in change.removed_servers:
@@ -207,6 +310,7 @@ class Pool:
             self._rules.pop(name, None)
         if old != new:
             self._revision.rules(old, new)
+            self._secrets.change(old, new)
         return name, old, new
 
 

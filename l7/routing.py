@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from l7.conflicts import Clash, clash, overruled, settings_clashes
-from l7.fragment import DEFAULT_KEY, Claim, Kind, Pooled, is_tcp
+from l7.conflicts import Clash, clash, guard, guarded, overruled, settings_clashes
+from l7.fragment import DEFAULTS, Claim, Kind, Pooled, is_sni, is_tcp
+from l7.labels.table import PREFIX
 from l7.model import Canary, Redirect, Route, RouteKey
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is asked for on a route. `claims`: who wants to answer; `redirects`: who redirects it; both with the
-    oldest in front. `circling`: the redirect would send clients in circles."""
+    oldest in front. `circling`: the redirect would send clients in circles. `ends`: TLS of the host ends
+    here, while that of a wildcard or of all others is passed on."""
 
     claims: Sequence[Claim] = ()
     redirects: Sequence[Claim] = ()
     circling: bool = False
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +37,18 @@ class Outcome:
 
 def decide(key: RouteKey, asked: Asked) -> Outcome:
     """The route of a key, and what its claimants are to be told."""
-    claims = asked.claims
+    decides = first(asked.claims)
+    if is_tcp(key):
+        return _connections(key, asked)
+    if decides is not None and decides.passthrough:
+        return _to_https(key, asked, decides)
+    clashes = [*_https_clashes(key, asked.claims, decides), *_guarded(key, asked.claims, decides)]
+    claims = [each for each in asked.claims if not each.passthrough and not _kept_away(decides, each)]
     base = _base(key, claims)
-    decides = first(claims)
-    clashes = [*_default_clashes(key, claims, base), *_settings_clashes(key, claims, base)]
+    clashes += [*_default_clashes(key, claims, base), *_settings_clashes(key, claims, base)]
     pooled = _pooled(key, base)
     backends = (pooled,) if pooled else ()
     name = pooled.name if pooled else ""
-    if is_tcp(key):
-        return Outcome(Route(*key, name) if claims else None, backends, tuple(clashes))
     canaries = _canaries(key, claims, clashes)
     redirect = _redirect(key, asked, clashes)
     if decides is None:
@@ -54,20 +60,70 @@ def decide(key: RouteKey, asked: Asked) -> Outcome:
     return Outcome(route, (*backends, *canaries.values()), tuple(clashes))
 
 
+def _connections(key: RouteKey, asked: Asked) -> Outcome:
+    """A TCP port, or TLS of a host."""
+    base = _base(key, asked.claims)
+    clashes = (*_default_clashes(key, asked.claims, base), *_settings_clashes(key, asked.claims, base))
+    pooled = _pooled(key, base)
+    route = Route(*key, pooled.name if pooled else "") if asked.claims or asked.ends else None
+    return Outcome(route, (pooled,) if pooled else (), clashes)
+
+
+# ---------------------------------------------------------------- where TLS is passed on
+
+
+def _to_https(key: RouteKey, asked: Asked, decides: Claim) -> Outcome:
+    """Plain HTTP of a host whose TLS is passed on: no task answers it, but it leads there."""
+    clashes: list[Clash] = []
+    redirect = _redirect(key, asked, clashes)
+    reason = f"service {decides.service}, created first, sends http to https there, and has TLS passed through"
+    remedy = f"use other hosts, or take {PREFIX}{_https_label(decides)} away from {decides.service}"
+    clashes.extend(overruled(key, each, reason, remedy) for each in asked.claims if not each.passthrough)
+    return Outcome(Route(*key, "", rules=decides.service, redirect=redirect), (), tuple(clashes))
+
+
+def _https_clashes(key: RouteKey, claims: Sequence[Claim], decides: Claim | None) -> Iterator[Clash]:
+    """Who has TLS passed on, and would have http sent there, where another answers it."""
+    for other in claims:
+        if decides is not None and other.passthrough and not decides.spec.rules.https_redirect:
+            reason = f"service {decides.service}, created first, answers there"
+            remedy = f"use another host, or set {PREFIX}https_redirect on {decides.service}"
+            yield clash(key, other, _https_label(other), reason, remedy)
+
+
+def _https_label(claim: Claim) -> str:
+    return "ssl_only" if PREFIX + "ssl_only" in dict(claim.spec.written) else "https_redirect"
+
+
+# ---------------------------------------------------------------- who answers
+
+
+def _kept_away(decides: Claim | None, claim: Claim) -> bool:
+    """Whether others would come in to it than it wants, by the rules of the one that decides."""
+    return decides is not None and claim is not decides and bool(guard(decides, claim))
+
+
+def _guarded(key: RouteKey, claims: Sequence[Claim], decides: Claim | None) -> Iterator[Clash]:
+    for other in claims:
+        if decides is not None and _kept_away(decides, other):
+            yield guarded(key, decides, other, guard(decides, other))
+
+
 def _base(key: RouteKey, claims: Sequence[Claim]) -> list[Claim]:
     """Those whose tasks take a share of all requests."""
     base = [claim for claim in claims if claim.spec.weight != 0]
-    return base[:1] if key == DEFAULT_KEY else base
+    return base[:1] if key in DEFAULTS else base
 
 
 def _pooled(key: RouteKey, base: Sequence[Claim]) -> Pooled | None:
     services = tuple(sorted({claim.service for claim in base}))
-    return Pooled(services, Kind.TCP if is_tcp(key) else Kind.BASE) if services else None
+    kind = Kind.TLS if is_sni(key) else Kind.TCP if is_tcp(key) else Kind.BASE
+    return Pooled(services, kind) if services else None
 
 
 def _default_clashes(key: RouteKey, claims: Sequence[Claim], base: Sequence[Claim]) -> Iterator[Clash]:
     """A default backend is not pooled: nobody asked that two applications answer in turn for all the world."""
-    if key != DEFAULT_KEY:
+    if key not in DEFAULTS:
         return
     for other in claims:
         if base and other not in base and other.spec.weight != 0:
@@ -79,7 +135,7 @@ def _settings_clashes(key: RouteKey, claims: Sequence[Claim], base: Sequence[Cla
     """Of services on whose requests the first one decides; a second default backend gets none."""
     decides = first(claims)
     for other in claims:
-        if decides is not None and other is not decides and (key != DEFAULT_KEY or other.spec.weight == 0):
+        if decides is not None and other is not decides and (key not in DEFAULTS or other.spec.weight == 0):
             yield from settings_clashes(key, decides, other, pooled=other in base)
 
 
