@@ -106,6 +106,7 @@ def main() -> None:
 @option("--listen", "Where extensions connect: host:port or unix:path.  [default: ListenAddr, :8080]")
 @option("--tls-ca", "CA certificate, PEM: only extensions with a certificate of it are served.")
 @option("--tls-identity", "Core's certificate and key, PEM.")
+@option("--tls-ca-key", "The CA's key, PEM: to renew the certificates of proxies and extension services.")
 @option("--docker-url", f"The Engine API of this manager.  [default: DockerURL, {DOCKER}]")
 @option(
     "--watch-source",
@@ -140,7 +141,8 @@ def core(**given: Any) -> None:
     \b
     In a stack:   see deploy/stack.yml
     By hand:      l7 pki init --directory pki
-                  l7 core --listen :8080 --tls-ca pki/l7-ca.pem --tls-identity pki/l7-core.pem
+                  l7 core --listen :8080 --tls-ca pki/l7-ca.pem --tls-identity pki/l7-core.pem \\
+                    --tls-ca-key pki/l7-ca-key.pem
     To try out:   l7 core --listen 127.0.0.1:8080 --log-format text
     """
     logs.configure(given["log_level"], given["log_format"])
@@ -160,6 +162,7 @@ def core_options(given: Mapping[str, Any]) -> Options:
         settings=settings,
         listen=_listen(settings.listen_addr),
         tls=_tls_files(given["tls_ca"], given["tls_identity"]),
+        tls_ca_key=given["tls_ca_key"] or "",
         admin=given["admin"],
         admin_socket=given["admin_socket"],
         control_socket=given["control_socket"],
@@ -297,11 +300,14 @@ def init(clusters: tuple[str, ...], names: tuple[str, ...], directory: str | Non
 
     \b
     Docker secrets made:
-      l7-ca               certificate of the CA, for everybody
-      l7-ca-key           its key, for core alone
-      l7-core             certificate and key of core
-      l7-proxy            certificate and key of the default service cluster's proxies
-      l7-proxy-<cluster>  the same for another service cluster
+      l7-ca                   certificate of the CA, for everybody
+      l7-ca-key               its key, for core alone
+      l7-core                 certificate and key of core
+      l7-proxy                certificate and key of the default service cluster's proxies
+      l7-extension            the same of its extension service
+      l7-proxy-<cluster>      and of another service cluster
+      l7-extension-<cluster>
+      l7-acme-account         core's key at an ACME server, whether or not there is one
     \b
       l7 pki init
       l7 pki init --cluster blue            later, on the node where core runs

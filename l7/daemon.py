@@ -16,19 +16,24 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from l7 import __version__, status
 from l7.build import Build
 from l7.config import Settings
+from l7.deploy import expiry
+from l7.deploy.issuer import Issuer
 from l7.kit import http, logs, tasks
 from l7.kit.errors import ConfigError
 from l7.kit.metrics import Metrics
-from l7.kit.tls import TlsFiles
+from l7.kit.tls import TlsFiles, authorities_digest, read
 from l7.labels.table import label_of
 from l7.model import Changes, Delta, Problem
 from l7.serve.grpc_api import NANOSECONDS, Endpoint, Server, SyncApi
+from l7.serve.pki_api import PkiApi
 from l7.store import Store
 from l7.swarm.cache import Cache
 from l7.swarm.engine import Address
@@ -55,12 +60,14 @@ class Watching(Protocol):
 class Options:
     """What the command line adds to the settings. `listen` is where extensions connect, see `Endpoint`.
 
+    `tls_ca_key`: path of the CA's key, to renew the certificates of others with; "" for none.
     `admin` is "host:port" and `admin_socket` a path; "" leaves one out.
     """
 
     settings: Settings = field(default_factory=Settings)
     listen: str = "127.0.0.1:8080"
     tls: TlsFiles | None = None
+    tls_ca_key: str = ""
     admin: str = ""
     admin_socket: str = "/run/l7/admin.sock"
     control_socket: str = "/var/run/docker/swarm"
@@ -77,7 +84,11 @@ class Core:
         self.store = Store(self.build.snapshot)
         self.extensions = status.Extensions()
         self.api = SyncApi(self.store, self.build.clusters, self.extensions, self.metrics, clock)
-        self.server = Server(self.api, [Endpoint(options.listen, options.tls)])
+        self.issuer: Issuer | None = None
+        if options.tls is not None:
+            self.api.authorities = partial(_authorities, options.tls)
+            self.issuer = Issuer(options.tls, options.tls_ca_key) if options.tls_ca_key else None
+        self.server = Server(self.api, [Endpoint(options.listen, options.tls)], PkiApi(self.issuer))
         self.synced = False
         self._watch: Watching | None = None
         self._look = asyncio.Event()
@@ -176,7 +187,14 @@ class Core:
 
     def problems(self) -> tuple[Problem, ...]:
         """All that is not as users asked: core's own, and what the proxies report; sorted, each once."""
-        return tuple(sorted({*self.build.problems(), *self.extensions.problems()}))
+        return tuple(sorted({*self.build.problems(), *self.extensions.problems(), *self._pki_problems()}))
+
+    def _pki_problems(self) -> tuple[Problem, ...]:
+        if self.options.tls is None:
+            return ()
+        secrets = self._watch.cache.secrets.values() if self._watch is not None else ()
+        now = datetime.fromtimestamp(self.clock() / NANOSECONDS, UTC)
+        return expiry.problems(self.options.tls, self.issuer, secrets, now)
 
     # ------------------------------------------------------------ seen from outside
 
@@ -210,6 +228,10 @@ class Core:
             self.metrics.routes.labels(cluster).set(len(snapshot.routes))
             self.metrics.set_servers(cluster, status.servers_by_state(snapshot))
         self.metrics.set_problems(problems_by_label(self.problems()))
+
+
+def _authorities(files: TlsFiles) -> str:
+    return authorities_digest(read("ca", files.ca))
 
 
 _SOURCES: Mapping[str, WatchSource] = {"auto": "auto", "swarmkit": "swarmkit", "docker": "docker"}

@@ -34,6 +34,7 @@ STACK = "l7"
 NETWORK = "l7"
 CORE = "l7_core"
 PROXY = "l7_proxy"
+EXTENSION = "l7_extension"
 PORT = 80
 TLS_PORT = 443
 PROXY_ADMIN_PORT = 9101
@@ -134,6 +135,10 @@ class System:
         return {
             "version": "3.8",
             "services": {
+                "extension": {
+                    "image": image.TAG,
+                    "deploy": {"placement": {"constraints": ["node.labels.core==yes"]}},
+                },
                 "core": {
                     "image": image.TAG,
                     "environment": core | dict(options.core_environment),

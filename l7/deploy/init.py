@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from l7.deploy import pki
-from l7.deploy.secrets import CA, CA_KEY, CORE, PROXY, PkiStore
+from l7.deploy.secrets import ACME_ACCOUNT, CA, CA_KEY, CORE, EXTENSION, PROXY, PkiStore, newest
 from l7.kit.errors import ConfigError
 from l7.kit.tls import DEFAULT_CLUSTER
 
@@ -15,11 +15,12 @@ _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,40}")
 
 def proxy_secret(cluster: str) -> str:
     """Name of the secret with the identity of a cluster's proxies. Raises ConfigError for a bad name."""
-    if not cluster or cluster == DEFAULT_CLUSTER:
-        return PROXY
-    if not _CLUSTER.fullmatch(cluster):
-        raise ConfigError("--cluster", f"{cluster!r}: letters, digits and _.- only, up to 41")
-    return f"{PROXY}-{cluster}"
+    return _of_cluster(PROXY, cluster)
+
+
+def extension_secret(cluster: str) -> str:
+    """The same of a cluster's extension service."""
+    return _of_cluster(EXTENSION, cluster)
 
 
 def init(store: PkiStore, clusters: Sequence[str] = (), names: Sequence[str] = ()) -> list[str]:
@@ -28,35 +29,53 @@ def init(store: PkiStore, clusters: Sequence[str] = (), names: Sequence[str] = (
     `clusters` are service clusters beside the default one, `names` DNS names of core beside its usual ones.
     Raises ConfigError when something is missing that the CA's key is needed for, and cannot be read.
     """
-    proxies = {proxy_secret(cluster): cluster for cluster in ("", *clusters)}
-    wanted, present = (CA, CA_KEY, CORE, *proxies), store.names()
+    roles = _roles(("", *clusters))
+    wanted = (CA, CA_KEY, CORE, *roles, ACME_ACCOUNT)
+    stored = store.stored()
+    generation = newest(stored)
+    present = {each.base for each in stored if each.generation == generation or each.base == ACME_ACCOUNT}
     missing = [name for name in wanted if name not in present]
-    if not missing:
-        return []
-    authority = _authority(store, wanted, missing)
-    texts = {CA: authority.certificate, CA_KEY: authority.key}
-    # All are made before the first is kept: a CA in Swarm without a core that has it can't be read back.
-    texts |= {name: _identity(authority, proxies.get(name), names) for name in missing if name not in texts}
-    for name in missing:
-        store.create(name, texts[name])
-    return missing
+    made: dict[str, bytes] = {}
+    if ACME_ACCOUNT in missing:
+        made[ACME_ACCOUNT] = pki.account_key()
+    if needing := [name for name in missing if name != ACME_ACCOUNT]:
+        authority = _authority(store, [name for name in wanted if name in present], needing)
+        if stored and (expected := store.expected(generation)) not in ("", pki.fingerprint(authority.certificate)):
+            raise ConfigError(CA, f"core does not use {expected} yet: run `l7 pki rotate` again first")
+        made |= {CA: authority.certificate, CA_KEY: authority.key}
+        # All are made before the first is kept: a CA in Swarm without a core that has it can't be read back.
+        made |= {name: identity(authority, name, roles.get(name), names) for name in needing if name not in made}
+    return [store.create(name, generation, made[name]) for name in missing]
 
 
-def _authority(store: PkiStore, wanted: Sequence[str], missing: Sequence[str]) -> pki.Authority:
+def _roles(clusters: Sequence[str]) -> dict[str, str]:
+    """Cluster of each secret that belongs to one."""
+    names = (("" if name == DEFAULT_CLUSTER else name) for name in clusters)
+    return {secret(name): name for name in names for secret in (proxy_secret, extension_secret)}
+
+
+def _of_cluster(base: str, cluster: str) -> str:
+    if not cluster or cluster == DEFAULT_CLUSTER:
+        return base
+    if not _CLUSTER.fullmatch(cluster):
+        raise ConfigError("--cluster", f"{cluster!r}: letters, digits and _.- only, up to 41")
+    return f"{base}-{cluster}"
+
+
+def _authority(store: PkiStore, present: Sequence[str], missing: Sequence[str]) -> pki.Authority:
     """The one that is there, or a new one when there is nothing at all."""
-    present = [name for name in wanted if name not in missing]
-    if not present:
+    there = [name for name in present if name != ACME_ACCOUNT]
+    if not there:
         return pki.new_authority()
     if CA in missing or CA_KEY in missing:
         lost = ", ".join(name for name in (CA, CA_KEY) if name in missing)
-        raise ConfigError(
-            lost, f"is missing, but {', '.join(present)} is there: remove it first, or restore {lost}"
-        )
+        raise ConfigError(lost, f"is missing, but {', '.join(there)} is there: remove it first, or restore {lost}")
     return store.authority()
 
 
-def _identity(authority: pki.Authority, cluster: str | None, names: Sequence[str]) -> bytes:
-    """That of a cluster's proxies, or of core when `cluster` is None."""
-    if cluster is None:
+def identity(authority: pki.Authority, base: str, cluster: str | None, names: Sequence[str] = ()) -> bytes:
+    """The first identity that a secret holds, by the secret's name without its generation; core's `names`."""
+    if base == CORE or cluster is None:
         return pki.core_identity(authority, names)
-    return pki.proxy_identity(authority, "" if cluster == DEFAULT_CLUSTER else cluster)
+    make = pki.extension_identity if base.startswith(EXTENSION) else pki.proxy_identity
+    return make(authority, cluster)

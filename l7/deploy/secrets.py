@@ -1,13 +1,15 @@
 """Where the PKI is kept: Docker secrets of the Swarm, or files of a directory.
 
 Docker never gives a secret's data back. What must be read again (the CA's key, to make an identity for one
-more cluster) is read where core has it mounted.
+more cluster) is read where core has it mounted. What must be known of the others is in their labels.
+
+A rotation makes a new generation of all secrets but the ACME account: `l7-ca`, then `l7-ca.2`, and so on.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,31 +19,95 @@ import docker
 import docker.errors
 import requests
 
+from l7.deploy import pki
 from l7.deploy.pki import Authority
+from l7.kit import tls
 from l7.kit.errors import ConfigError, L7Error, Rejected, Unavailable
 
 CA = "l7-ca"
 CA_KEY = "l7-ca-key"
 CORE = "l7-core"
 PROXY = "l7-proxy"
+EXTENSION = "l7-extension"
+ACME_ACCOUNT = "l7-acme-account"
+KEYS = (CA_KEY, ACME_ACCOUNT)
+"""Those that hold no certificate."""
 
 ROLE_LABEL = "com.docker.l7.role"
 """Container label by which core is found on its node: `com.docker.l7.role=core`."""
 
+KIND = ("com.docker.l7", "pki")
+"""Label of every secret here, by which services are kept from naming them."""
+BASE = "com.docker.l7.pki.name"
+GENERATION = "com.docker.l7.pki.generation"
+NOT_AFTER = "com.docker.l7.pki.not_after"
+"""End of the certificate: seconds of Unix time, decimal."""
+AUTHORITIES = "com.docker.l7.pki.authorities"
+"""Of the CA: fingerprints of those that it holds, the newest first, between commas."""
+
 SECRETS = "/run/secrets"
 
 
-class PkiStore(Protocol):
-    """A place for named PEM texts, each written once."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A secret of the PKI, as its labels tell. `base`: its name without the generation; `not_after` in seconds of
+    Unix time, 0: unknown; `authorities`: of a CA, fingerprints, the newest first."""
 
-    def names(self) -> frozenset[str]:
+    id: str
+    name: str
+    base: str
+    generation: int = 1
+    not_after: int = 0
+    authorities: tuple[str, ...] = ()
+
+
+def named(base: str, generation: int) -> str:
+    """The secret's name."""
+    return base if generation == 1 or base == ACME_ACCOUNT else f"{base}.{generation}"
+
+
+def stored(id: str, name: str, labels: Mapping[str, str]) -> Stored:
+    """What a secret's labels say; those of a version without them are of the first generation."""
+    number, end = labels.get(GENERATION, ""), labels.get(NOT_AFTER, "")
+    return Stored(
+        id,
+        name,
+        labels.get(BASE, name),
+        int(number) if number.isdecimal() else 1,
+        int(end) if end.isdecimal() else 0,
+        tuple(each for each in labels.get(AUTHORITIES, "").split(",") if each),
+    )
+
+
+def newest(secrets: Iterable[Stored]) -> int:
+    """The newest generation; its CA is made last, so that one without is none yet."""
+    return max((each.generation for each in secrets if each.base == CA), default=1)
+
+
+def labels_of(base: str, generation: int, data: bytes) -> dict[str, str]:
+    """What `stored` reads."""
+    labels = {KIND[0]: KIND[1], BASE: base, GENERATION: str(generation)}
+    if base not in KEYS:
+        labels[NOT_AFTER] = str(int(pki.not_after(data).timestamp()))
+    if base == CA:
+        labels[AUTHORITIES] = ",".join(pki.fingerprint(each) for each in tls.certificates(data))
+    return labels
+
+
+class PkiStore(Protocol):
+    """A place for PEM texts by name and generation, each written once."""
+
+    def stored(self) -> tuple[Stored, ...]:
         """What is there already."""
 
-    def create(self, name: str, data: bytes) -> None:
-        """Keeps a text under a new name."""
+    def create(self, base: str, generation: int, data: bytes) -> str:
+        """Keeps a text; the name that it was given."""
 
     def authority(self) -> Authority:
-        """The CA that is there. Raises ConfigError when it cannot be read from here."""
+        """The CA that is in use. Raises ConfigError when it cannot be read from here."""
+
+    def expected(self, generation: int) -> str:
+        """Fingerprint of the CA of a generation, "" when unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +116,12 @@ class Directory:
 
     path: Path
 
-    def names(self) -> frozenset[str]:
-        return frozenset(file.stem for file in self.path.glob("*.pem"))
+    def stored(self) -> tuple[Stored, ...]:
+        return tuple(Stored(file.stem, file.stem, file.stem) for file in sorted(self.path.glob("*.pem")))
 
-    def create(self, name: str, data: bytes) -> None:
+    def create(self, base: str, generation: int, data: bytes) -> str:
         """Raises ConfigError when the file cannot be written, or is there already."""
+        name = named(base, generation)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._file(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -62,9 +129,13 @@ class Directory:
                 file.write(data)
         except OSError as error:
             raise ConfigError(str(self._file(name)), f"cannot be written: {error.strerror}") from error
+        return name
 
     def authority(self) -> Authority:
-        return Authority(self._read(CA), self._read(CA_KEY))
+        return pki.authority(self._read(CA), self._read(CA_KEY), b"")
+
+    def expected(self, generation: int) -> str:
+        return ""
 
     def _read(self, name: str) -> bytes:
         try:
@@ -82,15 +153,24 @@ class Swarm:
     def __init__(self, client: docker.DockerClient) -> None:
         self._client = client
 
-    def names(self) -> frozenset[str]:
+    def stored(self) -> tuple[Stored, ...]:
         """Raises Unavailable without a daemon, Rejected when it is no manager."""
         with mapped("list secrets"):
-            return frozenset(str(secret.name) for secret in self._client.secrets.list())
+            found = self._client.secrets.list(filters={"label": "=".join(KIND)})
+        specs = [(str(each.id), each.attrs["Spec"]) for each in found]
+        return tuple(stored(id, spec["Name"], spec.get("Labels") or {}) for id, spec in specs)
 
-    def create(self, name: str, data: bytes) -> None:
+    def create(self, base: str, generation: int, data: bytes) -> str:
         """Raises Rejected when there is one of that name."""
+        name = named(base, generation)
         with mapped(f"create secret {name}"):
-            self._client.secrets.create(name=name, data=data, labels={"com.docker.l7": "pki"})
+            self._client.secrets.create(name=name, data=data, labels=labels_of(base, generation, data))
+        return name
+
+    def remove(self, secret: Stored) -> None:
+        """Raises Rejected while a service refers to it."""
+        with mapped(f"remove secret {secret.name}"):
+            self._client.api.remove_secret(secret.id)
 
     def authority(self) -> Authority:
         """From core's container on this node: the only place where the CA's key is mounted."""
@@ -101,13 +181,44 @@ class Swarm:
                 "the CA exists as a Docker secret, which only core can read: run this on the node where core runs; "
                 "if core never ran, remove the secrets l7-* and begin anew",
             )
-        return Authority(self._mounted(core, CA), self._mounted(core, CA_KEY))
+        return pki.authority(*(self._mounted(core, name) for name in (CA, CA_KEY, CORE)))
+
+    def expected(self, generation: int) -> str:
+        cas = [each for each in self.stored() if each.base == CA and each.generation == generation]
+        return cas[0].authorities[0] if cas and cas[0].authorities else ""
 
     def _mounted(self, container: Any, name: str) -> bytes:
         status, output = run_in(container, ["cat", f"{SECRETS}/{name}"])
         if status != 0:
             raise ConfigError(name, "is not mounted in core: attach the secret to core's service")
         return output
+
+    # ------------------------------------------------------------ services
+
+    def services(self) -> list[dict[str, Any]]:
+        """All services, as the Engine API has them."""
+        api: Any = self._client.api
+        with mapped("list services"):
+            found: list[dict[str, Any]] = api.services()
+        return found
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """All tasks that Swarm wants to run."""
+        api: Any = self._client.api
+        with mapped("list tasks"):
+            found: list[dict[str, Any]] = api.tasks(filters={"desired-state": "running"})
+        return found
+
+    def update(self, service: Mapping[str, Any]) -> None:
+        """Gives a service of `services` its changed specification. Raises Unavailable when somebody else was
+        faster, Rejected when Docker refuses it."""
+        api: Any = self._client.api
+        with mapped(f"update service {service['Spec']['Name']}"):
+            url = f"{api.base_url}/v{api.api_version}/services/{service['ID']}/update"
+            answer = api.post(
+                url, json=service["Spec"], params={"version": service["Version"]["Index"]}, timeout=10
+            )
+            api._raise_for_status(answer)
 
 
 def connect(url: str) -> docker.DockerClient:

@@ -30,7 +30,7 @@ from testbed.swarm import Swarm, wait_for
 pytestmark = pytest.mark.swarm
 
 STACK = Path(__file__).parents[2] / "deploy" / "stack.yml"
-SECRETS = {"l7-ca", "l7-ca-key", "l7-core", "l7-proxy"}
+SECRETS = {"l7-ca", "l7-ca-key", "l7-core", "l7-proxy", "l7-extension", "l7-acme-account"}
 
 
 def secret_names(swarm: Swarm) -> set[str]:

@@ -16,6 +16,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from l7 import __version__, cli
 from l7.deploy import pki
@@ -131,11 +133,12 @@ def test_pki_makes_what_is_missing_and_only_that(tmp_path: Path) -> None:
     directory = tmp_path / "pki"
     assert run("pki", "init", "--directory", str(directory)).exit_code == 0
     first = {file.name: file.read_bytes() for file in directory.iterdir()}
-    assert set(first) == {"l7-ca.pem", "l7-ca-key.pem", "l7-core.pem", "l7-proxy.pem"}
+    made = ("l7-ca", "l7-ca-key", "l7-core", "l7-proxy", "l7-extension", "l7-acme-account")
+    assert set(first) == {f"{name}.pem" for name in made}
     result = run("pki", "init", "--directory", str(directory))
     assert "nothing to do" in result.output
     result = run("pki", "init", "--directory", str(directory), "--cluster", "blue")
-    assert result.output == "made l7-proxy-blue\n"
+    assert result.output == "made l7-proxy-blue\nmade l7-extension-blue\n"
     second = {file.name: file.read_bytes() for file in directory.iterdir()}
     assert {name: second[name] for name in first} == first
 
@@ -158,7 +161,7 @@ def test_identities_name_their_holder_and_are_signed_by_the_ca(tmp_path: Path) -
     init(Directory(tmp_path), ["blue"], ["front.internal"])
     ca = (tmp_path / "l7-ca.pem").read_bytes()
     names = {}
-    for file in ("l7-core", "l7-proxy", "l7-proxy-blue"):
+    for file in ("l7-core", "l7-proxy", "l7-proxy-blue", "l7-extension", "l7-extension-blue"):
         pem = (tmp_path / f"{file}.pem").read_bytes()
         assert pki.issued_by(pem, ca)
         alternatives = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(
@@ -168,6 +171,10 @@ def test_identities_name_their_holder_and_are_signed_by_the_ca(tmp_path: Path) -
     assert names["l7-core"] >= {"l7://core", "core", "l7_core", "tasks.l7_core", "localhost", "front.internal"}
     assert names["l7-proxy"] == {"l7://cluster/default/proxy"}
     assert names["l7-proxy-blue"] == {"l7://cluster/blue/proxy"}
+    assert names["l7-extension"] == {"l7://cluster/default/extension", "default.extension.l7.internal"}
+    assert names["l7-extension-blue"] == {"l7://cluster/blue/extension", "blue.extension.l7.internal"}
+    account = serialization.load_pem_private_key((tmp_path / "l7-acme-account.pem").read_bytes(), None)
+    assert isinstance(account, ec.EllipticCurvePrivateKey)
     assert b"PRIVATE KEY" not in ca
 
 
