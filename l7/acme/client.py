@@ -110,6 +110,11 @@ class Client:
                     )
                 self._known = key, directory, self._registered(client)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the account is known."""
+        return self._known is not None
+
     def forget(self) -> None:
         """`connect` asks again: the server may be another one, or have lost the account."""
         with self._lock:

@@ -37,9 +37,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """`get`: hosts, the most urgent first. `wake`: when there is something to do, None for never."""
+    """`get`: hosts, the most urgent first; `due`: those and others whose turn is not yet, since they failed before.
+    `wake`: when there is something to do, None for never."""
 
     get: tuple[str, ...] = ()
+    due: frozenset[str] = frozenset()
     remove: tuple[Issued, ...] = ()
     wake: float | None = None
 
@@ -59,16 +61,15 @@ def orders(
     hosts = {host for each in wanted.values() for host in each if obtainable(host)}
     certificates = tuple(stored)
     best = newest(certificates)
-    due = {host: _due(best.get(host), attempts.get(host)) for host in hosts}
-    if SERVER in attempts:
-        open_at = attempts[SERVER].again(HOUR)
-        due = {host: max(at, open_at) for host, at in due.items()}
+    due = {host: renewal(best[host]) if host in best else 0.0 for host in hosts}
+    turns = {host: max(at, _again(host, attempts)) for host, at in due.items()}
     goes = dict(_removals(certificates, best, hosts, refusals))
-    now_due = sorted((_end(best, host), host) for host, at in due.items() if at <= now)
+    get = sorted((_end(best, host), host) for host, at in turns.items() if at <= now)
     return Orders(
-        get=tuple(host for _, host in now_due),
+        get=tuple(host for _, host in get),
+        due=frozenset(host for host, at in due.items() if at <= now),
         remove=tuple(each for each, at in goes.items() if at <= now),
-        wake=min((at for at in (*due.values(), *goes.values()) if at > now), default=None),
+        wake=min((at for at in (*due.values(), *turns.values(), *goes.values()) if at > now), default=None),
     )
 
 
@@ -87,9 +88,10 @@ def failed(before: Attempt | None, now: float, until: float = 0.0) -> Attempt:
     return Attempt((before.failures if before else 0) + 1, now, until)
 
 
-def _due(certificate: Issued | None, attempt: Attempt | None) -> float:
-    begin = renewal(certificate) if certificate else 0.0
-    return max(begin, attempt.again(DAY)) if attempt else begin
+def _again(host: str, attempts: Mapping[str, Attempt]) -> float:
+    """When the host may be tried again, for all that went wrong."""
+    limits = ((host, DAY), (SERVER, HOUR))
+    return max((attempts[key].again(limit) for key, limit in limits if key in attempts), default=0.0)
 
 
 def _end(best: Mapping[str, Issued], host: str) -> int:

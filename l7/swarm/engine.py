@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -119,6 +119,15 @@ class Engine:
     async def update_service(self, id_: str, version: int, spec: from_json.Json) -> None:
         """Replaces the whole specification of a service; Outdated when it has another version by now."""
         await self._call(lambda client: _update(client, id_, version, spec, self._timeout))
+
+    async def create_secret(self, name: str, data: bytes, labels: Mapping[str, str]) -> str:
+        """The id of a new secret; Rejected when there is one of that name."""
+        made = await self._call(lambda client: client.create_secret(name, data, labels=dict(labels)))
+        return str(made["ID"])
+
+    async def remove_secret(self, id_: str) -> None:
+        """Rejected while a service has it attached, and when it is not there."""
+        await self._call(lambda client: client.remove_secret(id_))
 
     @asynccontextmanager
     async def events(self, kinds: Iterable[Kind] = _WATCHED) -> AsyncIterator[Events]:
