@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -19,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from l7.kit.errors import ConfigError, Rejected, Unavailable
+from l7.model import StoredSecret
 from l7.swarm.cache import Kind
-from l7.swarm.engine import Address, Engine, Hint
+from l7.swarm.engine import Address, Engine, Hint, Outdated
 
 TASK = {"ID": "t1", "Version": {"Index": 1}, "ServiceID": "s1", "Status": {"State": "running"}}
 
@@ -33,6 +35,9 @@ class Daemon:
     status: int = 200
     hang: asyncio.Event | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    spec: dict[str, Any] = field(default_factory=lambda: {"Name": "web", "Unknown": {"deep": [None, 1]}})
+    update: tuple[int, str] = (200, "")
+    updated: list[tuple[str, Any]] = field(default_factory=list)
 
     async def hangs(self) -> bool:
         """Whether it did, once it does no more."""
@@ -153,6 +158,40 @@ async def test_a_stream_that_opens_after_it_was_given_up_is_not_read(engine: Eng
     assert not readers[0].is_alive()
 
 
+async def test_the_content_of_configs_is_dropped(engine: Engine) -> None:
+    assert await engine.secrets() == (StoredSecret("x1", 7, "cert", False, (("a", "1"), ("b", "2"))),)
+    (config,) = await engine.configs(["x2"])
+    assert config == StoredSecret("x2", 8, "ca", config=True)
+    assert "Y29udGVudA" not in repr(config)
+
+
+async def test_a_specification_goes_back_as_it_came(engine: Engine, daemon: Daemon) -> None:
+    version, spec = await engine.service_spec("s1")
+    assert (version, spec) == (9, daemon.spec)
+    await engine.update_service("s1", version, spec)
+    assert daemon.updated == [("9", daemon.spec)]
+
+
+@pytest.mark.parametrize(("reason", "outdated"), [("update out of sequence", True), ("no leader", False)])
+async def test_an_update_of_something_that_changed_meanwhile_is_outdated(
+    engine: Engine, daemon: Daemon, reason: str, outdated: bool
+) -> None:
+    daemon.update = 500, f"rpc error: code = Unknown desc = {reason}"
+    # Not `as`: an error that is kept keeps the connection.
+    with pytest.raises(Unavailable, check=lambda error: isinstance(error, Outdated) == outdated):
+        await engine.update_service("s1", 8, {})
+    daemon.update = 200, ""
+    await engine.update_service("s1", 9, {})
+
+
+async def test_an_update_that_refers_to_nothing_is_rejected_with_what_docker_says(
+    engine: Engine, daemon: Daemon
+) -> None:
+    daemon.update = 400, "secret not found: cert"
+    with pytest.raises(Rejected, match="secret not found: cert"):
+        await engine.update_service("s1", 9, {})
+
+
 def _application(daemon: Daemon) -> web.Application:
     async def tasks(request: web.Request) -> web.Response:
         await daemon.hangs()
@@ -188,7 +227,39 @@ def _application(daemon: Daemon) -> web.Application:
     application.router.add_get("/v1.41/networks", networks)
     application.router.add_get("/v1.41/swarm", swarm)
     application.router.add_get("/v1.41/events", events)
+    _add_stored(application)
+    _add_service(application, daemon)
     return application
+
+
+def _add_stored(application: web.Application) -> None:
+    """A secret and a config, which comes with its content."""
+
+    async def secrets(request: web.Request) -> web.Response:
+        spec = {"Name": "cert", "Labels": {"b": "2", "a": "1"}}
+        return web.json_response([{"ID": "x1", "Version": {"Index": 7}, "Spec": spec}])
+
+    async def configs(request: web.Request) -> web.Response:
+        spec = {"Name": "ca", "Labels": {}, "Data": "Y29udGVudA=="}
+        return web.json_response([{"ID": "x2", "Version": {"Index": 8}, "Spec": spec}])
+
+    application.router.add_get("/v1.41/secrets", secrets)
+    application.router.add_get("/v1.41/configs", configs)
+
+
+def _add_service(application: web.Application, daemon: Daemon) -> None:
+    """A service that can be updated."""
+
+    async def service(request: web.Request) -> web.Response:
+        return web.json_response({"ID": "s1", "Version": {"Index": 9}, "Spec": daemon.spec})
+
+    async def update(request: web.Request) -> web.Response:
+        status, message = daemon.update
+        daemon.updated.append((request.query["version"], await request.json()))
+        return web.json_response({"message": message}, status=status)
+
+    application.router.add_get("/v1.41/services/s1", service)
+    application.router.add_post("/v1.41/services/s1/update", update)
 
 
 def _self_signed(directory: Path) -> tuple[str, str]:
