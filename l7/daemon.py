@@ -1,6 +1,7 @@
 """Core as a process: builds every part, runs them in one group, stops them in order.
 
     watch ──▶ build ──▶ store ──▶ gRPC streams        admin: health, metrics, status
+                └─────▶ attach ──▶ extension services
 
 Watch tells what changed, build compiles it, the store wakes the streams. All of it happens in one event loop
 and without a queue in between, so that a change is with the streams before the next one is looked at.
@@ -25,22 +26,26 @@ from l7 import __version__, status
 from l7.build import Build
 from l7.config import Settings
 from l7.deploy import expiry
+from l7.deploy.attach import Attacher
 from l7.deploy.issuer import Issuer
 from l7.kit import http, logs, tasks
 from l7.kit.errors import ConfigError
 from l7.kit.metrics import Metrics
 from l7.kit.tls import TlsFiles, authorities_digest, read
 from l7.labels.table import label_of
-from l7.model import Changes, Delta, Problem
+from l7.model import Changes, Delta, Problem, Secret
 from l7.serve.grpc_api import NANOSECONDS, Endpoint, Server, SyncApi
 from l7.serve.pki_api import PkiApi
 from l7.store import Store
 from l7.swarm.cache import Cache
-from l7.swarm.engine import Address
+from l7.swarm.engine import Address, Engine
 from l7.swarm.watch import Change, Watch, WatchSource
 from l7.swarm.watch import Settings as WatchSettings
 
 _log = logs.get("daemon")
+
+ATTACH_TIMEOUT = 10
+"""Seconds for a call that attaches secrets: a specification with 10,000 of them is over 1 MB."""
 
 PROBLEM_PAUSE = 1.0
 """Seconds between looks at the problems, to log what is new: they are for people, and a look costs a walk."""
@@ -89,11 +94,12 @@ class Core:
             self.api.authorities = partial(_authorities, options.tls)
             self.issuer = Issuer(options.tls, options.tls_ca_key) if options.tls_ca_key else None
         self.server = Server(self.api, [Endpoint(options.listen, options.tls)], PkiApi(self.issuer))
+        self.attacher = Attacher(self.build.clusters, self.metrics)
         self.synced = False
         self._watch: Watching | None = None
         self._look = asyncio.Event()
         self.metrics.before_exposition = self._count
-        self.api.on_problems = self._look.set
+        self.api.on_problems = self.attacher.on_problems = self._look.set
 
     # ------------------------------------------------------------ parts
 
@@ -107,6 +113,7 @@ class Core:
             tasks.Part("admin", lambda stop: http.serve(admin, options.admin, options.admin_socket, stop)),
             tasks.Part("problems", self._watch_problems),
             tasks.Part("follow", self._follow),
+            tasks.Part("attach", self._attach),
             tasks.Part("grpc", self._serve),
         ]
         await tasks.run(parts, stop)
@@ -115,6 +122,13 @@ class Core:
         await self.server.start()
         await stop.wait()
         await self.server.stop()
+
+    async def _attach(self, stop: asyncio.Event) -> None:
+        engine = Engine(watch_settings(self.options).docker, ATTACH_TIMEOUT)
+        try:
+            await self.attacher.run(engine, stop)
+        finally:
+            await engine.close()
 
     async def _follow(self, stop: asyncio.Event) -> None:
         async with Watch(watch_settings(self.options)) as watch:
@@ -146,7 +160,12 @@ class Core:
             for cluster, delta in deltas.items():
                 self.store.put(cluster, delta)
                 self._log_change(cluster, delta, change.observed, built - began)
+        known = self._watch is not None and self._watch.status.secrets_listed
+        self.attacher.take(cache, change.touched, self._required if known else None)
         self._look.set()
+
+    def _required(self, cluster: str) -> frozenset[Secret]:
+        return frozenset(self.build.required(cluster))
 
     def _first(self, nanoseconds: int) -> None:
         """The first complete look: from now on every cluster has a state, be it empty."""
@@ -187,7 +206,8 @@ class Core:
 
     def problems(self) -> tuple[Problem, ...]:
         """All that is not as users asked: core's own, and what the proxies report; sorted, each once."""
-        return tuple(sorted({*self.build.problems(), *self.extensions.problems(), *self._pki_problems()}))
+        own = {*self.build.problems(), *self.attacher.problems(), *self._pki_problems()}
+        return tuple(sorted(own | self.extensions.problems()))
 
     def _pki_problems(self) -> tuple[Problem, ...]:
         if self.options.tls is None:

@@ -13,10 +13,11 @@ from l7 import status
 from l7.config import Cluster, Settings
 from l7.daemon import Core, Options, log_problems, watch_settings
 from l7.kit.errors import ConfigError
-from l7.model import Network, Node, NodeState, Problem, Service, ServiceSpec, Task, TaskState
+from l7.model import Network, Node, NodeState, Problem, Secret, Service, ServiceSpec, StoredSecret, Task, TaskState
 from l7.report import report
-from l7.swarm.cache import Cache, Kind, Remove, Touched, Upsert
+from l7.swarm.cache import Cache, Kind, Object, Remove, Touched, Upsert
 from l7.swarm.watch import Change, Status
+from tests.unit.test_attach import Docker, until
 
 LABELS = (("com.docker.lb.hosts", "web.example.org"), ("com.docker.lb.port", "8000"))
 NET = Network("n1", 1, "front")
@@ -43,7 +44,7 @@ class Script:
             yield await self._news.get()
             self._news.task_done()
 
-    def put(self, *objects: Service | Task | Node | Network, all: bool = False) -> None:
+    def put(self, *objects: Object, all: bool = False) -> None:
         touched = Touched(all=all)
         for each in objects:
             touched |= self.cache.apply(Upsert(each))
@@ -193,3 +194,39 @@ def test_watch_gets_cores_settings() -> None:
     assert told.control_socket == Path("/s")
     with pytest.raises(ConfigError):
         watch_settings(Options(Settings(watch_source="magic")))
+
+
+CERTIFICATE = ("com.docker.lb.ssl_cert", "shop.cert")
+EXTENSION = (("com.docker.l7.cluster", ""), ("type", "com.docker.interlock.core.extension"))
+
+
+async def test_a_service_with_a_certificate_needs_an_extension_service(core: Core, script: Script) -> None:
+    script.status = Status(secrets_listed=1)
+    script.put(StoredSecret("x1", 1, "shop.cert"))
+    first_look(script)
+    await script.told()
+    assert not core.problems()
+    script.put(service(*LABELS, CERTIFICATE, version=2))
+    await script.told()
+    (problem,) = core.problems()
+    assert "TLS needs the extension service" in problem.message
+    assert core.status()["problems"]
+    script.put(Service("s2", 3, "extension", 1, ServiceSpec(labels=EXTENSION)))
+    await script.told()
+    assert not core.problems()
+
+
+async def test_what_is_needed_is_attached_once_swarms_secrets_are_known(core: Core, script: Script) -> None:
+    docker, stop = Docker({"s2": (1, {"Name": "extension"})}), asyncio.Event()
+    attaching = asyncio.create_task(core.attacher.run(docker, stop))
+    script.put(StoredSecret("x1", 1, "shop.cert"), Service("s2", 3, "extension", 1, ServiceSpec(labels=EXTENSION)))
+    first_look(script)
+    script.put(service(*LABELS, CERTIFICATE, version=2))
+    await script.told()
+    assert not docker.reads
+    script.status = Status(secrets_listed=1)
+    script.put(StoredSecret("x1", 2, "shop.cert", labels=(("a", "1"),)))
+    await until(lambda: docker.updates)
+    assert docker.updates == [{Secret("x1", "shop.cert")}]
+    stop.set()
+    await attaching
