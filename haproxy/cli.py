@@ -210,7 +210,7 @@ def settings_from(given: dict[str, Any]) -> Settings:
     settings = Settings(**{name: value for name, value in given.items() if name in known})
     settings = replace(settings, tls_bind=tuple(filter(None, settings.tls_bind)))
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-    fitting = fitting_connections(settings.max_connections, descriptors)
+    fitting = fitting_connections(settings.max_connections, descriptors, bool(settings.tls_bind))
     if fitting < settings.max_connections:
         log.warning("fewer connections than asked for", wanted=settings.max_connections, fitting=fitting,
                     remedy="raise the limit of open files (ulimit -n)")  # fmt: skip

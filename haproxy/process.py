@@ -168,11 +168,11 @@ class Process:
         return self.settings.file(CONFIG).encode() in command
 
 
-def fitting_connections(wanted: int, descriptors: int) -> int:
-    """How many connections of clients fit: two descriptors each, and two more over the compressor's hop; a quarter
-    is left to checks and listeners. HAProxy refuses to start when its limit of open files does not do
+def fitting_connections(wanted: int, descriptors: int, tls: bool = False) -> int:
+    """How many connections of clients fit: two descriptors each, two more over the compressor's hop, and two more
+    from the listener for TLS to that for HTTP; a quarter is left to checks and listeners. HAProxy refuses to start when its limit of open files does not do
     ("strict-limits", configuration manual, section 3.1)."""
-    return max(100, min(wanted, descriptors * 3 // 4 // 4))
+    return max(100, min(wanted, descriptors * 3 // 4 // (6 if tls else 4)))
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -214,7 +214,7 @@ frontend {TLS} from {TCP_BASE}
   tcp-request content set-var(txn.logical) var(txn.sni),map_str({hosts}) if named
   tcp-request content set-var(txn.parent) var(txn.sni),field(2,.,0) if named !known
   tcp-request content set-var(txn.logical) str(*.),concat(,txn.parent),map_str({hosts}) if named !known
-  tcp-request content set-var(txn.logical) str(*),map_str({hosts}) if named !known
+  tcp-request content set-var(txn.logical) str(*),map_str({hosts}) if !known
   tcp-request content set-var(txn.physical) var(txn.logical),map_str({backends}) if known !here
   acl placed var(txn.physical) -m found
   tcp-request content reject if known !here !placed

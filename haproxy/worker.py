@@ -106,7 +106,7 @@ class Worker:
             wished, self._complaints = configured(self.base, self._mirror.config)
             if wished.max_connections != self.base.max_connections:
                 _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-                fitting = fitting_connections(wished.max_connections, descriptors)
+                fitting = fitting_connections(wished.max_connections, descriptors, bool(wished.tls_bind))
                 wished = replace(wished, max_connections=fitting)
             self._wished = wished
             if self._wished != self._refused:

@@ -195,6 +195,19 @@ def test_without_a_server_the_connection_is_closed(passing: LiveTls, host: str) 
     assert passing.await_logged(lambda line: line["sni"] == host)["sent"] == 0
 
 
+def test_a_default_takes_what_has_no_other(haproxy_binary: Path, tmp_path: Path) -> None:
+    """Also who names nobody; not who names a host whose TLS ends here."""
+    setup = Setup(tmp_path, of(TestAuthority(), "a.test"))
+    context = serving(tmp_path, TestAuthority("theirs").issue("any.test"))
+    with application("task", tls=context) as port:
+        setup.serve("app.tls", port, tcp=True)
+        setup.routes = [Route("@*", "/", "app.tls"), Route("@a.test", "/", ""), Route("*", "/", "web")]
+        with live_tls(haproxy_binary, setup) as live:
+            for sni in ("b.test", None):
+                assert live.ask("any.test", sni=sni).seen["app"] == "task"
+            assert live.ask("a.test").seen["app"] == "web"
+
+
 def test_plain_http_of_such_a_host_is_redirected(passing: LiveTls) -> None:
     answer = passing.plainly("pass.test", "/x?y")
     assert (answer.status, answer.headers["location"]) == (308, "https://pass.test/x?y")

@@ -101,4 +101,5 @@ async def test_a_worker_left_is_ended_and_a_stranger_with_its_number_is_not(tmp_
 def test_connections_that_fit_the_descriptors() -> None:
     assert fitting_connections(20_000, 1_048_576) == 20_000
     assert fitting_connections(20_000, 1024) == 192
+    assert fitting_connections(20_000, 1024, tls=True) == 128
     assert fitting_connections(20_000, 10) == 100
