@@ -170,8 +170,8 @@ class Process:
 
 def fitting_connections(wanted: int, descriptors: int, tls: bool = False) -> int:
     """How many connections of clients fit: two descriptors each, two more over the compressor's hop, and two more
-    from the listener for TLS to that for HTTP; a quarter is left to checks and listeners. HAProxy refuses to start when its limit of open files does not do
-    ("strict-limits", configuration manual, section 3.1)."""
+    from the listener for TLS to that for HTTP; a quarter is left to checks and listeners. HAProxy refuses to start
+    when its limit of open files does not do ("strict-limits", configuration manual, section 3.1)."""
     return max(100, min(wanted, descriptors * 3 // 4 // (6 if tls else 4)))
 
 
