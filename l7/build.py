@@ -129,7 +129,7 @@ class Build:
         self._dependents: dict[str, set[str]] = {name: set() for name in clusters}
         self._needing: dict[str, set[str]] = {}
         self._certificates = IssuedCertificates()
-        self._wanted: dict[str, Counter[str]] = {name: Counter() for name in clusters}
+        self._wanted: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in clusters}
         self._sources = Sources()
         self._operators: dict[str, tuple[Problem, ...]] = {}
         self._reach = {name: self._cluster_reach(name) for name in clusters}
@@ -145,7 +145,7 @@ class Build:
         `observed`: when the change became known, nanoseconds of Unix time.
         """
         affected = self._affected(cache, touched)
-        if touched.all or touched.secrets:
+        if touched.all or touched.secrets or not self._operators:
             self._set_defaults(cache)
         for service_id in sorted(affected):
             service = cache.services.get(service_id)
@@ -165,7 +165,11 @@ class Build:
 
     def acme_wanted(self, cluster: str) -> frozenset[str]:
         """Hosts of a cluster that are to have a certificate from an ACME server."""
-        return frozenset(self._wanted[cluster])
+        return frozenset(self.acme_services(cluster))
+
+    def acme_services(self, cluster: str) -> dict[str, str]:
+        """Those hosts, each with the name of a service that wants it."""
+        return dict(sorted(self._wanted[cluster], reverse=True))
 
     def set_challenges(self, cluster: str, challenges: Mapping[str, str]) -> Delta | None:
         """All answers to the ACME server that the cluster's proxies are to give (token -> key authorization); what
@@ -216,6 +220,7 @@ class Build:
         """Look anew for the certificates that the settings name."""
         for name, pool in self._pools.items():
             cluster = self._settings.clusters[name]
+            self._operators[name] = ()
             if not cluster.default_certificate:
                 continue
             keys = tuple(f"Extensions.{cluster.extension}.Config.{key}" for key in CERTIFICATE_KEYS)
@@ -287,9 +292,10 @@ class Build:
             return
         wanted = self._wanted[fragment.claim.cluster]
         for host in wanted_hosts(fragment.claim.spec):
-            wanted[host] += count
-            if not wanted[host]:
-                del wanted[host]
+            key = host, fragment.claim.service
+            wanted[key] += count
+            if not wanted[key]:
+                del wanted[key]
 
     # ------------------------------------------------------------ one service
 

@@ -10,13 +10,31 @@ from hypothesis import strategies as st
 
 from l7 import delta as deltas
 from l7.build import Build
-from l7.config import Cluster, Settings
+from l7.config import AcmeSettings, Cluster, Settings
 from l7.host_policy import HostPolicy
-from l7.model import Network, Node, NodeState, PublishedPort, Service, ServiceSpec, Snapshot, Task, TaskState
-from l7.swarm.cache import Cache, Event, Kind, Remove, Touched, Upsert
+from l7.issued import labels_of
+from l7.model import (
+    Network,
+    Node,
+    NodeState,
+    PublishedPort,
+    Service,
+    ServiceSpec,
+    Snapshot,
+    StoredSecret,
+    Task,
+    TaskState,
+)
+from l7.swarm.cache import Cache, Event, Kind, Remove, Touched, Upsert, kind_of
+from l7.tally import Holder, secrets_of
 
 SETTINGS = Settings(
-    clusters={"": Cluster(), "east": Cluster("east", "east"), "fixed": Cluster("fixed", "f", ("n1",), b'{"A":1}')},
+    clusters={
+        "": Cluster(default_certificate="one", default_key="two"),
+        "east": Cluster("east", "east"),
+        "fixed": Cluster("fixed", "f", ("n1",), b'{"A":1}'),
+    },
+    acme=AcmeSettings(),
     host_policies=(HostPolicy(("y.example",), services=("a", "b")),),
     legacy_labels=True,
 )
@@ -82,16 +100,54 @@ circling_labels = st.sampled_from(
         {"redirects": "p.example,http://other.example", "hosts": "*.example"},
     ]
 ).map(lambda given: {PREFIX + "port": "80", **{PREFIX + name: value for name, value in given.items()}})
+# TLS of a few hosts that meet in every way, with what may be there or not.
+TLS = {
+    "ssl_cert": ["one", "two"],
+    "ssl_key": ["two"],
+    "acme": ["true"],
+    "ssl_passthrough": ["true"],
+    "ssl_only": ["true"],
+    "ssl_client_ca": ["one", "two"],
+    "ssl_client_verify": ["optional"],
+    "ssl_backend": ["true"],
+    "ssl_backend_ca": ["two"],
+    "ssl_backend_cert": ["one"],
+    "basic_auth": ["two"],
+    "weight": ["10"],
+    "tcp_port": ["5432"],
+    "redirects": ["x.example,https://x.example", "http://y.example,https://y.example"],
+}
+tls_labels = st.builds(
+    lambda hosts, more: {PREFIX + "hosts": hosts, PREFIX + "port": "80", **more},
+    st.sampled_from(["x.example", "x.example y.example", "*.example", "x.example *.example"]),
+    st.lists(
+        st.sampled_from(sorted(TLS)).flatmap(
+            lambda name: st.tuples(st.just(PREFIX + name), st.sampled_from(TLS[name]))
+        ),
+        min_size=1,
+        max_size=5,
+    ).map(dict),
+)
 bare_labels = settings_labels.map(lambda more: {PREFIX + "port": "80", **more})
 host_ports = st.sampled_from([(), (), (PublishedPort(80, 0, "tcp", "host"),)])
 old_labels = st.sampled_from([(), (), (("interlock.domain", "example"), ("interlock.hostname", "x"))])
-proxy_labels = st.sampled_from(["", "east"]).map(
-    lambda cluster: {"type": "com.docker.interlock.core.proxy", "com.docker.l7.cluster": cluster}
+proxy_labels = st.builds(
+    lambda kind, cluster: {"type": f"com.docker.interlock.core.{kind}", "com.docker.l7.cluster": cluster},
+    st.sampled_from(["proxy", "extension"]),
+    st.sampled_from(["", "east"]),
 )
 specs = st.builds(
     ServiceSpec,
     labels=st.one_of(
-        sharing_labels, label_values, sharing_labels, bare_labels, circling_labels, st.just({}), proxy_labels
+        sharing_labels,
+        label_values,
+        sharing_labels,
+        tls_labels,
+        tls_labels,
+        bare_labels,
+        circling_labels,
+        st.just({}),
+        proxy_labels,
     ).map(lambda given: tuple(sorted(given.items()))),
     networks=st.one_of(st.just(NETWORKS), st.lists(st.sampled_from(NETWORKS), unique=True).map(tuple)),
     replicas=st.sampled_from([None, 0, 1]),
@@ -142,12 +198,34 @@ networks = st.builds(
     st.sampled_from(["", "", "n1"]),
     st.sampled_from([False, False, False, True]),
 )
-upserts = st.one_of(services, services, services, tasks, tasks, tasks, tasks, nodes, networks).map(Upsert)
+STORED: dict[str, list[tuple[tuple[str, str], ...]]] = {
+    "one": [(), (), (("com.docker.l7", "pki"),)],
+    "two": [()],
+    **{
+        f"l7-acme-{number}": [
+            tuple(sorted(labels_of(host, 0, end).items())) for host in ("x.example", "y.example") for end in (5, 6)
+        ]
+        for number in (1, 2)
+    },
+}
+stored = st.sampled_from(sorted(STORED)).flatmap(
+    lambda name: st.builds(
+        lambda number, labels, config: StoredSecret(f"{name}{number}{config}", 1, name, config, labels),
+        st.sampled_from("ab"),
+        st.sampled_from(STORED[name]),
+        st.booleans() if name == "two" else st.just(False),
+    )
+)
+upserts = st.one_of(
+    services, services, services, tasks, tasks, tasks, tasks, nodes, networks, stored, stored
+).map(Upsert)  # fmt: skip
 removals = st.one_of(
     st.builds(Remove, st.just(Kind.SERVICE), st.sampled_from([f"s{name}" for name in SERVICES])),
     st.builds(Remove, st.just(Kind.TASK), st.sampled_from([f"t{number}" for number in range(12)])),
     st.builds(Remove, st.just(Kind.NODE), st.sampled_from(NODES)),
     st.builds(Remove, st.just(Kind.NETWORK), st.sampled_from(NETWORKS)),
+    st.builds(Remove, st.just(Kind.SECRET), st.sampled_from([f"{name}{n}False" for name in STORED for n in "ab"])),
+    st.builds(Remove, st.just(Kind.CONFIG), st.sampled_from(["twoaTrue", "twobTrue"])),
 )
 events = st.one_of(upserts, upserts, upserts, removals)
 PROXY = ServiceSpec((("com.docker.l7.cluster", ""), ("type", "com.docker.interlock.core.proxy")), ("n0", "n1"))
@@ -165,12 +243,16 @@ START: list[Event] = [
     *(Upsert(Node(name, 1, "host", NodeState.READY)) for name in NODES),
     *(Upsert(Service(f"s{name}", 1, NAMES[name], 2, GOOD)) for name in SERVICES[:3]),
     *(Upsert(good_task(number)) for number in range(6)),
+    Upsert(StoredSecret("oneaFalse", 1, "one")),
 ]
 batches = st.lists(st.lists(events, min_size=1, max_size=4), max_size=25)
 
 
 def newer(event: Event, version: int) -> Event:
-    return Upsert(replace(event.object, version=version)) if isinstance(event, Upsert) else event
+    """Of two secrets with one name, which Swarm never has for long, the same one counts from first to last."""
+    if not isinstance(event, Upsert) or isinstance(event.object, StoredSecret):
+        return event
+    return Upsert(replace(event.object, version=version))
 
 
 def fresh(cache: Cache) -> Build:
@@ -179,8 +261,30 @@ def fresh(cache: Cache) -> Build:
     return build
 
 
-def outcome(build: Build) -> tuple[list[Snapshot], object]:
-    return [build.snapshot(cluster) for cluster in build.clusters], build.problems()
+def outcome(build: Build) -> tuple[object, ...]:
+    clusters = build.clusters
+    return (
+        [build.snapshot(cluster) for cluster in clusters],
+        build.problems(),
+        [build.required(cluster) for cluster in clusters],
+        [build.acme_wanted(cluster) for cluster in clusters],
+    )
+
+
+def check_secrets(build: Build, snapshot: Snapshot) -> None:
+    """What is required is what is named, and nobody's TLS is somebody else's."""
+    settings = (backend.settings for backend in snapshot.backends.values())
+    parts: list[Holder] = [*snapshot.tls_hosts.values(), *snapshot.rules.values(), *settings]
+    assert build.required(snapshot.cluster) == {secret for each in parts for secret in secrets_of(each)}
+    assert all(tls.host == host for host, tls in snapshot.tls_hosts.items())
+    for host, _ in snapshot.routes:
+        if host.startswith("@") and snapshot.routes[host, "/"].backend:
+            assert host[1:] not in snapshot.tls_hosts
+            assert snapshot.backends[snapshot.routes[host, "/"].backend].settings.tcp
+    wildcards = {host[1:] for host, _ in snapshot.routes if host.startswith("@*.")}
+    for host in snapshot.tls_hosts.keys() - {"*"}:
+        if f"*.{host.partition('.')[2]}" in wildcards - snapshot.tls_hosts.keys() and host[0] != "*":
+            assert not snapshot.routes["@" + host, "/"].backend
 
 
 def check_sound(snapshot: Snapshot) -> None:
@@ -221,6 +325,7 @@ def test_incremental_build_equals_a_fresh_one_and_its_deltas_lead_there(sequence
         for cluster in build.clusters:
             assert held[cluster] == build.snapshot(cluster)
             check_sound(held[cluster])
+            check_secrets(build, held[cluster])
         assert outcome(build) == outcome(fresh(cache))
 
 
@@ -243,17 +348,54 @@ def test_circles_are_found_and_opened_whatever_came_first(sequence: list[Event])
         assert outcome(build) == outcome(fresh(cache))
 
 
+securing_services = st.builds(
+    lambda name, labels, created, previous: Upsert(
+        Service(
+            f"s{name}",
+            1,
+            NAMES[name],
+            created,
+            ServiceSpec(tuple(sorted(labels.items())), NETWORKS),
+            previous and ServiceSpec(tuple(sorted(previous.items())), NETWORKS),
+        )
+    ),
+    st.sampled_from(SERVICES),
+    tls_labels,
+    st.integers(1, 3),
+    st.none() | tls_labels,
+)
+stored_events = st.one_of(stored.map(Upsert), stored.map(lambda each: Remove(kind_of(each), each.id)))
+
+
+@given(
+    st.lists(
+        st.one_of(securing_services, securing_services, circling_services, departures, stored_events),
+        min_size=3,
+        max_size=15,
+    )
+)
+def test_tls_of_hosts_is_decided_whatever_came_first(sequence: list[Event]) -> None:
+    cache, build = Cache(), Build(SETTINGS)
+    for number, event in enumerate([*START[:6], *sequence]):
+        build.update(cache, cache.apply(newer(event, number + 1)))
+        assert outcome(build) == outcome(fresh(cache))
+        check_sound(build.snapshot(""))
+        check_secrets(build, build.snapshot(""))
+
+
 @given(batches, st.randoms(use_true_random=False))
 def test_the_order_of_arrival_does_not_show(sequence: list[list[Event]], random: object) -> None:
     cache = Cache()
     for number, batch in enumerate([START, *sequence]):
         for event in batch:
             cache.apply(newer(event, number + 1))
-    objects: list[Service | Task | Node | Network] = [
+    objects: list[Service | Task | Node | Network | StoredSecret] = [
         *cache.services.values(),
         *cache.tasks.values(),
         *cache.nodes.values(),
         *cache.networks.values(),
+        *cache.secrets.values(),
+        *cache.configs.values(),
     ]
     random.shuffle(objects)  # type: ignore[attr-defined]
     other, build = Cache(), Build(SETTINGS)
