@@ -23,6 +23,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from l7 import __version__, status
+from l7.acme.client import ACCOUNT, Client
+from l7.acme.desk import Desk
+from l7.acme.keeper import Keeper
 from l7.build import Build
 from l7.config import Settings
 from l7.deploy import expiry
@@ -66,6 +69,7 @@ class Options:
     """What the command line adds to the settings. `listen` is where extensions connect, see `Endpoint`.
 
     `tls_ca_key`: path of the CA's key, to renew the certificates of others with; "" for none.
+    `acme_account`: path of the key of the account at the ACME server.
     `admin` is "host:port" and `admin_socket` a path; "" leaves one out.
     """
 
@@ -73,6 +77,7 @@ class Options:
     listen: str = "127.0.0.1:8080"
     tls: TlsFiles | None = None
     tls_ca_key: str = ""
+    acme_account: str = ACCOUNT
     admin: str = ""
     admin_socket: str = "/run/l7/admin.sock"
     control_socket: str = "/var/run/docker/swarm"
@@ -95,11 +100,18 @@ class Core:
             self.issuer = Issuer(options.tls, options.tls_ca_key) if options.tls_ca_key else None
         self.server = Server(self.api, [Endpoint(options.listen, options.tls)], PkiApi(self.issuer))
         self.attacher = Attacher(self.build.clusters, self.metrics)
+        self.acme = self._keeper()
         self.synced = False
         self._watch: Watching | None = None
         self._look = asyncio.Event()
         self.metrics.before_exposition = self._count
         self.api.on_problems = self.attacher.on_problems = self._look.set
+        self.extensions.on_change = self.acme.heard
+
+    def _keeper(self) -> Keeper:
+        settings = self.options.settings.acme
+        desk = Desk(self.build, self.store, self.extensions, lambda: self._look.set())
+        return Keeper(desk, Client(settings, self.options.acme_account) if settings else None)
 
     # ------------------------------------------------------------ parts
 
@@ -112,6 +124,7 @@ class Core:
         parts = [
             tasks.Part("admin", lambda stop: http.serve(admin, options.admin, options.admin_socket, stop)),
             tasks.Part("problems", self._watch_problems),
+            tasks.Part("acme", self._certify),
             tasks.Part("follow", self._follow),
             tasks.Part("attach", self._attach),
             tasks.Part("grpc", self._serve),
@@ -127,6 +140,13 @@ class Core:
         engine = Engine(watch_settings(self.options).docker, ATTACH_TIMEOUT)
         try:
             await self.attacher.run(engine, stop)
+        finally:
+            await engine.close()
+
+    async def _certify(self, stop: asyncio.Event) -> None:
+        engine = Engine(watch_settings(self.options).docker)
+        try:
+            await self.acme.run(engine, stop)
         finally:
             await engine.close()
 
@@ -162,6 +182,7 @@ class Core:
                 self._log_change(cluster, delta, change.observed, built - began)
         known = self._watch is not None and self._watch.status.secrets_listed
         self.attacher.take(cache, change.touched, self._required if known else None)
+        self.acme.look(change.touched.secrets)
         self._look.set()
 
     def _required(self, cluster: str) -> frozenset[Secret]:
@@ -206,7 +227,7 @@ class Core:
 
     def problems(self) -> tuple[Problem, ...]:
         """All that is not as users asked: core's own, and what the proxies report; sorted, each once."""
-        own = {*self.build.problems(), *self.attacher.problems(), *self._pki_problems()}
+        own = {*self.build.problems(), *self.attacher.problems(), *self.acme.problems(), *self._pki_problems()}
         return tuple(sorted(own | self.extensions.problems()))
 
     def _pki_problems(self) -> tuple[Problem, ...]:

@@ -21,6 +21,9 @@ NOT_BEFORE = "com.docker.l7.acme.not_before"
 NOT_AFTER = "com.docker.l7.acme.not_after"
 """Validity: seconds of Unix time, decimal."""
 
+PREFIX = "l7-acme-"
+"""What all their names begin with."""
+
 _SECONDS = re.compile(r"[0-9]{1,11}")
 _USUAL_LIFE = 90 * 86400
 _NAME = 64
@@ -70,5 +73,5 @@ def labels_of(host: str, not_before: int, not_after: int) -> dict[str, str]:
 def name_of(host: str, certificate: bytes) -> str:
     """`l7-acme-<host>-<digest>`, the host cut to what a name may have."""
     digest = sha256(certificate).hexdigest()[:12]
-    room = _NAME - len("l7-acme--") - len(digest)
-    return f"l7-acme-{host[:room].rstrip('.-_')}-{digest}"
+    room = _NAME - len(PREFIX) - 1 - len(digest)
+    return f"{PREFIX}{host[:room].rstrip('.-_')}-{digest}"

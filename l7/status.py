@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from enum import IntEnum
@@ -38,8 +38,12 @@ class Extension:
 
 @dataclass(slots=True)
 class Extensions:
-    """Every open stream, by a number of its own: an instance that reconnects may have two for a moment."""
+    """Every open stream, by a number of its own: an instance that reconnects may have two for a moment.
 
+    `on_change` is called when one came, went or said something.
+    """
+
+    on_change: Callable[[], None] = lambda: None
     _next: int = 0
     _open: dict[int, Extension] = field(default_factory=dict)
 
@@ -48,14 +52,17 @@ class Extensions:
         """Within the block the extension is connected; gives its number."""
         number, self._next = self._next, self._next + 1
         self._open[number] = extension
+        self.on_change()
         try:
             yield number
         finally:
             del self._open[number]
+            self.on_change()
 
     def update(self, number: int, **changes: Any) -> None:
         """Changes fields of a connected extension."""
         self._open[number] = replace(self._open[number], **changes)
+        self.on_change()
 
     def __getitem__(self, number: int) -> Extension:
         return self._open[number]
@@ -87,7 +94,8 @@ def backend_states(backend: Backend) -> dict[str, int]:
 
 
 def cluster_document(snapshot: Snapshot) -> dict[str, Any]:
-    """A service cluster as JSON values: revision, routes, rules, backends with their servers, settings."""
+    """A service cluster as JSON values: revision, routes, rules, TLS by host, backends with their servers, settings,
+    where secrets are fetched. Secrets by id and name."""
     return {
         "name": snapshot.cluster,
         "revision": snapshot.revision,
@@ -95,6 +103,8 @@ def cluster_document(snapshot: Snapshot) -> dict[str, Any]:
         "rules": [_rules_document(rules) for _, rules in sorted(snapshot.rules.items())],
         "backends": [_backend_document(backend) for _, backend in sorted(snapshot.backends.items())],
         "config": orjson.loads(snapshot.config),
+        "tls_hosts": [_plain(tls) for _, tls in sorted(snapshot.tls_hosts.items())],
+        "secret_sources": list(snapshot.secret_sources),
     }
 
 

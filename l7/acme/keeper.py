@@ -19,7 +19,7 @@ from l7.acme import problems
 from l7.acme.client import Certificate, Client, Order, Overloaded, Refused
 from l7.acme.issue import Issuer, Pace, Proxies
 from l7.acme.orders import HOUR, MINUTE, SERVER, Attempt, Orders, failed, orders, renewal
-from l7.issued import Issued, issued, labels_of, name_of, newest
+from l7.issued import PREFIX, Issued, issued, labels_of, name_of, newest
 from l7.kit import logs, tasks
 from l7.kit.errors import ConfigError, L7Error, ProtocolError, Rejected
 from l7.model import Problem, StoredSecret
@@ -83,14 +83,15 @@ class Keeper:
         self._refusals: dict[str, Attempt] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._since: dict[str, float] = {}
-        self._clusters: frozenset[str] = frozenset()
+        self._wanted: Wanted | None = None
         self._due: frozenset[str] = frozenset()
 
     # ------------------------------------------------------------ what it is told
 
-    def look(self) -> None:
-        """What is wanted, or stored, may have changed."""
-        self._look.set()
+    def look(self, secrets: Iterable[str] = ()) -> None:
+        """What is wanted may have changed; `secrets`: names of those that came, changed or went."""
+        if self._core.wanted() != self._wanted or any(name.startswith(PREFIX) for name in secrets):
+            self._look.set()
 
     def heard(self) -> None:
         """A proxy came, went or acknowledged something."""
@@ -100,9 +101,9 @@ class Keeper:
 
     def problems(self) -> tuple[Problem, ...]:
         """Hosts that wait for a certificate, and why; sorted."""
+        if self._client is None:  # build has told each service
+            return ()
         wanted = self._core.wanted() or {}
-        if self._client is None:
-            return problems.without_server(wanted)
         told = {host: (failure.message, failure.kind) for host, failure in self._failures.items()}
         return problems.of(wanted, told, self._due)
 
@@ -131,10 +132,9 @@ class Keeper:
 
     async def _turn(self, client: Client, api: SecretApi) -> float | None:
         """One look at everything; when the next one is due."""
-        wanted = self._core.wanted()
+        wanted = self._wanted = self._core.wanted()
         if wanted is None:
             return None
-        self._clusters = frozenset(wanted)
         self._note_proxies()
         self._forget({host for hosts in wanted.values() for host in hosts})
         try:
@@ -163,7 +163,7 @@ class Keeper:
     def _note_proxies(self) -> bool:
         """Whether a cluster has its first proxies."""
         now, before = self._clock(), self._since
-        connected = [name for name in self._clusters if self._core.proxies(name, "")[1]]
+        connected = [name for name in self._wanted or () if self._core.proxies(name, "")[1]]
         self._since = {name: before.get(name, now) for name in connected}
         return any(name not in before for name in connected)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from l7.acme.orders import SERVER, obtainable
+from l7.acme.orders import SERVER
 from l7.labels.grammar import printable
 from l7.labels.table import PREFIX
 from l7.model import Problem
@@ -25,18 +25,6 @@ Wanted = Mapping[str, Mapping[str, str]]
 """By service cluster: host -> name of the service."""
 
 
-def without_server(wanted: Wanted) -> tuple[Problem, ...]:
-    """There is nobody to ask."""
-    return tuple(
-        sorted(
-            _problem(
-                cluster, host, service, "no ACME server is named", "the operator's TOML file needs a table [ACME]"
-            )
-            for cluster, host, service in _each(wanted)
-        )
-    )
-
-
 def of(wanted: Wanted, failures: Mapping[str, tuple[str, str]], due: Collection[str]) -> tuple[Problem, ...]:
     """`failures`: (message, kind of error) by host; of `SERVER`: it holds up all that are due."""
     return tuple(sorted(_found(wanted, failures, due)))
@@ -46,10 +34,7 @@ def _found(
     wanted: Wanted, failures: Mapping[str, tuple[str, str]], due: Collection[str]
 ) -> Iterator[Problem]:
     for cluster, host, service in _each(wanted):
-        if not obtainable(host):
-            remedy = "name each host, or use ssl_cert with a certificate for the wildcard"
-            yield _problem(cluster, host, service, "an ACME server cannot check a wildcard by http-01", remedy)
-        elif host in failures:
+        if host in failures:
             message, kind = failures[host]
             yield _problem(cluster, host, service, message, _REMEDIES.get(kind, _HOST_REMEDY))
         elif SERVER in failures and host in due:

@@ -23,7 +23,7 @@ class Core:
         self.changes = 0
 
     def wanted(self) -> Mapping[str, Mapping[str, str]] | None:
-        return self.hosts
+        return None if self.hosts is None else {cluster: dict(hosts) for cluster, hosts in self.hosts.items()}
 
     def show(self, cluster: str, challenges: Mapping[str, str]) -> None:
         self.shown[cluster] = challenges

@@ -37,9 +37,12 @@ class Rig:
         self.core.hosts[cluster] = dict.fromkeys(hosts, "web")
         self.keeper.look()
 
+    def look(self) -> None:
+        self.keeper.look(["l7-acme-any"])
+
     def later(self, seconds: float) -> None:
         self.now += seconds
-        self.keeper.look()
+        self.look()
 
     def hosts(self) -> list[str]:
         return [dict(each.labels)[HOST] for each in self.secrets.stored.values()]
@@ -76,7 +79,7 @@ async def turned(rig: Rig) -> None:
         return await original(ids)
 
     rig.secrets.secrets = secrets  # type: ignore[method-assign]
-    rig.keeper.look()
+    rig.look()
     await asyncio.wait_for(seen.wait(), 10)
     rig.secrets.secrets = original  # type: ignore[method-assign]
     await until(lambda: not rig.keeper._running)
@@ -312,24 +315,14 @@ async def test_secrets_that_cannot_be_listed_are_no_reason_to_order() -> None:
         await until(rig.hosts)
 
 
-async def test_without_a_server_in_the_settings_each_host_is_told() -> None:
+async def test_without_a_server_in_the_settings_build_tells_each_service_and_nothing_is_done() -> None:
     core = Core()
-    core.hosts = {"": {"a.test": "web"}, "blue": {"b.test": "shop"}}
-    keeper = Keeper(core, None)
-    found = keeper.problems()
-    assert [(each.service, each.value, each.cluster) for each in found] == [
-        ("shop", "b.test", "blue"),
-        ("web", "a.test", ""),
-    ]
-    assert "[ACME]" in found[0].remedy
-
-
-async def test_a_wildcard_is_told_and_the_other_hosts_go_on() -> None:
-    async with Rig().running() as rig:
-        rig.want("*.a.test", "b.test")
-        await until(lambda: rig.hosts() == ["b.test"])
-        assert list(rig.told()) == ["*.a.test"]
-        assert "wildcard" in rig.told()["*.a.test"]
+    core.hosts = {"": {"a.test": "web"}}
+    keeper, stop = Keeper(core, None), asyncio.Event()
+    assert keeper.problems() == ()
+    stop.set()
+    await keeper.run(Secrets(), stop)
+    assert core.shown == {}
 
 
 async def test_no_key_is_logged() -> None:
