@@ -13,6 +13,9 @@ import pytest
 from docker.errors import APIError
 from docker.types import ContainerSpec, SecretReference, ServiceMode, TaskTemplate
 
+from l7.config import Cluster
+from l7.config import Settings as CoreSettings
+from l7.daemon import Core, Options
 from l7.deploy.attach import Attacher
 from l7.deploy.attachment import attached
 from l7.kit.metrics import Metrics
@@ -260,3 +263,43 @@ async def test_five_hundred_secrets_in_one_go(scene: Scene, services: Services) 
     scene.need()
     await scene.has(extension)
     assert scene.fewest == {extension: 1}, "the service was without a task"
+
+
+async def test_core_attaches_what_labels_name_and_detaches_what_none_names(
+    swarm1: Swarm, services: Services, app_image: str, tmp_path: Path
+) -> None:
+    node = swarm1.node(0)
+    client: Any = swarm1.docker(0)
+    settings = CoreSettings(docker_url=node.url, clusters={"": Cluster("", networks=("front",))})
+    options = Options(
+        settings,
+        listen=f"unix:{tmp_path}/core.sock",
+        admin_socket=f"{tmp_path}/admin.sock",
+        control_socket=str(node.control_socket),
+    )
+    core = Core(options)
+    stop = asyncio.Event()
+    running = asyncio.create_task(core.run(stop))
+    await asyncio.to_thread(client.create_network, "front", driver="overlay")
+    cert = Secret((await asyncio.to_thread(client.create_secret, "shop.cert", b"certificate"))["ID"], "shop.cert")
+    labels = {"hosts": "shop.example.org", "port": "8080", "ssl_cert": "shop.cert"}
+    words = [word for key, value in labels.items() for word in ("--label", f"com.docker.lb.{key}={value}")]
+
+    async def cli(*arguments: str) -> None:
+        await asyncio.to_thread(swarm1.cli, 0, "service", *arguments)
+
+    def has() -> frozenset[Secret]:
+        return attached(client.inspect_service(services["extension"])["Spec"])
+
+    try:
+        await cli("create", "--detach", "--no-resolve-image", "--name=shop", "--network=front", *words, app_image)
+        await until(lambda: has() == {cert})
+        assert not core.attacher.problems()
+        await cli("update", "--detach", "--label-rm=com.docker.lb.ssl_cert", "shop")
+        await until(lambda: not has())
+    finally:
+        stop.set()
+        await running
+        await cli("rm", "shop")
+        await until(lambda: not client.tasks(filters={"name": "shop"}))
+        await asyncio.to_thread(client.remove_network, "front")
