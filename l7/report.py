@@ -20,6 +20,9 @@ def report(document: Document) -> Iterator[RenderableType]:
     for cluster in document["clusters"]:
         yield Text(f"\nCluster {cluster['name'] or 'default'} at revision {cluster['revision'][:12]}", style="bold")
         yield _routes(cluster, _unhealthy(document, cluster))
+        if cluster["tls_hosts"]:
+            yield Text("\nCertificates", style="bold")
+            yield _certificates(cluster)
         if cluster["rules"]:
             yield Text("\nRules", style="bold")
             yield _rules(cluster)
@@ -56,11 +59,14 @@ def _routes(cluster: Document, unhealthy: Mapping[str, int]) -> RenderableType:
     if not cluster["routes"]:
         return Text("no routes: no service has labels that lead here")
     backends = {backend["name"]: backend for backend in cluster["backends"]}
+    hosts = {route["host"] for route in cluster["routes"]}
     table = _table("Host", "Path", "Services", "Ready", "Coming", "Leaving", "")
     for route in sorted(cluster["routes"], key=_place):
         backend = backends.get(route["backend"], _NO_BACKEND)
         host, path = _address(route)
-        notes = _notes(route, backend, unhealthy.get(backend["name"], 0))
+        passed = f"@{route['host']}" in hosts and route["rules"]
+        unanswered = "redirected to https" if passed else "weight 0: nobody answers"
+        notes = _notes(route, backend, unhealthy.get(backend["name"], 0), unanswered)
         table.add_row(host, path, _services(backend), *_counts(backend), ", ".join(notes))
         for canary in route["canaries"]:
             chosen = backends.get(canary["backend"], _NO_BACKEND)
@@ -69,17 +75,18 @@ def _routes(cluster: Document, unhealthy: Mapping[str, int]) -> RenderableType:
 
 
 def _place(route: Document) -> tuple[int, str, str]:
-    """Hosts, then the default, then TCP ports in the order of their numbers."""
+    """Hosts, each with its TLS that is passed on, then the defaults, then TCP ports by their numbers."""
     host = route["host"]
-    port = int(host[1:]) + 1 if host.startswith(":") else int(host == "*")
-    return port, host, route["path"]
+    port = int(host[1:]) + 1 if host.startswith(":") else int(host in ("*", "@*"))
+    return port, host.removeprefix("@"), route["path"]
 
 
 def _address(route: Document) -> tuple[str, str]:
     """Host and path, for people."""
     if route["host"].startswith(":"):
         return f"TCP port {route['host'][1:]}", ""
-    return ("any other" if route["host"] == "*" else route["host"]), route["path"]
+    host = "any other" if route["host"] in ("*", "@*") else route["host"].removeprefix("@")
+    return host, "TLS" if route["host"].startswith("@") else route["path"]
 
 
 def _services(backend: Document) -> str:
@@ -101,7 +108,7 @@ def _counts(backend: Document) -> tuple[str, ...]:
     return tuple(str(backend["states"].get(state, 0)) for state in ("ready", "pending", "leaving"))
 
 
-def _notes(route: Document, backend: Document, unhealthy: int) -> Iterator[str]:
+def _notes(route: Document, backend: Document, unhealthy: int, unanswered: str) -> Iterator[str]:
     if redirect := route["redirect"]:
         what = f"{redirect['scheme']} redirected" if redirect["scheme"] else "redirected"
         yield f"{what} to {redirect['location']}"
@@ -110,8 +117,10 @@ def _notes(route: Document, backend: Document, unhealthy: int) -> Iterator[str]:
     if route["rules"]:
         yield f"rules {route['rules']}"
     if not backend["name"]:
-        if not redirect:
-            yield "only by header or cookie" if route["canaries"] else "weight 0: nobody answers"
+        if route["host"].startswith("@"):
+            yield "ends at the proxies"
+        elif not redirect:
+            yield "only by header or cookie" if route["canaries"] else unanswered
     elif not backend["states"].get("ready"):
         yield "requests wait" if backend["expected"] else "scaled to zero"
     if unhealthy:
@@ -122,6 +131,20 @@ def _canary(canary: Document, backend: Document) -> str:
     value = f"={canary['value']}" if canary["value"] else ""
     away = "" if backend["states"].get("ready") else ", no server: falls back"
     return f"with {canary['source']} {canary['name']}{value}{away}"
+
+
+# ---------------------------------------------------------------- TLS
+
+
+def _certificates(cluster: Document) -> Table:
+    table = _table("Host", "Certificate", "Key", "Named by", "Clients")
+    for tls in cluster["tls_hosts"]:
+        pair, authority = tls["certificate"], tls["client_ca"]
+        host = "any other" if tls["host"] == "*" else tls["host"]
+        key = pair["key"]["name"] if pair["key"] else ""
+        clients = f"{tls['client_certificate']}, of {authority['name']}" if authority else ""
+        table.add_row(host, pair["certificate"]["name"], key, tls["service"] or "the settings", clients)
+    return table
 
 
 # ---------------------------------------------------------------- rules
@@ -156,6 +179,8 @@ def _rule(name: str, value: Any) -> str:
 def _value(name: str, value: Any) -> str:
     if name == "rate_limit":
         return f"{value['requests']}/{_PERIODS.get(value['period'], value['period'])}"
+    if name == "basic_auth":
+        return str(value["name"])
     listed = value["origins"] if name == "cors" else value
     return " ".join(listed) if isinstance(listed, list) else str(listed)
 

@@ -94,7 +94,7 @@ def backend_states(backend: Backend) -> dict[str, int]:
 
 
 def cluster_document(snapshot: Snapshot) -> dict[str, Any]:
-    """A service cluster as JSON values: revision, routes, rules, TLS by host, backends with their servers, settings,
+    """A service cluster as JSON values: revision, routes, rules, TLS by host, backends and servers, settings,
     where secrets are fetched. Secrets by id and name."""
     return {
         "name": snapshot.cluster,

@@ -107,6 +107,34 @@ def test_redirects_default_and_tcp() -> None:
     assert text.index("TCP port 5432 tcp5432 1 0 0") > text.index("TCP port 993 tcp993") > text.index("any other")
 
 
+def test_certificates_and_what_is_passed_on() -> None:
+    shown = World()
+    shown.store("crt", "key", "ca", "users")
+    given = {"ssl_cert": "crt", "ssl_key": "key", "ssl_client_ca": "ca", "basic_auth": "users"}
+    shown.put(service("web", spec(labels(hosts="b.example", port="80", **given))), task("t1", "web"))
+    shown.serve("app", 2, hosts="*.example", ssl_passthrough="true", ssl_only="true")
+    document = json.loads(json.dumps(cluster_document(shown.snapshot())))
+    assert document["tls_hosts"] == [
+        {
+            "host": "b.example",
+            "service": "web",
+            "certificate": {
+                "certificate": {"id": "id-crt", "name": "crt", "config": False},
+                "key": {"id": "id-key", "name": "key", "config": False},
+            },
+            "client_certificate": "required",
+            "client_ca": {"id": "id-ca", "name": "ca", "config": False},
+        }
+    ]
+    text = screen(shown)
+    assert "*.example TLS app 1 0 0" in text
+    assert "*.example / rules app, redirected to https" in text
+    assert "b.example TLS ends at the proxies" in text
+    assert "b.example crt key web required, of ca" in text
+    assert "basic_auth users" in text
+    assert "client_certificate required" in text
+
+
 def test_what_nobody_answers() -> None:
     shown = World()
     shown.serve("parked", 1, hosts="a.example", weight="0")
