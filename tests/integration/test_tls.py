@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +112,50 @@ def test_old_versions_are_refused_and_old_ciphers(live: LiveTls) -> None:
         pass
     assert "Protocol  : TLSv1.2" in s_client(live, "-tls1_2")
     assert "alert protocol version" in s_client(live, "-tls1_1", "-cipher", "ALL@SECLEVEL=0")
+
+
+@pytest.mark.parametrize(("option", "version"), [("--http2", "2"), ("--http1.1", "1.1")])
+def test_requests_of_curl(live: LiveTls, authority: TestAuthority, option: str, version: str) -> None:
+    """Who trusts nobody but the CA, and asks by name."""
+    trust = live.directory / "authority.pem"
+    trust.write_bytes(authority.certificate)
+    command = ["curl", "--silent", "--show-error", option, "--cacert", str(trust), "--max-time", str(PATIENCE)]
+    port = live.address[1]
+    command += ["--resolve", f"b.test:{port}:127.0.0.1", "--write-out", "\\n%{http_version} %{http_code}"]
+    done = subprocess.run([*command, f"https://b.test:{port}/x"], capture_output=True, text=True)
+    body, _, said = done.stdout.rpartition("\n")
+    assert (said, done.stderr) == (f"{version} 200", "")
+    assert json.loads(body)["headers"]["x-forwarded-host"] == f"b.test:{port}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "version", "cipher"),
+    [
+        ({"ssl_protocols": ("TLSv1.2",)}, "TLSv1.2", ""),
+        ({"ssl_protocols": ("TLSv1.3",)}, "TLSv1.3", ""),
+        ({"ssl_protocols": ("TLSv1.0", "TLSv1.1")}, "TLSv1.1", ""),
+        ({"ssl_ciphers": "HIGH:!aNULL:!MD5", "ssl_protocols": ("TLSv1.2",)}, "TLSv1.2",
+         "ECDHE-ECDSA-AES256-GCM-SHA384"),
+        ({"ssl_ciphersuites": "TLS_CHACHA20_POLY1305_SHA256"}, "TLSv1.3", "TLS_CHACHA20_POLY1305_SHA256"),
+        ({"ssl_options": ("prefer-client-ciphers", "curves", "P-256"), "dh_param": 1024}, "TLSv1.3", ""),
+    ],
+)  # fmt: skip
+def test_the_operator_chooses_versions_and_ciphers(
+    haproxy_binary: Path,
+    tmp_path: Path,
+    hosts: dict[str, Host],
+    settings: dict[str, Any],
+    version: str,
+    cipher: str,
+) -> None:
+    with live_tls(haproxy_binary, Setup(tmp_path, dict(hosts)), **settings) as live:
+        said = s_client(live, "-cipher", "ALL@SECLEVEL=0")
+        assert f"New, {version}, " in said or f"Protocol  : {version}" in said
+        assert f"Cipher is {cipher}" in said
+        ssl_protocols = settings.get("ssl_protocols", ("TLSv1.2", "TLSv1.3"))
+        for refused in {"TLSv1.2", "TLSv1.3"} - set(ssl_protocols):
+            option = "-" + refused.lower().replace("v", "").replace(".", "_")
+            assert "Cipher is (NONE)" in s_client(live, option)
 
 
 def s_client(live: LiveTls, *words: str, host: str = "a.test") -> str:
