@@ -20,12 +20,13 @@ import orjson
 from rich.console import Console
 
 from l7 import __version__
+from l7.acme.client import ACCOUNT
 from l7.config import WATCH_SOURCES, Settings, parse_duration, parse_settings
 from l7.daemon import Core, Options
-from l7.deploy import init as pki_init
 from l7.deploy import secrets
 from l7.kit import logs, tasks, tls
 from l7.kit.errors import ConfigError, L7Error, ProtocolError, Unavailable
+from l7.pki_cli import pki
 from l7.report import report
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -107,6 +108,7 @@ def main() -> None:
 @option("--tls-ca", "CA certificate, PEM: only extensions with a certificate of it are served.")
 @option("--tls-identity", "Core's certificate and key, PEM.")
 @option("--tls-ca-key", "The CA's key, PEM: to renew the certificates of proxies and extension services.")
+@option("--acme-account", "Private key of the account at the ACME server, PEM.", default=ACCOUNT, show_default=True)
 @option("--docker-url", f"The Engine API of this manager.  [default: DockerURL, {DOCKER}]")
 @option(
     "--watch-source",
@@ -163,6 +165,7 @@ def core_options(given: Mapping[str, Any]) -> Options:
         listen=_listen(settings.listen_addr),
         tls=_tls_files(given["tls_ca"], given["tls_identity"]),
         tls_ca_key=given["tls_ca_key"] or "",
+        acme_account=given["acme_account"],
         admin=given["admin"],
         admin_socket=given["admin_socket"],
         control_socket=given["control_socket"],
@@ -279,46 +282,7 @@ def _document(answer: bytes) -> dict[str, Any]:
     return document
 
 
-@main.group()
-def pki() -> None:
-    """The installation's own certificates: who may speak to core, and for which service cluster."""
-
-
-@pki.command("init")
-@click.option("--cluster", "clusters", multiple=True, metavar="NAME", help="Also for this service cluster; repeat.")
-@click.option(
-    "--name",
-    "names",
-    multiple=True,
-    metavar="DNS",
-    help="Also a name of core, beside core, l7_core, tasks.core, tasks.l7_core and localhost; repeat.",
-)
-@click.option("--directory", type=click.Path(file_okay=False), help="Write files here instead of Docker secrets.")
-@option("--docker-url", "The Engine API of a manager.", default=DOCKER, show_default=True)
-def init(clusters: tuple[str, ...], names: tuple[str, ...], directory: str | None, docker_url: str) -> None:
-    """Make the CA and the identities that are missing; what is there stays as it is.
-
-    \b
-    Docker secrets made:
-      l7-ca                   certificate of the CA, for everybody
-      l7-ca-key               its key, for core alone
-      l7-core                 certificate and key of core
-      l7-proxy                certificate and key of the default service cluster's proxies
-      l7-extension            the same of its extension service
-      l7-proxy-<cluster>      and of another service cluster
-      l7-extension-<cluster>
-      l7-acme-account         core's key at an ACME server, whether or not there is one
-    \b
-      l7 pki init
-      l7 pki init --cluster blue            later, on the node where core runs
-      l7 pki init --directory pki           files pki/<name>.pem, for use without Swarm
-    """
-    place = secrets.Directory(Path(directory)) if directory else secrets.Swarm(secrets.connect(docker_url))
-    made = pki_init.init(place, clusters, names)
-    for name in made:
-        click.echo(f"made {name}")
-    if not made:
-        click.echo("nothing to do: everything is there")
+main.add_command(pki)
 
 
 @main.command()

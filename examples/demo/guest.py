@@ -24,7 +24,9 @@ from testbed.namespace import Namespace, TestbedError
 from testbed.swarm import Node, Swarm, wait_for
 from testbed.system import NETWORK, STACK
 
-SECRETS = (secrets.CA, secrets.CA_KEY, secrets.CORE, secrets.PROXY)
+SECRETS = (
+    secrets.CA, secrets.CA_KEY, secrets.CORE, secrets.PROXY, secrets.EXTENSION, secrets.ACME_ACCOUNT
+)  # fmt: skip
 IMAGES = (image.TAG, app.TAG)
 URL = "unix:///var/run/docker.sock"
 
@@ -58,6 +60,7 @@ class Guest(Swarm):
         self.nodes = [_ThisNode(0, info["NodeID"], directory, Namespace(os.getpid()))]
         self._refuse_what_is_there()
         os.environ["L7_HTTP_PORT"] = str(port)
+        os.environ["L7_HTTPS_PORT"] = str(port + 363)
 
     @property
     def constraints(self) -> tuple[str, ...]:

@@ -158,6 +158,13 @@ def not_after(pem: bytes) -> datetime:
     return certificate_of(pem).not_valid_after_utc
 
 
+def dns_names(pem: bytes) -> tuple[str, ...]:
+    """Those of the first certificate of a PEM text. Raises ConfigError."""
+    extensions = certificate_of(pem).extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return tuple(names.get_values_for_type(x509.DNSName))
+
+
 def fingerprint(pem: bytes) -> str:
     """What people compare: the first 16 digits of SHA-256, hexadecimal. Raises ConfigError."""
     return certificate_of(pem).fingerprint(hashes.SHA256()).hex()[:16]

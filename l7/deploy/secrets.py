@@ -183,6 +183,11 @@ class Swarm:
             )
         return pki.authority(*(self._mounted(core, name) for name in (CA, CA_KEY, CORE)))
 
+    def core_names(self) -> tuple[str, ...]:
+        """DNS names of core's identity, from the same place."""
+        core = core_container(self._client)
+        return () if core is None else pki.dns_names(self._mounted(core, CORE))
+
     def expected(self, generation: int) -> str:
         cas = [each for each in self.stored() if each.base == CA and each.generation == generation]
         return cas[0].authorities[0] if cas and cas[0].authorities else ""
