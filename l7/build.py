@@ -15,7 +15,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_
-from typing import Protocol
 
 from l7 import host_policy, upstreams
 from l7.config import CERTIFICATE_KEYS, Settings
@@ -28,8 +27,6 @@ from l7.labels.table import PREFIX, PROXY_CLUSTER, PROXY_TYPE
 from l7.model import (
     Delta,
     KeyPair,
-    Network,
-    Node,
     Problem,
     PublishedPort,
     Secret,
@@ -37,8 +34,6 @@ from l7.model import (
     Service,
     ServiceSpec,
     Snapshot,
-    StoredSecret,
-    Task,
     TlsHost,
 )
 from l7.naming import IssuedCertificates, Lookup, Resolved, host_need, resolve, wanted_hosts
@@ -46,36 +41,9 @@ from l7.pool import ANY_HOST, Pool
 from l7.reach import Reach, Way, choose_way
 from l7.sources import Sources, extension_of
 from l7.upstreams import Place, server_state
+from l7.views import CacheView, TouchedView
 
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
-
-
-class CacheView(Protocol):
-    """What build reads of the cache of Swarm's state. `tasks_of`: by id, those of one service; `secrets` and
-    `configs` by name."""
-
-    @property
-    def services(self) -> Mapping[str, Service]: ...
-    @property
-    def nodes(self) -> Mapping[str, Node]: ...
-    @property
-    def networks(self) -> Mapping[str, Network]: ...
-    @property
-    def secrets(self) -> Mapping[str, StoredSecret]: ...
-    @property
-    def configs(self) -> Mapping[str, StoredSecret]: ...
-    def tasks_of(self, service: str, /) -> Mapping[str, Task]: ...
-
-
-class TouchedView(Protocol):
-    """What may have changed: these services (by id), secrets and configs (by name), or all."""
-
-    @property
-    def services(self) -> AbstractSet[str]: ...
-    @property
-    def secrets(self) -> AbstractSet[str]: ...
-    @property
-    def all(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)

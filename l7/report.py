@@ -20,7 +20,7 @@ def report(document: Document) -> Iterator[RenderableType]:
     for cluster in document["clusters"]:
         yield Text(f"\nCluster {cluster['name'] or 'default'} at revision {cluster['revision'][:12]}", style="bold")
         yield _routes(cluster, _unhealthy(document, cluster))
-        if cluster["tls_hosts"]:
+        if cluster.get("tls_hosts"):
             yield Text("\nCertificates", style="bold")
             yield _certificates(cluster)
         if cluster["rules"]:
