@@ -194,7 +194,7 @@ async def test_without_secrets_the_rest_goes_on_and_they_stay_as_they_were(swarm
         stored.up = True
         await seen.until(lambda: seen.cache.secrets.get("late") == late)
         assert not seen.watch.status.secrets_error
-        assert "late" in seen.changes[-1].touched.secrets
+        await seen.until(lambda: any("late" in change.touched.secrets for change in seen.changes))
 
 
 async def test_the_first_change_waits_for_the_secrets(swarm: FakeSwarm) -> None:
