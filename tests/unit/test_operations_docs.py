@@ -22,7 +22,11 @@ def test_every_table_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [l7.commands["core"], l7.commands["status"], haproxy.commands["run"], haproxy.commands["sidecar"]]
+    "command",
+    [
+        *(l7.commands[name] for name in ("core", "status")),
+        *(haproxy.commands[name] for name in ("run", "sidecar", "secrets")),
+    ],
 )
 def test_every_option_is_mentioned(command: docs.click.Command) -> None:
     flags = [option.opts[0] for option in command.params]
