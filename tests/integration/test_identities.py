@@ -19,8 +19,10 @@ from l7.deploy import pki
 from l7.deploy.issuer import Issuer
 from l7.kit import tls
 from l7.kit.backoff import Backoff
+from l7.kit.channel import open_channel
 from l7.kit.errors import ConfigError, Rejected
 from l7.v1 import sync_pb2 as pb
+from l7.v1 import sync_pb2_grpc
 from tests.integration.pki_parts import Pki, code_of, core_running, fetched, renewed, service_running, until
 
 SHORT = timedelta(seconds=3)
@@ -141,6 +143,16 @@ async def test_a_bad_request_is_refused(installation: Pki, what: str) -> None:
     async with core_running(files, installation.issuer(files)) as address:
         code = await code_of(renewed(address, installation.proxy(), BAD[what]()))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_extension_service_may_not_follow_its_cluster(installation: Pki) -> None:
+    files = installation.core()
+    async with core_running(files, None) as address:
+        async with open_channel(address, installation.extension(), own=True) as channel:
+            stub = sync_pb2_grpc.SyncServiceStub(channel)  # type: ignore[no-untyped-call]
+            call = stub.Sync()
+            await call.write(pb.SyncRequest(hello=pb.Hello(instance="h1")))
+            assert await code_of(call.read()) is grpc.StatusCode.PERMISSION_DENIED
 
 
 # ---------------------------------------------------------------- what its owner does with it
