@@ -31,7 +31,8 @@ def parse_version(text: str) -> Version:
 class Capabilities:
     """What may be planned for, and sent to, one HAProxy.
 
-    `payload_limit`: bytes of one command with its payload, with some room below what HAProxy takes.
+    `payload_limit`: bytes of the payload of one command. HAProxy takes 16,383 bytes and, from 3.4 on, 130,959
+    (between that and 132,000, 3.4.7 does not answer): the limit leaves room for the line before it.
     `server_keywords`: what every `add server` must carry on this version.
     """
 
@@ -76,7 +77,7 @@ def capabilities(version: Version) -> Capabilities:
     return Capabilities(
         version=version,
         dynamic_backends=version >= (3, 4, 0),
-        payload_limit=120_000 if version >= (3, 4, 0) else 15_000,
+        payload_limit=128_000 if version >= (3, 4, 0) else 15_400,
         # Before 3.0 a server added at run time closes its connection after each request unless both are said.
         server_keywords=() if version >= (3, 0, 0) else ("pool-max-conn", "-1", "pool-purge-delay", "5s"),
         cheap_map_update=version >= (3, 0, 0),

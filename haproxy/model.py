@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from typing import Generic, TypeVar
 
 from l7.v1 import sync_pb2 as pb
 
@@ -264,3 +265,37 @@ class ServerRow:
     def usable(self) -> bool:
         """Takes new requests now."""
         return self.enabled and self.up
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCertificate:
+    """A store as `show ssl cert NAME` has it: "" and 0 of one that is empty.
+
+    `sha1`: of the certificate itself, hexadecimal, upper case; `chain`: how many others are sent with it. The key
+    is not shown. `used`: by a crt-list, `bind` or server.
+    """
+
+    sha1: str = ""
+    chain: int = 0
+    used: bool = False
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Generic[T]):
+    """Stores of one kind by name. `transaction`: the one with a change that is not committed yet, "" for none."""
+
+    stores: Mapping[str, T] = field(default_factory=dict)
+    transaction: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CrtListRow:
+    """A line of `show ssl crt-list -n LIST`; of two for the same host the first one counts."""
+
+    store: str
+    line: int
+    options: str
+    hosts: tuple[str, ...]

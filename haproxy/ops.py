@@ -5,7 +5,7 @@ One op is one Runtime API command. What each answers on success is in `runtime.r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 
@@ -129,6 +129,108 @@ class DeleteMapRow:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class NewCertificate:
+    """`new ssl cert STORE`: an empty store for certificate, chain and key."""
+
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetCertificate:
+    """`set ssl cert STORE`, with a PEM: opens the one transaction that there can be, and changes nothing yet.
+
+    Before 3.0 the PEM goes into the transaction that is open, whosever it is (which the answer tells, and it counts
+    as a refusal). So nothing may be open before, and AbortCertificate follows CommitCertificate at once, for when
+    that is refused.
+    """
+
+    store: str
+    pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitCertificate:
+    """`commit ssl cert STORE`: all at once, for new handshakes. Where it is refused the transaction stays open."""
+
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class AbortCertificate:
+    """`abort ssl cert STORE`; that there is nothing to abort is success."""
+
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCertificate:
+    """`del ssl cert STORE`: refused while a crt-list or server uses it."""
+
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddCrtListEntry:
+    """`add ssl crt-list LIST`, with `STORE [OPTIONS] HOST`: not idempotent; the first line of a host wins."""
+
+    list: str
+    store: str
+    host: str
+    options: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCrtListEntry:
+    """`del ssl crt-list LIST STORE:LINE`. Lines keep their numbers for as long as they exist."""
+
+    list: str
+    store: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewAuthority:
+    """`new ssl ca-file STORE`: an empty store for CA certificates."""
+
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAuthority:
+    """`set ssl ca-file STORE`, with a PEM; as SetCertificate, in a transaction of its own."""
+
+    store: str
+    pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitAuthority:
+    """`commit ssl ca-file STORE`: reaches crt-lists, but no server that was added at run time."""
+
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class AbortAuthority:
+    """`abort ssl ca-file STORE`; that there is nothing to abort is success."""
+
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAuthority:
+    """`del ssl ca-file STORE`: refused while a crt-list uses it."""
+
+    store: str
+
+
+CertificateOp: TypeAlias = (
+    NewCertificate | SetCertificate | CommitCertificate | AbortCertificate | DeleteCertificate
+)
+AuthorityOp: TypeAlias = NewAuthority | SetAuthority | CommitAuthority | AbortAuthority | DeleteAuthority
+TlsOp: TypeAlias = CertificateOp | AuthorityOp | AddCrtListEntry | DeleteCrtListEntry
+
 Op: TypeAlias = (
     AddBackend
     | PublishBackend
@@ -144,4 +246,5 @@ Op: TypeAlias = (
     | AddMapRow
     | SetMapRow
     | DeleteMapRow
+    | TlsOp
 )

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import requests
 
 from haproxy.capabilities import Capabilities, capabilities
-from haproxy.model import ServerRow
+from haproxy.model import CrtListRow, ServerRow, Stored, StoredCertificate
 from haproxy.ops import Op
 from haproxy.runtime import adapter, codec, dumps, replies
 from haproxy.runtime.dumps import Info, Process, StatKind, StatRow
@@ -97,10 +97,11 @@ class Runtime:
         Raises ProtocolError, before anything is sent, for an op that can't be said. When Unavailable is
         raised, any number of the ops may have been carried out.
         """
-        lines = [codec.encode(op) for op in ops]
+        limit = self.capabilities().payload_limit if any(map(codec.has_payload, ops)) else codec.LINE_LIMIT
+        lines = [codec.encode(op, limit) for op in ops]
         results: list[Result] = []
         for batch in codec.batches(lines):
-            part = ops[len(results) : len(results) + batch.count(b"\n")]
+            part = ops[len(results) : len(results) + codec.count_commands(batch)]
             results += self._apply_batch(part, batch)
         return results
 
@@ -159,6 +160,31 @@ class Runtime:
         """The value of exactly this key, None when it has no row (`get map` itself matches as a request would)."""
         row = dumps.parse_map_match(self._show(self._reads, codec.get_map(file, key), "get map"))
         return row[1] if row is not None and row[0] == key else None
+
+    def certificates(self) -> Stored[StoredCertificate]:
+        """All stores of certificates and keys, those of servers included."""
+        names = dumps.parse_certificate_names(self._show(self._reads, codec.show_certificates(), "show ssl cert"))
+        return Stored(self.certificates_of(names.stores), names.transaction)
+
+    def certificates_of(self, stores: Iterable[str]) -> dict[str, StoredCertificate]:
+        """These stores, as far as they exist."""
+        wanted = list(stores)
+        found: dict[str, StoredCertificate] = {}
+        for batch in codec.batches(codec.show_certificate(store) for store in wanted):
+            verbs = ["show ssl cert"] * codec.count_commands(batch)
+            begin = time.perf_counter()
+            answers = self._ask(self._reads, batch, verbs)
+            self._count(verbs, ["ok"] * len(verbs), begin)
+            found |= dumps.parse_certificates(answers)
+        return found
+
+    def authorities(self) -> Stored[int]:
+        """How many certificates each store of CAs has."""
+        return dumps.parse_authorities(self._show(self._reads, codec.show_authorities(), "show ssl ca-file"))
+
+    def crt_list(self, file: str) -> tuple[CrtListRow, ...]:
+        """Its lines, in order."""
+        return dumps.parse_crt_list(self._show(self._reads, codec.show_crt_list(file), "show ssl crt-list"))
 
     def info(self) -> Info:
         """Version, pid, age; `stopping` says that a reload replaced the worker that this is connected to."""

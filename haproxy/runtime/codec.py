@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
+from typing import TypeAlias
 
 from haproxy import ops
 from haproxy.ops import Op
+from haproxy.runtime import tls
 from l7.kit.errors import ProtocolError
 
 PROMPT = b"\n> "
@@ -35,9 +37,31 @@ _SEPARATOR = re.compile(rb"(?<!\\)(?:\\\\)*;")
 # ---------------------------------------------------------------- ops to lines
 
 
-def encode(op: Op) -> bytes:
-    """One line with its newline. Raises ProtocolError for what can't be said safely."""
-    return _line(" ".join(_words(op)))
+def encode(op: Op, payload_limit: int = LINE_LIMIT) -> bytes:
+    """One line with its newline, and behind it the payload of the few that have one, to its empty line.
+
+    `payload_limit`: bytes (`Capabilities.payload_limit`). Raises ProtocolError, which quotes no payload, for what
+    can't be said safely.
+    """
+    match op:
+        case ops.SetCertificate(store, pem) | ops.SetAuthority(store, pem):
+            return _payload(f"{verb(op)} {tls.store(store)} <<", tls.pem_lines(pem), payload_limit)
+        case ops.AddCrtListEntry():
+            file, line = tls.entry_words(op)
+            return _payload(f"{verb(op)} {file} <<", _line(line), LINE_LIMIT)
+        case _:
+            return _line(" ".join(_words(op)))
+
+
+def has_payload(op: Op) -> bool:
+    """Whether how much HAProxy takes at once depends on its version."""
+    return isinstance(op, ops.SetCertificate | ops.SetAuthority)
+
+
+def _payload(head: str, lines: bytes, limit: int) -> bytes:
+    if len(lines) > limit:
+        raise ProtocolError(f"{head}: {len(lines)} bytes are more than the {limit} that HAProxy takes")
+    return _line(head) + lines + b"\n"
 
 
 def verb(op: Op) -> str:
@@ -60,7 +84,29 @@ _VERBS: dict[type[Op], str] = {
     ops.AddMapRow: "add map",
     ops.SetMapRow: "set map",
     ops.DeleteMapRow: "del map",
+    ops.NewCertificate: "new ssl cert",
+    ops.SetCertificate: "set ssl cert",
+    ops.CommitCertificate: "commit ssl cert",
+    ops.AbortCertificate: "abort ssl cert",
+    ops.DeleteCertificate: "del ssl cert",
+    ops.AddCrtListEntry: "add ssl crt-list",
+    ops.DeleteCrtListEntry: "del ssl crt-list",
+    ops.NewAuthority: "new ssl ca-file",
+    ops.SetAuthority: "set ssl ca-file",
+    ops.CommitAuthority: "commit ssl ca-file",
+    ops.AbortAuthority: "abort ssl ca-file",
+    ops.DeleteAuthority: "del ssl ca-file",
 }
+
+
+_ServerOp: TypeAlias = (
+    ops.EnableServer
+    | ops.EnableHealth
+    | ops.DisableServer
+    | ops.SetWeight
+    | ops.ShutdownSessions
+    | ops.DeleteServer
+)
 
 
 def _words(op: Op) -> Iterable[str]:
@@ -75,18 +121,15 @@ def _words(op: Op) -> Iterable[str]:
             return (verb(op), _file(file), _key(key), _word(value))
         case ops.DeleteMapRow(file, key):
             return (verb(op), _file(file), _key(key))
+        case ops.DeleteCrtListEntry(file, store, line):
+            return (verb(op), tls.store(file), f"{tls.store(store)}:{_number(line, 1, 2**31 - 1)}")
+        case _ if not isinstance(op, _ServerOp):
+            return (verb(op), tls.store(op.store))
         case _:
             return _server_words(op)
 
 
-def _server_words(
-    op: ops.EnableServer
-    | ops.EnableHealth
-    | ops.DisableServer
-    | ops.SetWeight
-    | ops.ShutdownSessions
-    | ops.DeleteServer,
-) -> Iterable[str]:
+def _server_words(op: _ServerOp) -> Iterable[str]:
     server = f"{_name(op.backend)}/{_name(op.name)}"
     match op:
         case ops.EnableServer():
@@ -190,6 +233,22 @@ def show_map(file: str) -> bytes:
 
 def get_map(file: str, key: str) -> bytes:
     return _line(f"get map {_file(file)} {_word(key)}")
+
+
+def show_certificates() -> bytes:
+    return _line("show ssl cert")
+
+
+def show_certificate(store: str) -> bytes:
+    return _line(f"show ssl cert {tls.store(store)}")
+
+
+def show_authorities() -> bytes:
+    return _line("show ssl ca-file")
+
+
+def show_crt_list(file: str) -> bytes:
+    return _line(f"show ssl crt-list -n {tls.store(file)}")
 
 
 def prepare_map(file: str) -> bytes:

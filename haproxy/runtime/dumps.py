@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from haproxy.capabilities import Version, parse_version
-from haproxy.model import Admin, ServerRow
+from haproxy.model import Admin, CrtListRow, ServerRow, Stored, StoredCertificate
 from l7.kit.errors import ProtocolError
 
 
@@ -155,6 +155,83 @@ def parse_new_version(text: str) -> int:
     if found is None:
         raise ProtocolError(f"no version of a map: {text[:200]!r}")
     return int(found[1])
+
+
+# ---------------------------------------------------------------- TLS
+
+_TRANSACTION = "# transaction"
+_AUTHORITY = re.compile(r"(.+) - (\d{1,10}) certificate\(s\)")
+_CRT_LIST_ROW = re.compile(r"([^ ]+):(\d{1,10})(?: \[(.*)\])?((?: [^ \[\]]+)*)")
+_BUILT_IN = "@"
+"""First character of CAs that HAProxy has by itself."""
+
+
+def _names(text: str) -> tuple[list[str], str]:
+    """Lines below `# filename`, and the one below `# transaction`, which has `*` before the name."""
+    names: list[str] = []
+    transaction, section = "", "# filename"
+    for line in filter(None, text.split("\n")):
+        if line.startswith("# "):
+            section = line
+        elif section == _TRANSACTION:
+            transaction = line.removeprefix("*")
+        elif section == "# filename":
+            names.append(line)
+        else:
+            raise ProtocolError(f"not a list of stores: {line[:200]!r}")
+    return names, transaction
+
+
+def parse_certificate_names(text: str) -> Stored[None]:
+    """The names of `show ssl cert`."""
+    names, transaction = _names(text)
+    return Stored(dict.fromkeys(names), transaction)
+
+
+def parse_authorities(text: str) -> Stored[int]:
+    """`show ssl ca-file`: name -> number of certificates, without HAProxy's own."""
+    names, transaction = _names(text)
+    found = dict(_authority(line) for line in names if not line.startswith(_BUILT_IN))
+    return Stored(found, _authority(transaction)[0] if transaction else "")
+
+
+def _authority(line: str) -> tuple[str, int]:
+    found = _AUTHORITY.fullmatch(line)
+    if found is None:
+        raise ProtocolError(f"not a store of CAs: {line[:200]!r}")
+    return found[1], int(found[2])
+
+
+def parse_certificates(texts: Iterable[str]) -> dict[str, StoredCertificate]:
+    """Answers to `show ssl cert NAME`; a store that does not exist is left out."""
+    return dict(_certificate(text) for text in texts if not text.startswith("Can't display the certificate"))
+
+
+def _certificate(text: str) -> tuple[str, StoredCertificate]:
+    pairs = [(name, value) for name, _, value in (line.partition(": ") for line in text.split("\n"))]
+    fields = dict(pairs)
+    if not fields.get("Filename"):
+        raise ProtocolError(f"not a certificate: {text[:80]!r}")
+    return fields["Filename"], StoredCertificate(
+        sha1=fields.get("SHA1 FingerPrint", ""),
+        chain=sum(name == "Chain Subject" for name, _ in pairs),
+        used=fields.get("Status") == "Used",
+    )
+
+
+def parse_crt_list(text: str) -> tuple[CrtListRow, ...]:
+    """`show ssl crt-list -n LIST`. Options of several values have a NUL among them, which is taken out."""
+    header, _, rows = text.partition("\n")
+    if not header.startswith("# "):
+        raise ProtocolError(f"not a crt-list: {text[:80]!r}")
+    return tuple(_crt_list_row(line) for line in rows.replace("\0", "").split("\n") if line)
+
+
+def _crt_list_row(line: str) -> CrtListRow:
+    found = _CRT_LIST_ROW.fullmatch(line.rstrip(" "))
+    if found is None:
+        raise ProtocolError(f"not a line of a crt-list: {line[:200]!r}")
+    return CrtListRow(found[1], int(found[2]), found[3] or "", tuple(found[4].split()))
 
 
 # ---------------------------------------------------------------- processes and counters

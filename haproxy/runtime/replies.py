@@ -41,18 +41,54 @@ _SUCCESS: dict[type[Op], str] = {
     ops.AddServer: "New server registered.",
     ops.DeleteServer: "Server deleted.",
 }
-"""All other ops answer nothing when they succeed."""
+"""What it is for some ops. That of TLS is below; all others answer nothing when they succeed."""
+
+_TLS_SUCCESS: dict[type[Op], tuple[str, ...]] = {
+    ops.NewCertificate: ("New empty certificate store '{0.store}'!",),
+    # Of another store it is its transaction that has the PEM now: versions before 3.0.
+    ops.SetCertificate: (
+        "Transaction created for certificate {0.store}!",
+        "Transaction updated for certificate {0.store}!",
+    ),
+    ops.CommitCertificate: ("Success!",),
+    ops.AbortCertificate: ("Transaction aborted for certificate '{0.store}'!", "No ongoing transaction!"),
+    ops.DeleteCertificate: ("Certificate '{0.store}' deleted!",),
+    ops.AddCrtListEntry: ("Success!",),
+    ops.DeleteCrtListEntry: ("Entry '{0.store}' deleted in crtlist '{0.list}'!",),
+    ops.NewAuthority: ("New CA file created '{0.store}'!",),
+    ops.SetAuthority: (
+        "transaction created for CA {0.store}!",
+        "transaction updated for CA {0.store}!",
+    ),
+    ops.CommitAuthority: ("Success!",),
+    ops.AbortAuthority: ("Transaction aborted for certificate '{0.store}'!", "No ongoing transaction!"),
+    ops.DeleteAuthority: ("CA file '{0.store}' deleted!",),
+}
 
 _REASONS: tuple[tuple[Reason, re.Pattern[str]], ...] = (
-    (Reason.ALREADY_EXISTS, re.compile(r"^Already exists a server|name is already used by other proxy 'backend ")),
+    (
+        Reason.ALREADY_EXISTS,
+        re.compile(
+            r"^Already exists a server|name is already used by other proxy 'backend "
+            r"|^(?:Certificate|CA file) '[^']*' already exists!"
+        ),
+    ),
     (
         Reason.NOT_FOUND,
-        re.compile(r"^No such |^(?:entry|Key) not found|^Can't find |^Unknown map identifier"),
+        re.compile(
+            r"^No such |^(?:entry|Key) not found|^Can't find |^Unknown map identifier"
+            r"|^Can't display the |^didn't find the specified filename"
+            r"|^Can't (?:remove|delete|edit) the .* (?:does not|doesn't) exist!"
+            r"|^Can't delete the entry: .* can't be found"
+            r"|^Can't replace a .* not referenced by the configuration!"
+        ),
     ),
     (
         Reason.BUSY,
         re.compile(
             r"^Server still has connections|^Only a backend without server|^Backend still has attached streams"
+            r"|^Can't remove the .*(?: in use, can't be deleted!|: ongoing transaction)"
+            r"|^The ongoing transaction is about "
         ),
     ),
     (Reason.UNSUPPORTED, re.compile(r"^Unknown command|^Permission denied")),
@@ -68,9 +104,20 @@ def check(op: Op, reply: str) -> Refusal | None:
     if _is_unknown_command(lines):
         return Refusal(Reason.UNSUPPORTED, lines[0])
     last = lines[-1] if lines else ""
+    if type(op) in _TLS_SUCCESS:
+        return _check_tls(op, lines)
     if last == _SUCCESS.get(type(op), ""):
         return None
     return Refusal(_reason(last), last or "no answer")
+
+
+def _check_tls(op: Op, lines: list[str]) -> Refusal | None:
+    """The last line says that it failed, those before it why."""
+    if lines and lines[-1] in (done.format(op) for done in _TLS_SUCCESS[type(op)]):
+        return None
+    reasons = (_reason(line) for line in lines)
+    known = next((reason for reason in reasons if reason is not Reason.OTHER), Reason.OTHER)
+    return Refusal(known, " ".join(lines) or "no answer")
 
 
 def refusal(reply: str) -> Refusal | None:

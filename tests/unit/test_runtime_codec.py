@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from haproxy import ops
@@ -10,6 +12,7 @@ from haproxy.runtime import codec
 from l7.kit.errors import ProtocolError
 
 MAP = "/run/l7/routes.map"
+PEM = b"-----BEGIN CERTIFICATE-----\nQUJD\nRA==\n-----END CERTIFICATE-----\n"
 LINES: list[tuple[Op, bytes]] = [
     (ops.AddBackend("web", "p-web"), b"add backend web from p-web\n"),
     (ops.PublishBackend("a:b"), b"publish backend a:b\n"),
@@ -29,18 +32,33 @@ LINES: list[tuple[Op, bytes]] = [
     (ops.AddMapRow(MAP, "h/a b;c/", "web|\\1"), b"add map /run/l7/routes.map h/a\\ b\\;c/ web|\\\\1\n"),
     (ops.SetMapRow(MAP, "h/", "x<<"), b"set map /run/l7/routes.map h/ x\\<\\<\n"),
     (ops.DeleteMapRow(MAP, "h/"), b"del map /run/l7/routes.map h/\n"),
+    (ops.NewCertificate("/tls/a.pem"), b"new ssl cert /tls/a.pem\n"),
+    (ops.SetCertificate("/tls/a.pem", PEM), b"set ssl cert /tls/a.pem <<\n" + PEM + b"\n"),
+    (ops.CommitCertificate("/tls/a.pem"), b"commit ssl cert /tls/a.pem\n"),
+    (ops.AbortCertificate("/tls/a.pem"), b"abort ssl cert /tls/a.pem\n"),
+    (ops.DeleteCertificate("/tls/a.pem"), b"del ssl cert /tls/a.pem\n"),
+    (
+        ops.AddCrtListEntry("/tls/l.list", "/tls/_.a.pem", "*.a", "verify required ca-file /tls/c.pem"),
+        b"add ssl crt-list /tls/l.list <<\n/tls/_.a.pem [verify required ca-file /tls/c.pem] *.a\n\n",
+    ),
+    (ops.DeleteCrtListEntry("/tls/l.list", "/tls/a.pem", 7), b"del ssl crt-list /tls/l.list /tls/a.pem:7\n"),
+    (ops.NewAuthority("/tls/c.pem"), b"new ssl ca-file /tls/c.pem\n"),
+    (ops.SetAuthority("/tls/c.pem", PEM), b"set ssl ca-file /tls/c.pem <<\n" + PEM + b"\n"),
+    (ops.CommitAuthority("/tls/c.pem"), b"commit ssl ca-file /tls/c.pem\n"),
+    (ops.AbortAuthority("/tls/c.pem"), b"abort ssl ca-file /tls/c.pem\n"),
+    (ops.DeleteAuthority("/tls/c.pem"), b"del ssl ca-file /tls/c.pem\n"),
 ]
 
 
 @pytest.mark.parametrize(("op", "line"), LINES, ids=[type(op).__name__ for op, _ in LINES])
-def test_each_op_is_one_line(op: Op, line: bytes) -> None:
+def test_each_op_is_one_command(op: Op, line: bytes) -> None:
     assert codec.encode(op) == line
     assert codec.count_commands(line) == 1
 
 
 def test_every_op_has_a_verb() -> None:
-    assert {type(op) for op, _ in LINES} == set(Op.__args__)
-    assert len({codec.verb(op) for op, _ in LINES}) == len(Op.__args__)
+    assert {type(op) for op, _ in LINES} == set(get_args(Op))
+    assert len({codec.verb(op) for op, _ in LINES}) == len(get_args(Op))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +70,15 @@ def test_every_op_has_a_verb() -> None:
         ops.EnableServer("web", ""),
         ops.EnableServer("web/t", "u"),
         ops.DeleteServer("wéb", "t"),
+        ops.NewCertificate("a.pem"),
+        ops.NewCertificate("/a b.pem"),
+        ops.NewCertificate("/a.pem:1"),
+        ops.DeleteCertificate("/a\n.pem"),
+        ops.AddCrtListEntry("/l", "/a.pem", "a b"),
+        ops.AddCrtListEntry("/l", "/a.pem", "!a"),
+        ops.AddCrtListEntry("/l", "/a.pem", "a", "verify none] b"),
+        ops.AddCrtListEntry("/l", "/a.pem", ""),
+        ops.DeleteCrtListEntry("/l", "/a.pem", 0),
         ops.SetWeight("web", "t", 257),
         ops.SetWeight("web", "t", -1),
         ops.AddServer("web", "t", "example.org", 80),
@@ -147,3 +174,42 @@ def test_bytes_after_the_last_reply_are_an_error() -> None:
 def test_a_reply_that_is_no_text_is_an_error() -> None:
     with pytest.raises(ProtocolError):
         codec.split(b"\xff\xfe")
+
+
+# ---------------------------------------------------------------- payloads
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        b"",
+        PEM[:-1],
+        PEM + b"\n",
+        PEM.replace(b"QUJD\n", b"QUJD\n\n"),
+        PEM.replace(b"\n", b"\r\n"),
+        b"subject=CN = a\n" + PEM,
+        PEM.replace(b"QUJD", b"QU;D"),
+        PEM.replace(b"QUJD", b"QU<<"),
+        PEM.replace(b"QUJD", b"QUJ\xc3\xa9"),
+    ],
+)
+def test_only_armoured_lines_are_a_payload_and_none_is_quoted(pem: bytes) -> None:
+    for op in (ops.SetCertificate("/a.pem", pem), ops.SetAuthority("/a.pem", pem)):
+        with pytest.raises(ProtocolError) as caught:
+            codec.encode(op)
+        assert "QU" not in str(caught.value)
+
+
+def test_a_payload_is_as_long_as_the_version_takes() -> None:
+    pem = PEM + b"QUJD\n" * 4000
+    with pytest.raises(ProtocolError, match=rf"{len(pem)} bytes are more than the 15400") as caught:
+        codec.encode(ops.SetCertificate("/a.pem", pem), 15_400)
+    assert "QUJD" not in str(caught.value)
+    assert codec.encode(ops.SetCertificate("/a.pem", pem), len(pem)).endswith(b"QUJD\n\n")
+
+
+def test_what_an_op_shows_of_itself_has_no_pem_in_it() -> None:
+    for op in (ops.SetCertificate("/a.pem", PEM), ops.SetAuthority("/a.pem", PEM)):
+        assert "/a.pem" in repr(op)
+        assert "QUJD" not in repr(op)
+        assert "BEGIN" not in repr(op)

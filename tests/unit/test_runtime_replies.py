@@ -121,3 +121,137 @@ def test_shows_that_are_refused(reply: str) -> None:
 @pytest.mark.parametrize("reply", ["", "1\n# be_id\n", "0x55 host/ No such backend\n"])
 def test_shows_that_are_not(reply: str) -> None:
     assert not is_refused_show(reply)
+
+
+# ---------------------------------------------------------------- TLS
+
+N, L = "/tls/a.pem", "/tls/certificates.list"
+ENTRY = ops.AddCrtListEntry(L, N, "a.test")
+
+
+@pytest.mark.parametrize(
+    ("op", "reply"),
+    [
+        (ops.NewCertificate(N), f"New empty certificate store '{N}'!\n"),
+        (ops.SetCertificate(N, b""), f"Transaction created for certificate {N}!\n"),
+        (ops.SetCertificate(N, b""), f"Transaction updated for certificate {N}!\n"),
+        (ops.CommitCertificate(N), f"Committing {N}\nSuccess!\n"),
+        (ops.CommitCertificate(N), f"Committing {N}..\nSuccess!\n"),
+        (ops.AbortCertificate(N), f"Transaction aborted for certificate '{N}'!\n"),
+        (ops.AbortCertificate(N), "No ongoing transaction!\n"),
+        (ops.DeleteCertificate(N), f"Certificate '{N}' deleted!\n"),
+        (ENTRY, f"Inserting certificate '{N}' in crt-list '{L}'.\nSuccess!\n"),
+        (ops.DeleteCrtListEntry(L, N, 2), f"Entry '{N}' deleted in crtlist '{L}'!\n"),
+        (ops.NewAuthority(N), f"New CA file created '{N}'!\n"),
+        (ops.SetAuthority(N, b""), f"transaction created for CA {N}!\n"),
+        (ops.SetAuthority(N, b""), f"transaction updated for CA {N}!\n"),
+        (ops.CommitAuthority(N), f"Committing {N}\nSuccess!\n"),
+        (ops.AbortAuthority(N), f"Transaction aborted for certificate '{N}'!\n"),
+        (ops.AbortAuthority(N), "No ongoing transaction!\n"),
+        (ops.DeleteAuthority(N), f"CA file '{N}' deleted!\n"),
+    ],
+)
+def test_success_of_tls(op: Op, reply: str) -> None:
+    assert check(op, reply) is None
+
+
+@pytest.mark.parametrize(
+    ("op", "reply", "reason"),
+    [
+        (ops.NewCertificate(N), f"Certificate '{N}' already exists!\n", Reason.ALREADY_EXISTS),
+        (ops.NewAuthority(N), f"CA file '{N}' already exists!\n", Reason.ALREADY_EXISTS),
+        (
+            ops.SetCertificate(N, b""),
+            f"Can't replace a certificate which is not referenced by the configuration!\nCan't update {N}!\n",
+            Reason.NOT_FOUND,
+        ),
+        (
+            ops.SetAuthority(N, b""),
+            f"Can't replace a CA file which is not referenced by the configuration!\nCan't update {N}!\n",
+            Reason.NOT_FOUND,
+        ),
+        (
+            ops.SetCertificate(N, b""),
+            f"unable to load certificate from file '{N}'.\nCan't load the payload\nCan't update {N}!\n",
+            Reason.OTHER,
+        ),
+        # 2.6: the PEM went into the transaction of another store.
+        (ops.SetCertificate(N, b""), "Transaction updated for certificate /tls/b.pem!\n", Reason.OTHER),
+        (
+            ops.SetCertificate(N, b""),
+            f"The ongoing transaction is about '/tls/b.pem' but you are trying to set '{N}'\nCan't update {N}!\n",
+            Reason.BUSY,
+        ),
+        (
+            ops.CommitCertificate(N),
+            f"inconsistencies between private key and certificate loaded '{N}'.\nCan't commit {N}!\n",
+            Reason.OTHER,
+        ),
+        (
+            ops.CommitCertificate(N),
+            f"Committing {N}\nunable to load SSL private key into SSL Context '{N}': no reason.\nFailed!\n",
+            Reason.OTHER,
+        ),
+        (ops.CommitCertificate(N), f"No ongoing transaction! !\nCan't commit {N}!\n", Reason.OTHER),
+        (
+            ops.AbortCertificate(N),
+            f"The ongoing transaction is about '/tls/b.pem' but you are trying to abort a transaction for '{N}'\n",
+            Reason.BUSY,
+        ),
+        (
+            ops.DeleteCertificate(N),
+            f"Can't remove the certificate: certificate '{N}' in use, can't be deleted!\n\n",
+            Reason.BUSY,
+        ),
+        (
+            ops.DeleteCertificate(N),
+            f"Can't remove the certificate: ongoing transaction for the certificate '{N}'\n",
+            Reason.BUSY,
+        ),
+        (
+            ops.DeleteCertificate(N),
+            f"Can't remove the certificate: certificate '{N}' doesn't exist!\n\n",
+            Reason.NOT_FOUND,
+        ),
+        (
+            ops.DeleteAuthority(N),
+            f"Can't remove the CA file: CA file '{N}' in use, can't be deleted!\n\n",
+            Reason.BUSY,
+        ),
+        (ops.DeleteAuthority(N), f"Can't remove the CA file: CA file '{N}' doesn't exist!\n\n", Reason.NOT_FOUND),
+        (ENTRY, f"Can't edit the crt-list: certificate '{N}' is empty!\n", Reason.OTHER),
+        (ENTRY, f"Can't edit the crt-list: certificate '{N}' does not exist!\n", Reason.NOT_FOUND),
+        (ENTRY, f"Can't edit the crt-list: crt-list '{L}' does not exist!\n", Reason.NOT_FOUND),
+        (ENTRY, "Can't edit the crt-list: 'ca-file' : unable to load /nope\n", Reason.OTHER),
+        (
+            ENTRY,
+            f"Inserting certificate '{N}' in crt-list '{L}'.\nunable to load SSL private key into SSL Context "
+            f"'{N}': passed a null parameter.\nFailed!\n",
+            Reason.OTHER,
+        ),
+        (
+            ops.DeleteCrtListEntry(L, N, 7),
+            f"Can't delete the entry: certificate '{N}' can't be found in crt-list '{L}'!\n",
+            Reason.NOT_FOUND,
+        ),
+        (
+            ops.DeleteCrtListEntry(L, N, 7),
+            f"Can't delete the entry: found a certificate '{N}' but the line number is incorrect, please specify a "
+            "correct line number preceded by colons (1, 2)!\n",
+            Reason.OTHER,
+        ),
+        (ENTRY, "", Reason.OTHER),
+    ],
+)
+def test_refusals_of_tls(op: Op, reply: str, reason: Reason) -> None:
+    refused = check(op, reply)
+    assert refused is not None
+    assert refused.reason is reason
+    assert refused.text == (" ".join(reply.split("\n")).strip() or "no answer")
+
+
+def test_what_is_not_there_is_not_shown() -> None:
+    assert is_refused_show("didn't find the specified filename\n")
+    assert is_refused_show("Can't display the CA file : Not found!\n")
+    assert not is_refused_show(f"Filename: {N}\nStatus: Used\n")
+    assert not is_refused_show(f"# {L}\n{N}:1 doesnt.exist\n")
