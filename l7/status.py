@@ -18,7 +18,8 @@ from l7.model import Backend, Problem, Rules, Server, ServerSettings, ServerStat
 class Extension:
     """One connected extension. `applied`: the revision in effect there; `unhealthy`: (backend, task, status).
 
-    `problems`: what it can't do of what users asked for.
+    `problems`: what it can't do of what users asked for. `ca`, `identity_until`: name of the CA that signed the
+    certificate that the stream was opened with, and its end (ISO 8601); "" without TLS.
     """
 
     cluster: str
@@ -34,6 +35,8 @@ class Extension:
     worker_pid: int = 0
     unhealthy: Mapping[tuple[str, str], str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    ca: str = ""
+    identity_until: str = ""
 
 
 @dataclass(slots=True)

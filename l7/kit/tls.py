@@ -18,7 +18,7 @@ from pathlib import Path
 import grpc
 
 from l7.kit import logs
-from l7.kit.errors import ConfigError
+from l7.kit.errors import ConfigError, ProtocolError
 
 DEFAULT_CLUSTER = "default"
 """How the service cluster "" is written where a name cannot be empty."""
@@ -150,6 +150,21 @@ def peer_uri(auth: Mapping[str, Sequence[bytes]]) -> str:
     """The one URI that the peer's certificate carries; "" when there is none, or more than one."""
     uris = [uri.decode("utf-8", "replace") for uri in auth.get(_URIS, ())]
     return uris[0] if len(uris) == 1 else ""
+
+
+def peer_certificate(auth: Mapping[str, Sequence[bytes]]) -> tuple[str, str]:
+    """(name of the CA that signed the peer's certificate, its end in ISO 8601); both "" without one."""
+    from cryptography import x509  # late: the extension service starts faster without
+
+    pem = auth.get("x509_pem_cert", ())
+    if not pem:
+        return "", ""
+    try:
+        read = x509.load_pem_x509_certificate(pem[0])
+    except ValueError as error:
+        raise ProtocolError("the peer's certificate is not PEM") from error
+    names = read.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return (str(names[0].value) if names else ""), read.not_valid_after_utc.isoformat()
 
 
 def dns_names(uri: str) -> tuple[str, ...] | None:

@@ -101,7 +101,10 @@ class SyncApi(rpc.SyncServiceServicer):
         raise AssertionError("abort raises")
 
     async def _stream(self, hello: Hello, requests: AsyncIterator[pb.SyncRequest], context: Any) -> None:
-        extension = Extension(hello.cluster, hello.instance, hello.software, hello.proxy)
+        ca, until = tls.peer_certificate(context.auth_context())
+        extension = Extension(
+            hello.cluster, hello.instance, hello.software, hello.proxy, ca=ca, identity_until=until
+        )
         _log.info("stream opened", revision=hello.revision, proxy=hello.proxy, peer=context.peer())
         try:
             with self.store.reader(hello.cluster) as wake, self.extensions.connected(extension) as number:

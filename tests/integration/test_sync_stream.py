@@ -153,6 +153,11 @@ async def test_a_proxy_with_a_certificate_of_the_installation_gets_its_cluster(
             client = Client(channel, "blue")
             await client.hello()
             assert await client.update() == core.states["blue"]
+            [connected] = core.extensions
+            ca = pki.certificate_of(certificates.authority.certificate)
+            assert connected.ca == ca.subject.rfc4514_string().removeprefix("CN=")
+            mine = pki.not_after(Path(certificates.proxy("blue").identity).read_bytes())
+            assert connected.identity_until[:13] == mine.isoformat()[:13]
 
 
 async def test_a_certificate_of_another_cluster_is_refused(core: Core, certificates: Pki) -> None:
