@@ -6,9 +6,11 @@ A store has an owner of its own: what HAProxy refuses of one costs its host, CA 
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from hashlib import blake2b, sha1
 
 from haproxy.model import CrtListRow, StoredCertificate
 from haproxy.ops import (
@@ -98,17 +100,30 @@ def plan_store(
     if line is not None and not good:
         list_ = settings.file(CERTIFICATES_LIST)
         opening = (*opening, AddCrtListEntry(list_, name, line.host, line.options))
-    # Of two lines for a host the first one counts, so there is no moment without one.
-    others = [row for row in rows if row not in good[:1]]
+    # Of two lines for a host the first one counts, so there is no moment without one. The last goes first: what
+    # counts until then is what has counted all the time.
+    others = [row for row in reversed(rows) if row not in good[:1]]
     return BackendPlan(opening, tuple(_remove_rows(others, settings)))
 
 
 def _content(name: str, pem: bytes, seen: SeenStores) -> tuple[Op, ...]:
-    if seen.has(name) and seen.contents.get(name) == digest(pem):
+    if _shows(pem, seen.certificates.get(name)) and seen.contents.get(name) == digest(pem):
         return ()
     # Where the commit is refused, the transaction would stay open, and before 3.0 take up what comes next.
     change = (SetCertificate(name, pem), CommitCertificate(name), AbortCertificate(name))
     return change if name in seen.certificates else (NewCertificate(name), *change)
+
+
+def _shows(pem: bytes, stored: StoredCertificate | None) -> bool:
+    """Whether it can be this PEM that HAProxy has: somebody else may have changed it since we did."""
+    certificates = _CERTIFICATE.findall(pem)
+    if stored is None or not certificates:
+        return False
+    leaf = sha1(b64decode(certificates[0]), usedforsecurity=False).hexdigest().upper()
+    return (stored.sha1, stored.chain) == (leaf, len(certificates) - 1)
+
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)-----END CERTIFICATE-----")
 
 
 def _delete(name: str, seen: SeenStores) -> tuple[Op, ...]:

@@ -102,7 +102,15 @@ def test_a_loaded_map_has_all_rows_once(rows: list[tuple[str, str]], limit: int)
 @settings(deadline=None)
 @given(st.text(max_size=80))
 def test_readers_of_dumps_take_any_text(text: str) -> None:
-    for header in ("", "1\n# be_id be_name srv_id\n", "# pxname,svname,type\n", "# name\n", "#<PID>\n", "0x1 "):
+    for header in (
+        "",
+        "1\n# be_id be_name srv_id\n",
+        "# pxname,svname,type\n",
+        "# name\n",
+        "#<PID>\n",
+        "0x1 ",
+        "# filename\n",
+    ):
         for read in (
             dumps.parse_servers_state,
             dumps.parse_backends,
@@ -112,6 +120,9 @@ def test_readers_of_dumps_take_any_text(text: str) -> None:
             dumps.parse_info,
             dumps.parse_stat,
             dumps.parse_processes,
+            dumps.parse_certificate_names,
+            dumps.parse_authorities,
+            dumps.parse_crt_list,
         ):
             with contextlib.suppress(ProtocolError):
                 read(header + text)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from haproxy.model import Admin, ServerRow
+from haproxy.model import Admin, CrtListRow, ServerRow, Stored, StoredCertificate
 from haproxy.runtime import dumps
 from haproxy.runtime.dumps import Process, StatKind
 from l7.kit.errors import ProtocolError
@@ -138,3 +140,70 @@ def test_processes() -> None:
     )
     with pytest.raises(ProtocolError):
         dumps.parse_processes("#<PID>\nhello\n")
+
+
+# ---------------------------------------------------------------- TLS
+
+CERTIFICATE = (
+    "Filename: /tls/a.pem\nOption: ocsp-update off\nOption: jwt off\nStatus: Used\nSerial: 6803E7\n"
+    "notBefore: Nov 19 21:13:10 2026 GMT\nnotAfter: Feb 18 21:13:10 2027 GMT\nSubject Alternative Name: DNS:a.test\n"
+    "Algorithm: EC256\nSHA1 FingerPrint: 38FB473CA07031F5D029AF0ED4DD4402D78E55F9\nSubject: /CN=a: test\n"
+    "Issuer: /CN=CA one\nChain Subject: /CN=CA one\nChain Issuer: /CN=CA two\nChain Subject: /CN=CA two\n"
+    "Chain Issuer: /CN=CA two\nOCSP Response Key: \n"
+)
+
+
+def test_names_of_certificates() -> None:
+    assert dumps.parse_certificate_names("") == Stored()
+    text = "# transaction\n*/tls/b.pem\n# filename\n/tls/a.pem\n/tls/b.pem\n"
+    assert dumps.parse_certificate_names(text) == Stored({"/tls/a.pem": None, "/tls/b.pem": None}, "/tls/b.pem")
+
+
+def test_authorities() -> None:
+    text = (
+        "# transaction\n*/tls/b.pem - 2 certificate(s)\n# filename\n/tls/b.pem - 0 certificate(s)\n"
+        "@system-ca - 144 certificate(s)\n/tls/c.pem - 12 certificate(s)\n"
+    )
+    assert dumps.parse_authorities(text) == Stored({"/tls/b.pem": 0, "/tls/c.pem": 12}, "/tls/b.pem")
+
+
+def test_certificates() -> None:
+    empty = "Filename: /tls/b.pem\nStatus: Empty\nOCSP Response Key: \n"
+    none = "Can't display the certificate: Not found or the certificate is a bundle!\n"
+    assert dumps.parse_certificates([CERTIFICATE, none, empty]) == {
+        "/tls/a.pem": StoredCertificate("38FB473CA07031F5D029AF0ED4DD4402D78E55F9", 2, used=True),
+        "/tls/b.pem": StoredCertificate(),
+    }
+
+
+def test_the_lines_of_a_crt_list() -> None:
+    text = (
+        "# /tls/l.list\n/tls/a.pem:1 a.test\n"
+        "/tls/b.pem:12 [alpn h2,http/1.1\0 verify optional ca-file /tls/c.pem] *.b.test !x.b.test\n/tls/d.pem:3\n"
+    )
+    assert dumps.parse_crt_list(text) == (
+        CrtListRow("/tls/a.pem", 1, "", ("a.test",)),
+        CrtListRow(
+            "/tls/b.pem", 12, "alpn h2,http/1.1 verify optional ca-file /tls/c.pem", ("*.b.test", "!x.b.test")
+        ),
+        CrtListRow("/tls/d.pem", 3, "", ()),
+    )
+    assert dumps.parse_crt_list("# /tls/l.list\n") == ()
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (dumps.parse_certificate_names, "# other\nx\n"),
+        (dumps.parse_authorities, "# filename\n/tls/a.pem\n"),
+        (dumps.parse_authorities, "# transaction\n*/tls/a.pem\n"),
+        (dumps.parse_crt_list, "/tls/a.pem:1 a.test\n"),
+        (dumps.parse_crt_list, "# l\n/tls/a.pem a.test\n"),
+        (dumps.parse_crt_list, "# l\n/tls/a.pem:1 [verify a.test\n"),
+        (lambda text: dumps.parse_certificates([text]), "Status: Used\n"),
+        (lambda text: dumps.parse_certificates([text]), ""),
+    ],
+)
+def test_tls_dumps_refuse_garbage(read: Callable[[str], object], text: str) -> None:
+    with pytest.raises(ProtocolError):
+        read(text)
