@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import docker
+import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +16,7 @@ from l7.deploy import init as pki_init
 from l7.deploy import references, secrets
 from l7.deploy.rotate import Rotation, is_rotating
 from l7.deploy.secrets import Stored, Swarm
+from l7.kit.tls import DEFAULT_CLUSTER
 
 DOCKER = "unix:///var/run/docker.sock"
 
@@ -105,14 +108,16 @@ def rotate(finish: bool, dry_run: bool, docker_url: str) -> None:
 def status(docker_url: str) -> None:
     """Show which CA and identity each part uses, and until when.
 
-    The dates are those of the first identities, which are Docker secrets; what is renewed lives for 30 days, and
-    `l7 status` says when that does not work.
+    Secrets are only first identities; what a proxy connected with last is known on the node where core runs. `l7
+    status` says when renewal does not work.
     """
-    swarm = secrets.Swarm(secrets.connect(docker_url))
+    client = secrets.connect(docker_url)
+    swarm = secrets.Swarm(client)
     stored = swarm.stored()
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
     console.print(_secrets_table(stored))
     console.print(_parts_table(swarm, stored))
+    console.print(_connected_table(client))
     if is_rotating(stored):
         console.print("A rotation is under way: `l7 pki rotate --finish` ends it, --dry-run says what is left.")
 
@@ -133,4 +138,17 @@ def _parts_table(swarm: Swarm, stored: tuple[Stored, ...]) -> Table:
         tasks = ", ".join(f"{part.tasks.count(each)} of {each}" for each in sorted(set(part.tasks)))
         role = part.role.removeprefix("l7-")
         table.add_row(part.name, role, ", ".join(map(str, sorted(set(part.generations)))), tasks)
+    return table
+
+
+def _connected_table(client: docker.DockerClient) -> Table:
+    """What proxies connected with; nothing where core does not run, or does not answer."""
+    table = Table("proxy", "cluster", "CA", "until", title="Connected to core", title_justify="left")
+    container = secrets.core_container(client)
+    if container is None:
+        return table
+    code, answer = secrets.run_in(container, ["l7", "status", "--output", "json", "--docker-url", ""])
+    if code == 0:
+        for each in orjson.loads(answer)["extensions"]:
+            table.add_row(each["instance"], each["cluster"] or DEFAULT_CLUSTER, each["ca"], each["identity_until"])
     return table

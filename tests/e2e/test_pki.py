@@ -88,7 +88,10 @@ def test_a_ca_is_replaced_while_everything_goes_on(system: Installation) -> None
         assert PROXY in refused.output
     assert nothing_failed(reports)
     assert (system.proxy_status().worker_pid, system.task_ids(PROXY)) == (worker, before)
-    assert "rotation is under way" in l7_pki(system, "status").output
+    said = l7_pki(system, "status").output
+    assert "rotation is under way" in said
+    authorities = [pki.certificate_of(each).subject.rfc4514_string() for each in tls.certificates(both)]
+    assert any(name.removeprefix("CN=") in said for name in authorities), said
 
     os.environ["L7_PKI"] = ".2"
     system.deploy()
