@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from haproxy.model import HOLD, ServerRow
 from haproxy.policy import task_of
 from haproxy.settings import ACME_MAP, CHECK_MAPS, ROUTES_MAP, RULES_MAPS
+from haproxy.stores import SeenStores, differing
 from haproxy.tables import HOST_MAPS, SHARED
 from haproxy.work import CHALLENGES, Work
 
@@ -24,13 +25,14 @@ class Observation:
 
     `servers`: physical backend -> server name -> row, every backend that HAProxy has is a key.
     `placement`: logical -> physical backend. `routes`: routes.map. `tables`: the other maps that have owners
-    (`haproxy.tables`), by file.
+    (`haproxy.tables`), by file. `stores`: those of TLS.
     """
 
     servers: dict[str, dict[str, ServerRow]] = field(default_factory=dict)
     placement: dict[str, str] = field(default_factory=dict)
     routes: Table = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
+    stores: SeenStores = field(default_factory=SeenStores)
 
     def table(self, file: str) -> Table:
         return self.routes if file == ROUTES_MAP else self.tables.setdefault(file, {})
@@ -76,6 +78,8 @@ def drift(before: Observation, now: Observation) -> Drift:
         found.count += 1
     for file in OWNED_MAPS:
         _compare(file, before, now, found)
+    found.work.stores |= differing(before.stores, now.stores)
+    found.count += len(found.work.stores)
     return found
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 
-from haproxy.model import ServerRow
+from haproxy.model import CrtListRow, ServerRow, StoredCertificate
 from haproxy.observation import OWNED_MAPS, Observation
-from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow
+from haproxy.ops import AddCrtListEntry, AddMapRow, DeleteCrtListEntry, DeleteMapRow, Op, SetMapRow, TlsOp
 from haproxy.runtime.client import Runtime
-from haproxy.settings import BACKENDS_MAP, Settings
+from haproxy.settings import BACKENDS_MAP, CERTIFICATES_LIST, Settings
+from haproxy.stores import SeenStores, by_store, is_authority, open_transactions
 from haproxy.tables import owner_of
 from l7.kit.errors import Rejected
 
@@ -33,7 +35,44 @@ def read_all(runtime: Runtime, settings: Settings) -> Observation:
         table = seen.table(file)
         for key, value in runtime.map_rows(settings.file(file)):
             table.setdefault(owner_of(file, key), {})[key] = value
+    seen.stores = read_all_stores(runtime, settings)
     return seen
+
+
+def read_all_stores(runtime: Runtime, settings: Settings) -> SeenStores:
+    """What they hold is not known of any: that can't be asked."""
+    certificates, authorities = runtime.certificates(), runtime.authorities()
+    return SeenStores(
+        {name: _unused(each) for name, each in certificates.stores.items()},
+        dict(authorities.stores),
+        by_store(_rows(runtime, settings)),
+        transactions=open_transactions(certificates.transaction, authorities.transaction),
+    )
+
+
+def _unused(certificate: StoredCertificate) -> StoredCertificate:
+    """Servers come and go, and nobody reads this again for them."""
+    return replace(certificate, used=False)
+
+
+def _rows(runtime: Runtime, settings: Settings) -> tuple[CrtListRow, ...]:
+    return runtime.crt_list(settings.file(CERTIFICATES_LIST)) if settings.tls_bind else ()
+
+
+def read_stores(runtime: Runtime, settings: Settings, seen: Observation, ops: Iterable[Op]) -> None:
+    """Refresh `seen` for the stores that these ops were about."""
+    tls = [op for op in ops if isinstance(op, TlsOp)]
+    names = {op.store for op in tls}
+    authorities = {name for name in names if is_authority(settings, name)}
+    if certificates := sorted(names - authorities):
+        found = runtime.certificates_of(certificates)
+        for name in certificates:
+            seen.stores.certificates.pop(name, None)
+        seen.stores.certificates |= {name: _unused(each) for name, each in found.items()}
+    if authorities:
+        seen.stores.authorities = dict(runtime.authorities().stores)
+    if any(isinstance(op, AddCrtListEntry | DeleteCrtListEntry) for op in tls):
+        seen.stores.rows = by_store(_rows(runtime, settings))
 
 
 def read_backends(runtime: Runtime, settings: Settings, seen: Observation, homes: Mapping[str, str]) -> None:

@@ -86,11 +86,12 @@ class BackendPlan:
         return bool(self.opening or self.closing)
 
 
-def join(backends: Iterable[BackendPlan], routes: Iterable[Op]) -> list[Op]:
-    """One ordered list for several backends and the routes that lead to them."""
-    plans = list(backends)
-    opening = [op for plan in plans for op in plan.opening]
-    closing = [op for plan in plans for op in plan.closing]
+def join(backends: Iterable[BackendPlan], routes: Iterable[Op], stores: Iterable[BackendPlan] = ()) -> list[Op]:
+    """One ordered list for several backends, the routes that lead to them, and the TLS stores that these and hosts
+    name."""
+    inner, outer = list(backends), list(stores)
+    opening = [op for plan in (*outer, *inner) for op in plan.opening]
+    closing = [op for plan in (*inner, *outer) for op in plan.closing]
     return [*opening, *routes, *closing]
 
 

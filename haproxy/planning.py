@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 
 from haproxy.admission import Admission
 from haproxy.capabilities import Capabilities
 from haproxy.checks import shared_rows
 from haproxy.clocks import Clocks
-from haproxy.credentials import NO_CREDENTIALS, Credentials, key_rows
+from haproxy.credentials import key_rows
 from haproxy.features import rules_rows
 from haproxy.mirror import Mirror, Touched
 from haproxy.model import HOLD, Server
@@ -19,7 +18,16 @@ from haproxy.moves import Prospects, Routes, plan_hosts
 from haproxy.observation import Observation
 from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow, TlsOp
 from haproxy.places import Places
-from haproxy.plan import BackendPlan, plan_backend, plan_checks, plan_leaving, plan_rows, plan_rules, targets_of
+from haproxy.plan import (
+    BackendPlan,
+    blocked,
+    plan_backend,
+    plan_checks,
+    plan_leaving,
+    plan_rows,
+    plan_rules,
+    targets_of,
+)
 from haproxy.policy import policy_of, spares
 from haproxy.settings import (
     ACME_MAP,
@@ -31,35 +39,12 @@ from haproxy.settings import (
     RULES_MAPS,
     Settings,
 )
+from haproxy.store_plans import Nothing, StorePlans, Wanted
 from haproxy.tables import HOST_MAPS, PROXY, SHARED, Rows, owner_of
-from haproxy.tls import Entry
 from haproxy.work import CHALLENGES, ROUTES, Work, rules_name, rules_owner, store_owner
 
 Again = Callable[[float, str], None]
 """Asks for another look at a backend, at a time of the monotonic clock."""
-
-
-class Wanted(Protocol):
-    """What of the wanted TLS can be had now (`haproxy.material`). `pem`: name of a store -> its content; `entries`
-    by host."""
-
-    @property
-    def pem(self) -> Mapping[str, bytes]: ...
-
-    @property
-    def entries(self) -> Mapping[str, Entry]: ...
-
-    @property
-    def credentials(self) -> Credentials: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """Where there is no TLS."""
-
-    pem: Mapping[str, bytes] = field(default_factory=dict)
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-    credentials: Credentials = NO_CREDENTIALS
 
 
 class Planner:
@@ -72,19 +57,29 @@ class Planner:
         mirror: Mirror,
         again: Again,
         touched: Callable[[str], None],
-        material: Wanted | None = None,
     ) -> None:
         self._settings = settings
-        self.material: Wanted = material or Nothing()
         self.capabilities = capabilities
         self.mirror = mirror
         self.seen = Observation()
         self.clocks = Clocks()
         self.places = Places(self._spares())
         self.admission = Admission(self.wanted, touched, lambda key: mirror.backends.get(key))
+        self.stores = StorePlans(
+            Nothing(), mirror, lambda: self.seen, lambda: self._settings, self._lingering
+        )
         self.late: dict[str, set[str]] = {}
         """host -> what makes its rows worth another look (`moves.Routes.late`)."""
         self._again = again
+
+    @property
+    def material(self) -> Wanted:
+        """What of TLS can be had now."""
+        return self.stores.material
+
+    @material.setter
+    def material(self, material: Wanted) -> None:
+        self.stores.material = material
 
     @property
     def settings(self) -> Settings:
@@ -104,6 +99,7 @@ class Planner:
     def adopt(self, seen: Observation) -> None:
         """This is the whole state of an HAProxy that was just started or found."""
         self.seen = seen
+        self.stores.adopt(seen.stores)
         self.places.adopt(seen)
 
     def update(self, touched: Touched) -> None:
@@ -123,6 +119,7 @@ class Planner:
             {*self.mirror.backends, *self.seen.placement, *orphans, *(homeless - {SHARED})},
             {*self.mirror.hosts, *self.seen.owners(HOST_MAPS)},
             {*self.mirror.rules, *self.seen.owners(RULES_MAPS), SHARED, PROXY, CHALLENGES},
+            self.stores.all(),
         )
 
     def worth_another_look(self, work: Work) -> set[str]:
@@ -174,14 +171,36 @@ class Planner:
         deadline = self.settings.hold_deadline / 1000 + 0.01
         if self.clocks.usable(key, want, place.rows, now):
             self._again(now + deadline, key)
-        if self.clocks.supersede(key, self.wanted(key), place.rows, now):
+        waiting = self._blocked(key) - place.rows.keys()
+        if self.clocks.supersede(key, self.wanted(key), place.rows, now, waiting):
             self._again(now + deadline, key)
         accepting = self.admission.accepting.of(key)
         situation = self.clocks.situation(key, want, place.rows, accepting, self.settings, now)
+        situation = replace(situation, blocked=waiting)
         return plan_backend(key, want, place, situation, self.settings, self.capabilities)
+
+    def _blocked(self, key: str) -> frozenset[str]:
+        """Names of the servers of a backend that can't be added yet."""
+        want = self.mirror.backends.get(key)
+        if want is None or not any(own.tls_ca or own.tls_certificate for own in want.settings):
+            self.stores.await_stores(key, ())
+            return frozenset()
+        targets = targets_of(want, self.settings, self.capabilities)
+        missing = {store for each in targets.values() for store in each.stores if not self.stores.has(store)}
+        self.stores.await_stores(key, missing)
+        return blocked(targets, {store for each in targets.values() for store in each.stores} - missing)
+
+    def _lingering(self) -> bool:
+        """Whether there is a server that is not wanted as it is."""
+        return any(
+            name != HOLD and name not in self.wanted(self.places.logical(physical) or physical)
+            for physical, rows in self.seen.servers.items()
+            for name in rows
+        )
 
     def _forget(self, key: str) -> None:
         self.admission.forget(key)
+        self.stores.await_stores(key, ())
         self.clocks.forget(key)
 
     def leaving(self, key: str, going: Collection[str]) -> BackendPlan:
@@ -233,10 +252,14 @@ class Planner:
             return self.clocks.holds(key, want.get(key), self.settings, now)
 
         def patient(key: str) -> bool:
+            if key in self.stores.waiting:  # its time has not begun
+                self.clocks.unwait(key)
             return self.clocks.patient(key, now, deadline)
 
         unsaid = {name for name in refused if name is not None and name not in self.seen.table(FEATURES_MAP)}
-        prospects = Prospects(want, broken, may_come, patient, self.mirror.rules, unsaid)
+        prospects = Prospects(
+            want, broken, may_come, patient, self.mirror.rules, unsaid, self.stores.terminated
+        )
         routes = plan_hosts(hosts, self.mirror.hosts, prospects, self.seen, self.settings)
         self._wait(hosts, routes, now + deadline + 0.01)
         return routes

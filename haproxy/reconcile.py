@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
 from functools import partial
 from typing import Protocol
@@ -24,7 +24,18 @@ from haproxy.mirror import Mirror, Touched
 from haproxy.model import HOLD, Server
 from haproxy.moves import Routes
 from haproxy.observation import Observation
-from haproxy.ops import DeleteBackend, DeleteServer, DisableServer, EnableServer, Op
+from haproxy.ops import (
+    AddMapRow,
+    DeleteAuthority,
+    DeleteBackend,
+    DeleteCertificate,
+    DeleteMapRow,
+    DeleteServer,
+    DisableServer,
+    EnableServer,
+    Op,
+    SetMapRow,
+)
 from haproxy.places import PoolExhausted
 from haproxy.plan import BackendPlan, join
 from haproxy.planning import Planner
@@ -33,8 +44,9 @@ from haproxy.refusals import Refusals
 from haproxy.runtime import codec
 from haproxy.runtime.client import Result, Runtime
 from haproxy.runtime.replies import Reason
-from haproxy.settings import Settings
-from haproxy.work import ROUTES, Work, rules_name, rules_owner
+from haproxy.settings import AUTH_MAP, Settings
+from haproxy.stores import differing, in_order
+from haproxy.work import CHALLENGES, ROUTES, Work, rules_owner, store_owner, work_of
 from l7.kit import logs
 from l7.kit.errors import ProtocolError, Unavailable
 
@@ -74,6 +86,10 @@ class Listener(Protocol):
     def drifted(self, differences: int) -> None: ...
 
     def observed(self, seen: Observation) -> None: ...
+
+    def stored(self, names: Collection[str]) -> None:
+        """These TLS stores may be other than before."""
+        ...
 
 
 class Reconciler:
@@ -133,7 +149,8 @@ class Reconciler:
         """The mirror has changed."""
         self._received = (self.mirror.revision, time.monotonic())
         self.planner.update(touched)
-        self.touch(Work(set(touched.backends), set(touched.hosts), set(touched.rules)))
+        rules = {*touched.rules, CHALLENGES} if touched.challenges else set(touched.rules)
+        self.touch(Work(set(touched.backends), set(touched.hosts), rules))
 
     def touch(self, work: Work) -> None:
         """Look at these again."""
@@ -198,31 +215,45 @@ class Reconciler:
         None: the mirror has changed meanwhile. Going on would plan routes by the new state and backends by a list
         from before it, and lead requests to a backend that is not there yet.
         """
-        left = Work(set(work.backends), set(), set(work.rules))
+        left = Work(set(work.backends), set(), set(work.rules), set(work.stores))
         tries, refused = Counter[str](), dict[str, str]()
-        self._refusals.looked_at(left.backends | set(map(rules_owner, left.rules)))
+        self._refusals.looked_at(left.owners)
         for _ in range(MAX_PASSES):
             if self._received is not received:
                 return None
             work.hosts |= self.planner.worth_another_look(left)
             known = tries.keys() | self._refusals.reasons.keys()
+            stores = self._plan_stores(left.stores, refused)
             plans, routes = self._plan(left, work.hosts, known, refused)
-            ops = join(plans.values(), routes.ops)
+            ops = join(plans.values(), routes.ops, stores.values())
             if not ops:
                 if routes.waiting:
                     self._refusals.withhold(routes.protected.keys() | routes.targets, routes.waiting)
                 return self._without_pool(refused | _problems(routes))
             results = await thread.apply(ops)
-            left = _left(plans, routes)
-            await thread.call(self._read_back, thread.runtime, left.backends, ops)
+            left = _left(plans | stores, routes)
+            await thread.call(self._read_back, thread.runtime, left, ops)
+            left.add(self.planner.stores.unblocked() if stores else ())
             left.add(routes.protected)
             reasons = self._note(results)
+            left.add(stores=self.planner.stores.released(result.op for result in results if result.ok))
             tries = Counter({owner: tries[owner] + 1 for owner in reasons})
             refused |= {owner: reason for owner, reason in reasons.items() if tries[owner] >= MAX_REFUSALS}
-        stuck = left.backends | set(map(rules_owner, left.rules)) or {ROUTES}
+        stuck = left.owners or {ROUTES}
         return refused | dict.fromkeys(stuck, f"not converged after {MAX_PASSES} passes")
 
     # -------------------------------------------------------------- planning
+
+    def _plan_stores(self, names: Collection[str], refused: dict[str, str]) -> dict[str, BackendPlan]:
+        """By owner: CAs first, which the others name."""
+        if not names:
+            return {}
+        plans = {"": BackendPlan(self.planner.stores.transactions())}
+        for name in in_order(names, self.settings):
+            owner = store_owner(name)
+            if owner not in refused:
+                plans[owner] = self._plan_or_refuse(owner, partial(self.planner.stores.plan, name), refused)
+        return plans
 
     def _plan(
         self, left: Work, hosts: set[str], known: Iterable[str], refused: dict[str, str]
@@ -245,13 +276,12 @@ class Reconciler:
             plans[name] = planner.leaving(name, going)
         return plans | rules, routes
 
-    @staticmethod
-    def _plan_or_refuse(owner: str, make: Callable[[], BackendPlan], refused: dict[str, str]) -> BackendPlan:
+    def _plan_or_refuse(self, owner: str, make: Callable[[], BackendPlan], refused: dict[str, str]) -> BackendPlan:
         """Nobody pays for a neighbour: what can't be planned or said keeps its state, all others go on."""
         try:
             plan = make()
             for op in (*plan.opening, *plan.closing):
-                codec.encode(op)
+                codec.encode(op, self.planner.capabilities.payload_limit)
         except PoolExhausted:
             refused[owner] = NO_SPARE
         except (ProtocolError, ValueError) as error:
@@ -271,6 +301,8 @@ class Reconciler:
 
     def _settle(self, work: Work, refused: dict[str, str]) -> None:
         self._refusals.settle(work, refused)
+        if work.stores:
+            self._listener.stored(work.stores)
         if self._refusals:
             self._refuse()
         else:
@@ -312,9 +344,12 @@ class Reconciler:
             raise Unavailable("haproxy was reloaded by somebody else")
         if kind is AuditKind.WHOLE:
             now = await thread.call(observe.read_all, thread.runtime, self.settings)
+            changed = differing(before.stores, now.stores)
+            known = before.stores.contents
+            now.stores.contents = {name: each for name, each in known.items() if name not in changed}
         else:
             servers = await thread.call(observe.read_servers, thread.runtime)
-            now = Observation(servers, before.placement, before.routes, before.tables)
+            now = Observation(servers, before.placement, before.routes, before.tables, before.stores)
         self.planner.seen = now
         self.audit_seconds = time.monotonic() - since
         self._drifted(observation.drift(before, now))
@@ -325,17 +360,19 @@ class Reconciler:
         if found.count:
             log.warning(
                 "drift", differences=found.count, backends=sorted(work.backends), hosts=sorted(work.hosts),
-                rules=sorted(work.rules),
+                rules=sorted(work.rules), stores=sorted(work.stores),
             )  # fmt: skip
             self._listener.drifted(found.count)
         places.orphans(self.seen, work.backends)
-        self.touch(Work({places.logical(name) or name for name in work.backends}, work.hosts, work.rules))
+        backends = {places.logical(name) or name for name in work.backends}
+        self.touch(Work(backends, work.hosts, work.rules, work.stores))
 
-    def _read_back(self, runtime: Runtime, backends: set[str], ops: Sequence[Op]) -> None:
+    def _read_back(self, runtime: Runtime, left: Work, ops: Sequence[Op]) -> None:
         """Runs in the runtime's thread; the loop waits for it, so nobody else touches `seen` meanwhile."""
-        homes = self.planner.places.homes(sorted(backends))
+        homes = self.planner.places.homes(sorted(left.backends))
         observe.read_backends(runtime, self.settings, self.seen, homes)
         observe.read_rows(runtime, self.settings, self.seen, ops)
+        observe.read_stores(runtime, self.settings, self.seen, ops)
 
     def _note(self, results: Iterable[Result]) -> dict[str, str]:
         """Take note of what was done; the reasons of what was refused, by owner."""
@@ -344,14 +381,19 @@ class Reconciler:
         for result in results:
             if result.refusal is None:
                 self._done(result.op, now)
-            elif result.refusal.reason is Reason.BUSY and isinstance(result.op, DeleteServer | DeleteBackend):
+                continue
+            busy = result.refusal.reason is Reason.BUSY
+            if busy and isinstance(result.op, DeleteServer | DeleteBackend):
                 self._busy(result.op, now)
+            elif busy and isinstance(result.op, DeleteCertificate | DeleteAuthority):
+                self.planner.stores.doomed.add(result.op.store)
             else:
-                reasons.setdefault(self.planner.owner(result.op), f"{result.op}: {result.refusal.text}")
+                reasons.setdefault(self.planner.owner(result.op), f"{_said(result.op)}: {result.refusal.text}")
         return reasons
 
     def _done(self, op: Op, now: float) -> None:
         clocks = self.planner.clocks
+        self.planner.stores.done(op)
         if isinstance(op, EnableServer) and op.name != HOLD:
             log.info("in rotation", backend=self.planner.owner(op), server=op.name)
         elif isinstance(op, DisableServer):
@@ -369,9 +411,14 @@ class Reconciler:
 
 def _left(plans: dict[str, BackendPlan], routes: Routes) -> Work:
     """What has to be looked at again after these plans."""
-    owners = {owner for owner, plan in plans.items() if plan} | routes.released
-    rules = {name for name in map(rules_name, owners) if name is not None}
-    return Work({owner for owner in owners if rules_name(owner) is None}, set(), rules)
+    return work_of({owner for owner, plan in plans.items() if plan} | routes.released)
+
+
+def _said(op: Op) -> str:
+    """For people: without passwords, of which rows are made."""
+    if isinstance(op, AddMapRow | SetMapRow | DeleteMapRow) and op.map.endswith(f"/{AUTH_MAP}"):
+        return f"{codec.verb(op)} {op.map}"
+    return str(op)
 
 
 def _problems(routes: Routes) -> dict[str, str]:

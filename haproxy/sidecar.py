@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from haproxy import checks, health, state
 from haproxy.apply import RuntimeThread
 from haproxy.attach import require_static
 from haproxy.capabilities import Capabilities, capabilities, dotted
+from haproxy.contents import Contents
 from haproxy.identity import Identity
 from haproxy.mirror import Mirror, Touched
 from haproxy.observation import Observation
@@ -29,6 +30,7 @@ from haproxy.runtime.dumps import StatKind
 from haproxy.settings import Settings
 from haproxy.standins import StandIns, stand_ins
 from haproxy.stream import Stream
+from haproxy.work import Work
 from haproxy.worker import Worker
 from l7.kit import logs, tasks
 from l7.kit.backoff import Backoff
@@ -93,10 +95,14 @@ class Sidecar:
         url = options.attach or unix_url(settings.socket)
         self._thread = RuntimeThread(Runtime(url, on_command=self._count))
         self.capabilities = self._capabilities()
+        self.contents = Contents(settings, self.capabilities, self.mirror, metrics, self._look, self._report)
         self.reconciler = Reconciler(
             settings, self.capabilities, self.mirror, self, not options.attach, lambda: bool(self._due())
         )
-        self.worker = Worker(settings, options.binary, self._thread, self.reconciler, metrics)
+        self.reconciler.planner.material = self.contents.material
+        self.worker = Worker(
+            settings, options.binary, self._thread, self.reconciler, metrics, self.contents
+        )
         self.identity = Identity(options.tls, settings.file("identity"), options.core) if options.tls else None
         self.stream = Stream(
             options.core, self.identity.files if self.identity else None, self._hello, self._update
@@ -136,17 +142,20 @@ class Sidecar:
                 await self.process.stop(self.options.stop_grace, self._quiet)
         finally:
             await _cancel(stopping, following, serving)
+            self.contents.close()
             self.reconciler.close()
             self._thread.close()
 
     async def _follow(self, stop: asyncio.Event) -> None:
         """Core, and a certificate by which it knows us."""
-        if self.identity is None:
-            await self.stream.run(stop)
+        identity, cluster = self.identity, self.options.cluster
+        if identity is None:
+            await tasks.race(self.stream.run(stop), self.contents.run(stop, None, cluster))
             return
-        self.identity.load()
-        self.stream.on_authorities = self.identity.core_trusts
-        await tasks.race(self.stream.run(stop), self.identity.run(stop))
+        identity.load()
+        self.stream.on_authorities = identity.core_trusts
+        fetching = self.contents.run(stop, identity.files, cluster)
+        await tasks.race(self.stream.run(stop), identity.run(stop), fetching)
 
     async def _quiet(self) -> None:
         """Returns when no request, WebSocket or other connection to a task is under way. The worker that stops
@@ -275,6 +284,7 @@ class Sidecar:
             "routes": len(self.mirror.routes),
             "backends": len(self.mirror.backends),
             "drift": self.drift,
+            "tls": self.contents.status,
         }
 
     # -------------------------------------------------------------- the stream
@@ -303,6 +313,7 @@ class Sidecar:
 
     def _take(self, touched: Touched) -> None:
         """The mirror has changed."""
+        self.contents.update(touched)
         self.worker.update(touched)
         self.reconciler.update(touched)
         self._updated.set()
@@ -315,11 +326,16 @@ class Sidecar:
                 self._problems.pop(name, None)
         self._report()
 
+    def _look(self, work: Work) -> None:
+        """Contents have come, or gone."""
+        self.reconciler.touch(work)
+        self._updated.set()
+
     def _report(self) -> None:
         """Tell core what can't be done here, when that has changed."""
         found = [problem for name in sorted(self._problems) for problem in self._problems[name]]
         found += self.worker.problems(static=bool(self.options.attach))
-        found += self._stand_ins.problems
+        found += [*self._stand_ins.problems, *self.contents.problems]
         if self.stream.connected and found != self._said:
             self._said = found
             self.stream.send(pb.SyncRequest(report=pb.Report(problems=found)))
@@ -351,6 +367,9 @@ class Sidecar:
         self.ready.set()
         self.metrics.ready.set(1)
         self.stream.send(pb.SyncRequest(nack=pb.Nack(revision=revision, reason=reason)))
+
+    def stored(self, names: Collection[str]) -> None:
+        self.contents.stored(names, self.reconciler.planner.stores.holds)
 
     def drained(self, seconds: float) -> None:
         self.metrics.drain.observe(seconds)

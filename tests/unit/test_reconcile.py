@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from haproxy.capabilities import Capabilities, capabilities
 from haproxy.checks import check_of
 from haproxy.clocks import Clocks
 from haproxy.mirror import Mirror
-from haproxy.model import ServerRow
+from haproxy.model import ServerRow, Stored, StoredCertificate
 from haproxy.observation import Observation
 from haproxy.ops import AddBackend, AddServer, Op
 from haproxy.places import PoolExhausted
@@ -52,6 +52,8 @@ class Listener:
         self.said.append(("drift", str(differences)))
 
     def observed(self, seen: Observation) -> None: ...
+
+    def stored(self, names: Collection[str]) -> None: ...
 
 
 class Thread:
@@ -101,6 +103,12 @@ class Thread:
 
     def get_map_row(self, file: str, key: str) -> str | None:
         return dict(self.model.maps[file]).get(key)
+
+    def certificates(self) -> Stored[StoredCertificate]:
+        return Stored()
+
+    def authorities(self) -> Stored[int]:
+        return Stored()
 
 
 @dataclass
