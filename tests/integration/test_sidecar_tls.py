@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from haproxy import contents
 from haproxy.settings import Settings
+from l7.v1 import sync_pb2 as pb
 from testbed.certificates import TestAuthority
 from tests.integration.live_haproxy import free_port
 from tests.integration.live_sidecar import (
@@ -21,10 +27,14 @@ from tests.integration.live_sidecar import (
     eventually,
     proxy,
     proxy_settings,
+    secret,
     secrets_up,
     until,
 )
+from tests.integration.live_tls import client, identity
 from tests.integration.tls_visitor import TlsVisitor, crowd, fingerprint
+
+PREFIX = "com.docker.lb."
 
 pytestmark = [pytest.mark.haproxy, pytest.mark.timeout(120)]
 
@@ -43,9 +53,9 @@ class World:
     def visitor(self) -> TlsVisitor:
         return TlsVisitor(int(self.settings.tls_bind[0].rpartition(":")[2]))
 
-    def host(self, host: str, id: str, *names: str, **dates: float) -> str:
+    def host(self, host: str, id: str, *names: str, begin: float = -1, end: float = 90) -> str:
         """The host has a new certificate, by a secret with this id; its fingerprint."""
-        issued = self.authority.issue(*(names or (host,)), **dates)
+        issued = self.authority.issue(*(names or (host,)), begin=begin, end=end)
         self.secrets.contents[id] = issued.combined
         self.core.tls(host, id)
         return issued.fingerprint
@@ -53,13 +63,18 @@ class World:
     async def shows(self, host: str, wanted: str) -> None:
         await eventually(lambda: self.visitor.shown(host), wanted)
 
-    def problems(self, host: str = "") -> list[str]:
-        """Messages of the last report, about the host's service."""
-        service = host.partition(".")[0]
-        return [each.message for each in self.core.problems if not host or each.service == service]
+    async def complains(self, service: str, label: str, words: str) -> None:
+        """The last report has such a problem."""
 
-    async def complains(self, host: str, words: str) -> None:
-        await until(lambda: any(words in message for message in self.problems(host)), words)
+        def told() -> bool:
+            found = ((each.service, each.label, each.message) for each in self.core.problems)
+            return any((by, at) == (service, label) and words in message for by, at, message in found)
+
+        await until(told, f"{words} in {self.core.problems}")
+
+    async def content(self) -> None:
+        """There is no problem."""
+        await until(lambda: not self.core.problems, str(self.core.problems))
 
     def files(self, directory: str) -> set[str]:
         return {path.name for path in Path(self.settings.file(directory)).iterdir()}
@@ -116,3 +131,241 @@ async def test_a_host_gets_a_certificate_another_one_and_none(world: World, runn
 def certificate_file(world: World, host: str) -> bytes:
     path = Path(world.settings.file(f"tls/certificates/{host}.pem"))
     return path.read_bytes() if path.exists() else b""
+
+
+async def test_what_is_bad_leaves_the_certificate_of_before(world: World, running: Proxy) -> None:
+    good = world.host("a.test", "a1")
+    await world.core.applied()
+    await world.shows("a.test", good)
+    bad = {
+        ("garbage", "ssl_cert"): b"no PEM at all",
+        ("covering", "ssl_cert"): world.authority.issue("other.test").combined,
+        ("expired", "ssl_cert"): world.authority.issue("a.test", begin=-9, end=-1).combined,
+    }
+    words = {"garbage": "no certificate in it", "covering": "not for a.test", "expired": "the one before stays"}
+    for (id, label), content in bad.items():
+        world.secrets.contents[id] = content
+        world.core.tls("a.test", id)
+        await world.core.applied()
+        await world.complains("a", PREFIX + label, words[id])
+        assert await world.visitor.shown("a.test") == good
+    one, other = world.authority.issue("a.test"), world.authority.issue("a.test")
+    world.secrets.contents |= {"mine": one.certificate, "notmine": other.key}
+    world.core.tls("a.test", "mine", "notmine")
+    await world.core.applied()
+    await world.complains("a", f"{PREFIX}ssl_key", "does not match")
+    assert await world.visitor.shown("a.test") == good
+    world.secrets.contents["minekey"] = one.key
+    world.core.tls("a.test", "mine", "minekey")
+    await world.core.applied()
+    await world.shows("a.test", one.fingerprint)
+    await world.content()
+
+
+async def test_a_host_whose_first_certificate_is_bad_has_no_tls(world: World, running: Proxy) -> None:
+    good = world.host("b.test", "b1")
+    world.host("a.test", "a1", "other.test")
+    await world.core.applied()
+    await world.shows("b.test", good)
+    await world.complains("a", f"{PREFIX}ssl_cert", "not for a.test")
+    assert await world.visitor.shown("a.test") == ""
+    assert await running.get("a.test") == (200, "web")
+
+
+async def test_what_has_expired_is_served_where_there_is_no_other(world: World, running: Proxy) -> None:
+    old = world.host("a.test", "a1", begin=-9, end=-1)
+    soon = world.host("b.test", "b1", end=5)
+    await world.core.applied()
+    await world.shows("a.test", old)
+    await world.shows("b.test", soon)
+    await world.complains("a", f"{PREFIX}ssl_cert", "expired on")
+    await world.complains("b", f"{PREFIX}ssl_cert", "expires in less than 7 days")
+    status = running.sidecar.status()["tls"]
+    assert status.keys() == {"a.test", "b.test"}
+    assert b'l7_cert_not_after_seconds{host="b.test"}' in running.sidecar.metrics.exposition()
+
+
+async def test_a_revision_does_not_wait_for_a_secret_and_the_secret_is_served_when_it_comes(
+    world: World, running: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "PATIENCE", 0.05)
+    world.core.tls("a.test", "late")
+    await world.core.applied()
+    await world.complains("a", f"{PREFIX}ssl_cert", "secret late has not arrived")
+    assert await world.visitor.shown("a.test") == ""
+    issued = world.authority.issue("a.test")
+    world.secrets.contents["late"] = issued.combined
+    await world.shows("a.test", issued.fingerprint)
+    await world.content()
+
+
+async def test_clients_are_asked_for_a_certificate_when_the_ca_is_there(
+    world: World, running: Proxy, tmp_path: Path
+) -> None:
+    people = TestAuthority("people")
+    shown = world.host("a.test", "a1")
+    world.core.tls("a.test", "a1", ca="ca", verify=2)
+    await world.core.applied()
+    await until(lambda: "a1" in world.files("secrets"))
+    assert await world.visitor.shown("a.test") == ""
+    world.secrets.contents["ca"] = people.certificate
+    mine = client(identity(tmp_path, people, "me"))
+    await eventually(lambda: world.visitor.get("a.test", mine), (200, "web"))
+    assert await world.visitor.get("a.test", client()) == (0, "")
+    world.core.tls("a.test", "a1")
+    await world.core.applied()
+    await eventually(lambda: world.visitor.get("a.test", client()), (200, "web"))
+    assert await world.visitor.shown("a.test") == shown
+    await until(lambda: world.files("tls/authorities") == set())
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def task_context(directory: Path, authority: TestAuthority, name: str, clients: bytes = b"") -> ssl.SSLContext:
+    """A task that proves to be `name`, and wants its clients to prove themselves to be of these."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    file = directory / f"{name}.pem"
+    file.write_bytes(authority.issue(name).combined)
+    context.load_cert_chain(file)
+    if clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=clients.decode())
+    return context
+
+
+def secured(core: Core, name: str, app: App, **tls: Any) -> None:
+    """The service is spoken to by TLS."""
+    core.service(name, app)
+    settings = pb.ServerSettings(protocol=pb.PROTOCOL_HTTPS, **tls)
+    core.backends[name].settings.server_settings.append(settings)
+
+
+async def test_a_task_is_spoken_to_when_its_ca_and_our_certificate_are_there(
+    world: World, running: Proxy, tmp_path: Path
+) -> None:
+    inside, ours = TestAuthority("inside"), TestAuthority("ours")
+    app = App("safe", 7, tls=task_context(tmp_path, inside, "safe.test", ours.certificate))
+    await app.up()
+    try:
+        pair = pb.KeyPair(certificate=secret("own"), key=secret("ownkey"))
+        secured(world.core, "safe", app, tls_ca=secret("ca"), tls_name="safe.test", tls_certificate=pair)
+        await world.core.applied()
+        own = ours.issue(common_name="proxy")
+        asking = asyncio.create_task(running.get("safe.test"))
+        world.secrets.contents |= {"own": own.certificate, "ownkey": own.key}
+        await until(lambda: "ownkey" in world.files("secrets"))
+        assert not await running.servers("safe")
+        world.secrets.contents["ca"] = inside.certificate
+        assert await asking == (200, "safe")
+        world.core.remove("safe")
+        await world.core.applied()
+        await until(lambda: world.files("tls/authorities") == set() == world.files("tls/identities"))
+    finally:
+        await app.down()
+
+
+async def test_the_task_of_before_serves_until_the_new_ca_is_there(
+    world: World, running: Proxy, tmp_path: Path
+) -> None:
+    inside = TestAuthority("inside")
+    app = App("safe", 7, tls=task_context(tmp_path, inside, "safe.test"))
+    await app.up()
+    try:
+        secured(world.core, "safe", app)
+        await world.core.applied()
+        assert await running.get("safe.test") == (200, "safe")
+        before = await server_names(running, "safe")
+        world.core.backends["safe"].settings.server_settings[0].MergeFrom(
+            pb.ServerSettings(tls_ca=secret("ca"), tls_name="safe.test")
+        )
+        await world.core.applied()
+        assert await running.get("safe.test") == (200, "safe")
+        assert await server_names(running, "safe") == before
+        world.secrets.contents["ca"] = inside.certificate
+        await eventually(lambda: only_others(running, "safe", before), True)
+        assert await running.get("safe.test") == (200, "safe")
+        world.core.backends["safe"].settings.server_settings[0].tls_ca.CopyFrom(secret("ca2"))
+        world.secrets.contents["ca2"] = TestAuthority("stranger").certificate
+        await world.core.applied()
+        await until(lambda: "ca2" in world.files("secrets"))
+    finally:
+        await app.down()
+
+
+async def server_names(running: Proxy, backend: str) -> set[str]:
+    physical = (await running.map("backends.map"))[backend]
+    text = await running.command(f"show servers state {physical}")
+    rows = [line.split() for line in text.splitlines() if line and line[0].isdigit() and " " in line]
+    return {row[3] for row in rows if row[3] != "hold"}
+
+
+async def only_others(running: Proxy, backend: str, before: set[str]) -> bool:
+    now = await server_names(running, backend)
+    return bool(now) and not now & before
+
+
+# ---------------------------------------------------------------- passwords, challenges, the default certificate
+
+
+async def test_passwords_come_change_and_never_let_in_whom_they_do_not_name(world: World, running: Proxy) -> None:
+    world.core.rules["a"] = pb.Rules(name="a", basic_auth=secret("users1"), basic_auth_realm="shop")
+    world.core.routes["a.test", "/"].rules = "a"
+    await world.core.applied()
+    assert (await ask_as(running, "me:pass"))[0] == 401
+    world.secrets.contents["users1"] = b"me:pass\nhashed:$2y$10$abcdefghijklmnopqrstuv\n"
+    await eventually(lambda: ask_as(running, "me:pass"), (200, "web"))
+    await world.complains("a", f"{PREFIX}basic_auth", "looks hashed")
+    assert (await ask_as(running, "me:other"))[0] == 401
+    world.core.rules["a"] = pb.Rules(name="a", basic_auth=secret("users2"))
+    await world.core.applied()
+    assert await ask_as(running, "me:pass") == (200, "web")
+    world.secrets.contents["users2"] = b"you:secret\n"
+    await eventually(lambda: ask_as(running, "you:secret"), (200, "web"))
+    assert (await ask_as(running, "me:pass"))[0] == 401
+    del world.core.rules["a"]
+    world.core.routes["a.test", "/"].rules = ""
+    await world.core.applied()
+    await eventually(lambda: ask_as(running, "x:y"), (200, "web"))
+    assert set(await running.map("auth.map")) == {"key"}
+
+
+async def ask_as(running: Proxy, who: str) -> tuple[int, str]:
+    client = await running.client()
+    answer = await client.ask("a.test", "/", f"authorization: Basic {b64encode(who.encode()).decode()}")
+    client.close()
+    return answer
+
+
+async def test_a_challenge_appears_and_goes(world: World, running: Proxy) -> None:
+    world.core.challenges["token1"] = "token1.print"
+    await world.core.applied()
+    path = "/.well-known/acme-challenge/token1"
+    assert await running.get("a.test", path) == (200, "token1.print")
+    world.core.challenges.clear()
+    await world.core.applied()
+    assert await running.get("a.test", path) == (200, "web")
+
+
+async def test_the_default_certificate_comes_and_goes_by_a_reload_and_changes_live(
+    haproxy_binary: Path, world: World
+) -> None:
+    async with proxy(haproxy_binary, world.settings, world.core.port) as running:
+        own = world.host("a.test", "a1")
+        await world.core.applied()
+        await world.shows("a.test", own)
+        for number, id in enumerate(("d1", "d2")):
+            default = world.authority.issue("fallback.test")
+            world.secrets.contents[id] = default.combined
+            world.core.tls("*", id)
+            await world.core.applied()
+            for name in ("unknown.test", None):
+                await eventually(lambda name=name: world.visitor.shown(name), default.fingerprint)  # type: ignore[misc]
+            assert await world.visitor.shown("a.test") == own
+            assert running.sidecar.reloads == 1, number
+        del world.core.tls_hosts["*"]
+        await world.core.applied()
+        await world.shows("unknown.test", "")
+        assert await world.visitor.shown("a.test") == own
+        assert running.sidecar.reloads == 2
+        assert running.sidecar.metrics.reloads.labels("settings")._value.get() == 2

@@ -51,6 +51,8 @@ class TlsVisitor:
             return 0, ""
         try:
             return await client.ask(host, "/", "connection: close", *headers)
+        except ssl.SSLError:  # TLS 1.3: the server's judgement comes after the client's handshake
+            return 0, ""
         finally:
             client.writer.transport.abort()
 
