@@ -147,7 +147,8 @@ def test_processes() -> None:
 CERTIFICATE = (
     "Filename: /tls/a.pem\nOption: ocsp-update off\nOption: jwt off\nStatus: Used\nSerial: 6803E7\n"
     "notBefore: Nov 19 21:13:10 2026 GMT\nnotAfter: Feb 18 21:13:10 2027 GMT\n"
-    "Subject Alternative Name: DNS:a.test\nAlgorithm: EC256\nSHA1 FingerPrint: 38FB473CA07031F5D029AF0ED4DD4402D78E55F9\nSubject: /CN=a: test\n"
+    "Subject Alternative Name: DNS:a.test\nAlgorithm: EC256\n"
+    "SHA1 FingerPrint: 38FB473CA07031F5D029AF0ED4DD4402D78E55F9\nSubject: /CN=a: test\n"
     "Issuer: /CN=CA one\nChain Subject: /CN=CA one\nChain Issuer: /CN=CA two\nChain Subject: /CN=CA two\n"
     "Chain Issuer: /CN=CA two\nOCSP Response Key: \n"
 )
