@@ -1,4 +1,4 @@
-"""The answers to an ACME server, live on a running proxy: there before the revision is acknowledged, gone with it."""
+"""The answers to an ACME server, live on a running proxy: there once the revision is acknowledged, gone with it."""
 
 from __future__ import annotations
 
