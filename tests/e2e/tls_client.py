@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import re
+import socket
+import ssl
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +33,22 @@ class Shown:
     cipher: str
     alpn: str
     error: str
+
+
+def _instances(place: tuple[str, int], host: str, times: int) -> Counter[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    found: Counter[str] = Counter()
+    for _ in range(times):
+        with socket.create_connection(place, 20) as plain:
+            client = http.client.HTTPConnection(host)
+            client.sock = context.wrap_socket(plain, server_hostname=host)
+            client.request("GET", "/", headers={"Connection": "close"})
+            answer = client.getresponse()
+            found[answer.headers.get("x-instance", "")] += 1
+            answer.read()
+            client.close()
+    return found
 
 
 class TlsClient:
@@ -63,16 +85,45 @@ class TlsClient:
         return [self._curl(proxy, url, options, headers) for proxy in range(len(self.l7.services))]
 
     def _curl(self, proxy: int, url: str, options: tuple[str, ...], headers: Mapping[str, str]) -> Answer:
+        words = self._command(proxy, url, [*options, *(f"--header={name}: {headers[name]}" for name in headers)])
+        done = self._run(words)
+        return self._answered(proxy, done.returncode, done.stdout, done.stderr)
+
+    def _answered(self, proxy: int, status: int, output: str, errors: str) -> Answer:
+        if status:
+            return Answer(self.l7.series[proxy], 0, {"x-l7-error": errors.strip()}, "")
+        return _answer(self.l7.series[proxy], output)
+
+    def _command(self, proxy: int, url: str, options: Iterable[str]) -> list[str]:
         scheme, _, rest = url.partition("://")
         host, slash, path = rest.partition("/")
         port = self.l7.tls_ports[proxy] if scheme == "https" else self.l7.ports[proxy]
-        words = ["--resolve", f"{host}:{port}:{self.l7.swarm.node(0).address}", *options]
-        words += [f"--header={name}: {value}" for name, value in headers.items()]
-        target = f"{scheme}://{host}:{port}{slash}{path}"
-        done = self._run(["curl", "--silent", "--show-error", "--include", "--max-time", "20", *words, target])
-        if done.returncode:
-            return Answer(self.l7.series[proxy], 0, {"x-l7-error": done.stderr.strip()}, "")
-        return _answer(self.l7.series[proxy], done.stdout)
+        # By the address, with the name in SNI and Host alone: as if the port were the usual one.
+        words = ["--connect-to", f"{host}::{self.l7.swarm.node(0).address}:{port}"]
+        words += [word for option in options for word in _words(option)]
+        target = f"{scheme}://{host}{slash}{path}"
+        return ["curl", "--silent", "--show-error", "--include", "--max-time", "60", *words, target]
+
+    @contextmanager
+    def beside(self, url: str, *options: str) -> Iterator[list[Answer]]:
+        """Asks each proxy while the block runs; the answers are there after it."""
+        answers: list[Answer] = []
+        commands = [self._command(proxy, url, options) for proxy in range(len(self.l7.services))]
+        pipe = subprocess.PIPE
+        running = [self.l7.swarm.run(None, each, stdout=pipe, stderr=pipe, text=True) for each in commands]
+        try:
+            yield answers
+        finally:
+            for proxy, each in enumerate(running):
+                output, errors = each.communicate(timeout=90)
+                answers.append(self._answered(proxy, each.returncode, output, errors))
+
+    def instances(self, host: str, times: int) -> list[Counter[str]]:
+        """How often each task answers, by proxy; each request on a connection of its own."""
+        return [self.l7.outside(partial(_instances, self._place(each), host, times)) for each in self.l7.tls_ports]
+
+    def _place(self, port: int) -> tuple[str, int]:
+        return self.l7.swarm.node(0).address, port
 
     def served(self, url: str, *options: str, status: int = 200, timeout: float = 10.0) -> list[Answer]:
         """Waits until every proxy answers with this status."""
@@ -155,6 +206,12 @@ def _answer(series: str, output: str) -> Answer:
     lines = head.splitlines()
     headers = dict(_header(line) for line in lines[1:] if ":" in line)
     return Answer(series, int(lines[0].split()[1]), headers, body)
+
+
+def _words(option: str) -> list[str]:
+    """`--name=value` as curl has it: in two words."""
+    name, equals, value = option.partition("=")
+    return [name, value] if option.startswith("--") and equals else [option]
 
 
 def _header(line: str) -> Iterator[str]:
