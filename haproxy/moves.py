@@ -52,7 +52,8 @@ class Prospects:
     """`wanted`: the backends that there are to be. `broken`: of them, those that HAProxy refuses. `may_come`:
     whether requests to a backend without a server would wait for one. `patient`: whether routes may wait (longer)
     for a backend to take over. `rules`: names of those that are wanted; `unsaid`: of them, those that HAProxy
-    refuses and has no earlier version of. `terminated`: whether TLS of a host ends here now."""
+    refuses and has no earlier version of. `terminated`: whether TLS of a host ends here now. `awaited`: what TLS of
+    a host still needs to end here (`haproxy.work`'s name), "" where it does not have to."""
 
     wanted: Mapping[str, Backend]
     broken: Collection[str] = ()
@@ -61,6 +62,7 @@ class Prospects:
     rules: Collection[str] = ()
     unsaid: Collection[str] = ()
     terminated: Callable[[str], bool] = lambda host: False
+    awaited: Callable[[str], str] = lambda host: ""
 
 
 def rows_of_host(host: str, routes: Mapping[RouteKey, Route]) -> Wanted:
@@ -146,8 +148,20 @@ class _Host:
                     self._keep(file, have[key])
                 else:
                     del want[key]
+        if SNI_MAP in self.want:
+            self._pass_on(self.want[SNI_MAP], self.have.get(SNI_MAP, {}))
         if ROUTES_MAP in self.want:
             self._withhold(self.want[ROUTES_MAP], self.have.get(ROUTES_MAP, {}))
+
+    def _pass_on(self, want: dict[str, str], have: Mapping[str, str]) -> None:
+        """Puts back rows of connections that are to end here and can't yet, while somebody takes them."""
+        for key, value in have.items():
+            new, old = backend_in(SNI_MAP, want.get(key, "")), backend_in(SNI_MAP, value)
+            what = self.backends.awaited(key)
+            if what and old and not new and self.seen.usable_tasks(old):
+                want[key] = value
+                self._late(what)
+                self._keep(SNI_MAP, value)
 
     def _withhold(self, want: dict[str, str], have: Mapping[str, str]) -> None:
         """Takes rows out of `want` that would have requests wait which are answered now."""

@@ -258,8 +258,9 @@ class Planner:
 
         unsaid = {name for name in refused if name is not None and name not in self.seen.table(FEATURES_MAP)}
         prospects = Prospects(
-            want, broken, may_come, patient, self.mirror.rules, unsaid, self.stores.terminated
-        )
+            want, broken, may_come, patient, self.mirror.rules, unsaid, self.stores.terminated,
+            self.stores.awaited,
+        )  # fmt: skip
         routes = plan_hosts(hosts, self.mirror.hosts, prospects, self.seen, self.settings)
         self._wait(hosts, routes, now + deadline + 0.01)
         return routes

@@ -25,6 +25,7 @@ from haproxy.plan import BackendPlan
 from haproxy.settings import CERTIFICATES, SNI_MAP, Settings
 from haproxy.stores import SeenStores, digest, plan_store
 from haproxy.tls import ANY, NO_STORES, Entry, Stores, certificate_store
+from haproxy.work import store_owner
 
 
 class Wanted(Protocol):
@@ -96,6 +97,11 @@ class StorePlans:
     def terminated(self, host: str) -> bool:
         """Whether HAProxy shows a certificate for this host."""
         return certificate_store(self.settings(), host) in self.seen().stores.rows
+
+    def awaited(self, host: str) -> str:
+        """What the host needs to be shown a certificate, if it is to be (`haproxy.work`'s name)."""
+        wanted = host in self.mirror.tls_hosts and bool(self.settings().tls_bind)
+        return store_owner(certificate_store(self.settings(), host)) if wanted and not self.terminated(host) else ""
 
     def plan(self, name: str) -> BackendPlan:
         pem, seen = self.material.pem.get(name), self.seen().stores

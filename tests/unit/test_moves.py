@@ -10,7 +10,7 @@ from haproxy.observation import Observation
 from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow
 from haproxy.settings import CANARY_MAP, ROUTES_MAP, SNI_MAP, TCP_MAP, Settings
 from haproxy.tables import owner_of
-from haproxy.work import rules_owner
+from haproxy.work import rules_owner, store_owner
 
 SETTINGS = Settings(run_dir="/run/l7")
 ROUTES, CANARIES, TCP, SNI = (SETTINGS.file(name) for name in (ROUTES_MAP, CANARY_MAP, TCP_MAP, SNI_MAP))
@@ -185,3 +185,15 @@ def test_nobody_waits_for_it_for_ever_and_no_host_that_has_nothing_to_lose() -> 
         assert flip(now, backend("h.tls", "t1"), **changes).ops == [
             AddMapRow(SNI, "h", "h.tls"), DeleteMapRow(ROUTES, "h/"),
         ]  # fmt: skip
+
+
+def test_connections_are_passed_on_until_the_certificate_is_there() -> None:
+    needs, now = store_owner("x.pem"), seen({"h": "a"}, a=(row("t1"),))
+    for route in (Route("@h", "/", ""), None):
+        routes = {"@h": {("@h", "/"): route}} if route else {}
+        waits = plan_hosts(["@h"], routes, Prospects({}, awaited=lambda host: needs), now, SETTINGS)
+        assert (waits.ops, waits.late, waits.protected) == ([], {"@h": {needs}}, {"a": set()})
+        ends = plan_hosts(["@h"], routes, Prospects({}), now, SETTINGS)
+        assert (len(ends.ops), ends.released) == (1, {"a"})
+    nobody = seen({"h": "a"}, a=(row("t1", usable=False),))
+    assert plan_hosts(["@h"], {}, Prospects({}, awaited=lambda host: needs), nobody, SETTINGS).ops
