@@ -9,7 +9,6 @@ Same state, same outcome: nothing depends on the order in which the state came t
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -36,7 +35,7 @@ from l7.model import (
     Snapshot,
     TlsHost,
 )
-from l7.naming import IssuedCertificates, Lookup, Resolved, host_need, resolve, wanted_hosts
+from l7.naming import IssuedCertificates, Lookup, Resolved, host_need, resolve
 from l7.pool import ANY_HOST, Pool
 from l7.reach import Reach, Way, choose_way
 from l7.sources import Sources, extension_of
@@ -97,7 +96,6 @@ class Build:
         self._dependents: dict[str, set[str]] = {name: set() for name in clusters}
         self._needing: dict[str, set[str]] = {}
         self._certificates = IssuedCertificates()
-        self._wanted: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in clusters}
         self._sources = Sources()
         self._operators: dict[str, tuple[Problem, ...]] = {}
         self._reach = {name: self._cluster_reach(name) for name in clusters}
@@ -131,13 +129,10 @@ class Build:
         """All secrets and configs that the state of a cluster names; the same object until they change."""
         return self._pools[cluster].secrets
 
-    def acme_wanted(self, cluster: str) -> frozenset[str]:
-        """Hosts of a cluster that are to have a certificate from an ACME server."""
-        return frozenset(self.acme_services(cluster))
-
-    def acme_services(self, cluster: str) -> dict[str, str]:
-        """Those hosts, each with the name of a service that wants it."""
-        return dict(sorted(self._wanted[cluster], reverse=True))
+    def acme_services(self, cluster: str) -> Mapping[str, str]:
+        """Hosts of a cluster that are to have a certificate from an ACME server, each with the name of the service
+        that wants it; the same object until they change."""
+        return self._pools[cluster].ordered
 
     def set_challenges(self, cluster: str, challenges: Mapping[str, str]) -> Delta | None:
         """All answers to the ACME server that the cluster's proxies are to give (token -> key authorization); what
@@ -244,8 +239,6 @@ class Build:
 
     def _change(self, old: Fragment | None, new: Fragment | None) -> None:
         """Tell the pools. A service that changes clusters leaves one and comes to the other."""
-        self._want(old, -1)
-        self._want(new, 1)
         if old and new and old.claim.cluster == new.claim.cluster:
             self._pools[new.claim.cluster].change(old, new)
             return
@@ -253,17 +246,6 @@ class Build:
             self._pools[old.claim.cluster].change(old, None)
         if new:
             self._pools[new.claim.cluster].change(None, new)
-
-    def _want(self, fragment: Fragment | None, count: int) -> None:
-        """Note the hosts that are to get a certificate, once more or once less."""
-        if fragment is None:
-            return
-        wanted = self._wanted[fragment.claim.cluster]
-        for host in wanted_hosts(fragment.claim.spec):
-            key = host, fragment.claim.service
-            wanted[key] += count
-            if not wanted[key]:
-                del wanted[key]
 
     # ------------------------------------------------------------ one service
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from l7 import circles
 from l7.conflicts import Clash
-from l7.fragment import DEFAULT_TLS, Claim, Fragment, is_sni, is_tcp
+from l7.fragment import Claim, Fragment, is_sni, is_tcp
 from l7.model import Redirect, RouteKey, TlsHost
 from l7.routing import Asked, first, redirecting
 from l7.tls_hosts import NOTHING, HostOutcome, decide_host
@@ -18,7 +18,8 @@ Value = TypeVar("Value", str, RouteKey)
 
 class Claims:
     """The fragments of a cluster's services, indexed. `dirty`: routes to decide anew; `stirred`: services, by
-    name, of which only the tasks changed. Whoever has dealt with them empties both."""
+    name, of which only the tasks changed. Whoever has dealt with them empties both. `ordered`: hosts that an ACME
+    server is to make certificates for, and who wants them; another object when they are others."""
 
     def __init__(self) -> None:
         self.dirty: set[RouteKey] = set()
@@ -34,7 +35,9 @@ class Claims:
         self._stale: set[str] = set()
         self._securing: dict[str, set[str]] = {}
         self._hosts_of_tls: dict[str, HostOutcome] = {}
+        self._below: dict[str, set[str]] = {}
         self._insecure: set[str] = set()
+        self.ordered: Mapping[str, str] = {}
 
     def change(self, old: Fragment | None, new: Fragment | None) -> None:
         """A service's contribution is new (`old` None), another, or gone (`new` None)."""
@@ -70,11 +73,11 @@ class Claims:
         """Decide anew about TLS of the hosts that were touched; before and after, by host. Routes that depend on it
         are dirty."""
         changed: dict[str, tuple[TlsHost | None, TlsHost | None]] = {}
-        for host in sorted(self._insecure):
-            old, new = (
-                self._hosts_of_tls.get(host, NOTHING),
-                decide_host(host, self._claims(self._securing.get(host))),
-            )
+        ordered: dict[str, str] = {}
+        for host in self._in_question():
+            above = self._hosts_of_tls.get(_wildcard(host), NOTHING).tls
+            old = self._hosts_of_tls.get(host, NOTHING)
+            new = decide_host(host, self._claims(self._securing.get(host)), above)
             if new == NOTHING:
                 self._hosts_of_tls.pop(host, None)
             else:
@@ -82,8 +85,19 @@ class Claims:
             self._follow(host, old, new)
             if old.tls != new.tls:
                 changed[host] = (old.tls, new.tls)
-        self._insecure.clear()
+            if old.ordered_by != new.ordered_by:
+                ordered[host] = new.ordered_by
+        if ordered:
+            self.ordered = {host: by for host, by in {**self.ordered, **ordered}.items() if by}
         return changed
+
+    def _in_question(self) -> Iterator[str]:
+        """Hosts that were touched, wildcards ahead of those below them, which may be touched by these."""
+        wild = sorted(host for host in self._insecure if host.startswith("*"))
+        self._insecure -= {*wild}
+        yield from wild
+        yield from sorted(self._insecure)
+        self._insecure.clear()
 
     def tls_clashes(self) -> Iterable[Clash]:
         """Of services that share a host and do not agree on its TLS."""
@@ -93,13 +107,11 @@ class Claims:
         if old.withheld != new.withheld:
             self.dirty |= self._by_host.get(host, set())
             self._stale.add(host)
-        if (old.tls is None, old.passed) == (new.tls is None, new.passed):
-            return
-        self.dirty.add(_sni(host))
-        if host.startswith("*."):
-            below = (
-                each for each, outcome in self._hosts_of_tls.items() if outcome.tls and _wildcard(each) == host
-            )
+        below = self._below.get(host, set())
+        if old.tls != new.tls:
+            self._insecure |= below
+        if (old.tls is None, old.passed) != (new.tls is None, new.passed):
+            self.dirty.add(_sni(host))
             self.dirty.update(map(_sni, below))
 
     def _ends(self, key: RouteKey) -> bool:
@@ -107,7 +119,7 @@ class Claims:
         host = key[0][1:]
         if not is_sni(key) or self._hosts_of_tls.get(host, NOTHING).tls is None:
             return False
-        return DEFAULT_TLS in self._claimants or self._hosts_of_tls.get(_wildcard(host), NOTHING).passed
+        return self._hosts_of_tls.get(_wildcard(host), NOTHING).passed
 
     # ------------------------------------------------------------ circles
 
@@ -192,6 +204,7 @@ class Claims:
                 _add(self._by_host, key[0], key)
         for host in claim.secured:
             _add(self._securing, host, claim.service_id)
+            _add(self._below, _wildcard(host), host)
         for key, redirect in claim.redirects:
             _add(self._redirecting, key, claim.service_id)
             _add(self._sources, key[0], key)
@@ -207,6 +220,8 @@ class Claims:
                 _discard(self._by_host, key[0], key)
         for host in claim.secured:
             _discard(self._securing, host, claim.service_id)
+            if host not in self._securing:
+                _discard(self._below, _wildcard(host), host)
         for key, redirect in claim.redirects:
             _discard(self._redirecting, key, claim.service_id)
             left = circles.hosts_of(self._wishes(key)) if key in self._redirecting else frozenset()
@@ -220,8 +235,6 @@ class Claims:
     def _touch(self, claim: Claim) -> None:
         self.dirty |= claim.touches
         self._insecure |= claim.secured
-        if DEFAULT_TLS in claim.keys:
-            self.dirty |= {_sni(host) for host, outcome in self._hosts_of_tls.items() if outcome.tls}
         for namesake in self._named.get(claim.service, ()):
             if namesake != claim.service_id:
                 self.dirty |= self._fragments[namesake].claim.touches

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from l7.fragment import DEFAULT_KEY, DEFAULT_TLS, Claim, is_sni, is_tcp
+from l7.fragment import DEFAULT_KEY, Claim, is_sni, is_tcp
 from l7.labels.grammar import printable
 from l7.labels.spec import RouteSpec
 from l7.labels.table import PREFIX
@@ -37,6 +37,11 @@ def clash(key: RouteKey, loser: Claim, label: str, reason: str, remedy: str) -> 
 def overruled(key: RouteKey, loser: Claim, reason: str, remedy: str) -> Clash:
     """A claim to a host that another service answers, be it in part."""
     return _clash(key, loser, "hosts", ("does not decide alone about", reason), remedy)
+
+
+def waits(key: RouteKey, claim: Claim, label: str, reason: str, remedy: str) -> Clash:
+    """What `label` asks for and is not there yet; nobody disagrees."""
+    return _clash(key, claim, label, ("waits for the certificate of", reason), remedy)
 
 
 def _clash(key: RouteKey, loser: Claim, label: str, told: tuple[str, str], remedy: str) -> Clash:
@@ -66,8 +71,6 @@ def place(key: RouteKey) -> str:
     """A route, for people."""
     if key == DEFAULT_KEY:
         return "hosts that no other service names"
-    if key == DEFAULT_TLS:
-        return "TLS connections to hosts that no other service names"
     if is_sni(key):
         return f"TLS connections to {key[0][1:]}"
     return f"TCP port {key[0][1:]}" if is_tcp(key) else "".join(key)

@@ -16,9 +16,6 @@ MAX_ID = (1 << 20) - 1
 MAX_NAME = 120
 DEFAULT_KEY: RouteKey = ("*", "/")
 """Where a default backend answers."""
-DEFAULT_TLS: RouteKey = ("@*", "/")
-"""The same for TLS that is passed on."""
-DEFAULTS = (DEFAULT_KEY, DEFAULT_TLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +30,13 @@ class Candidate:
 class TlsClaim:
     """What a service has of TLS. `certificates`: by host, sorted; only those that there are.
 
-    `client`: whether clients need a certificate of `client_ca`.
+    `ordered`: hosts that an ACME server is to make certificates for, `waiting`: those of them for which it has not
+    yet. `client`: whether clients need a certificate of `client_ca`.
     """
 
     certificates: tuple[tuple[str, KeyPair], ...] = ()
+    ordered: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
     client: ClientCertificate = ClientCertificate.NONE
     client_ca: Secret | None = None
 
@@ -94,7 +94,7 @@ class Claim:
         """Hosts of which it has a say in TLS."""
         if self.passthrough or self.tls.client_ca is not None:
             return frozenset(self.spec.hosts)
-        return frozenset(host for host, _ in self.tls.certificates)
+        return frozenset((*(host for host, _ in self.tls.certificates), *self.tls.ordered))
 
     def redirect(self, key: RouteKey) -> Redirect | None:
         """Where it redirects this route to."""
@@ -114,7 +114,7 @@ def claim_of(spec: RouteSpec, service: str, service_id: str, created: int, tls: 
     """The claim of a service with these labels."""
     keys = _connections(spec) if spec.tls.passthrough else [(host, spec.path) for host in spec.hosts]
     if spec.default_backend:
-        keys.append(DEFAULT_TLS if spec.tls.passthrough else DEFAULT_KEY)
+        keys.append(DEFAULT_KEY)
     if spec.tcp_port:
         keys.append((f":{spec.tcp_port}", "/"))
     redirects: dict[RouteKey, Redirect] = {}

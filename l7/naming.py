@@ -46,6 +46,8 @@ class IssuedCertificates:
         if old is not None:
             del self._by_name[name]
             del self._by_host[old.host][name]
+            if not self._by_host[old.host]:
+                del self._by_host[old.host]
         if new is not None:
             self._by_name[name] = new
             self._by_host.setdefault(new.host, {})[name] = new
@@ -116,8 +118,8 @@ class Resolved:
     problems: tuple[Problem, ...] = ()
 
 
-def wanted_hosts(spec: RouteSpec) -> tuple[str, ...]:
-    """Hosts that are to get a certificate from an ACME server."""
+def _wanted(spec: RouteSpec) -> tuple[str, ...]:
+    """Hosts for which a certificate from an ACME server is asked for."""
     wants = spec.tls.acme and not spec.tls.certificate
     return tuple(host for host in spec.hosts if not host.startswith("*")) if wants else ()
 
@@ -128,8 +130,12 @@ def resolve(spec: RouteSpec, lookup: Lookup, before: RouteSpec | None = None, *,
     if spec.tls == TlsSpec() or spec.tls.passthrough:
         return Resolved(spec)
     spec, problems = _settings(spec, lookup)
-    certificates, missing = _certificates(spec, lookup, acme)
-    kept = _kept(spec, certificates, lookup, before) if missing else {}
+    certificates, missing = _certificates(spec, lookup)
+    ordered = _wanted(spec)
+    waiting = tuple(host for host in ordered if host not in certificates)
+    if waiting and not acme:
+        missing.append(_no_server())
+    kept = _kept(spec, certificates, lookup, before) if missing or waiting else {}
     held = f"; meanwhile the previous certificate stays in use for {_listed(kept)}" if kept else ""
     problems.extend(replace(each, message=each.message + held) for each in missing)
     authority = (
@@ -138,7 +144,9 @@ def resolve(spec: RouteSpec, lookup: Lookup, before: RouteSpec | None = None, *,
     if isinstance(authority, Problem):
         problems.append(authority)
         authority = None
-    tls = TlsClaim(tuple(sorted((kept | certificates).items())), spec.tls.client, authority)
+    certificates |= kept
+    orders = (ordered, waiting) if acme else ((), ())
+    tls = TlsClaim(tuple(sorted(certificates.items())), *orders, spec.tls.client, authority)
     return Resolved(spec, tls, tuple(problems))
 
 
@@ -166,25 +174,18 @@ def _settings(spec: RouteSpec, lookup: Lookup) -> tuple[RouteSpec, list[Problem]
     return spec, problems
 
 
-def _certificates(spec: RouteSpec, lookup: Lookup, acme: bool) -> tuple[dict[str, KeyPair], list[Problem]]:
-    """By host, and why there are not those that were asked for."""
+def _certificates(spec: RouteSpec, lookup: Lookup) -> tuple[dict[str, KeyPair], list[Problem]]:
+    """By host, and why there are not those that were named."""
     if spec.tls.certificate:
         named = lookup.pair(_OF_HOSTS, (spec.tls.certificate, spec.tls.key))
         return (dict.fromkeys(spec.hosts, named), []) if isinstance(named, KeyPair) else ({}, named)
-    hosts = wanted_hosts(spec)
-    found = {host: pair for host in hosts if (pair := lookup.issued(host))}
-    waiting = [host for host in hosts if host not in found]
-    return found, [_waiting(waiting, acme)] if waiting else []
+    return {host: pair for host in _wanted(spec) if (pair := lookup.issued(host))}, []
 
 
-def _waiting(hosts: list[str], acme: bool) -> Problem:
-    label = PREFIX + "acme"
-    if not acme:
-        remedy = "add the table [ACME] to the settings, or name a certificate by ssl_cert"
-        return Problem("", label, "true", "has no effect: the settings have no ACME server", remedy, fatal=False)
-    message = f"waiting for its certificate: {_listed(hosts)}"
-    remedy = "have the name lead to the proxies, and port 80 of them reachable from outside"
-    return Problem("", label, "true", message, remedy, fatal=False)
+def _no_server() -> Problem:
+    message = "has no effect: the settings have no ACME server"
+    remedy = "add the table [ACME] to the settings, or name a certificate by ssl_cert"
+    return Problem("", PREFIX + "acme", "true", message, remedy, fatal=False)
 
 
 def _kept(
@@ -193,7 +194,7 @@ def _kept(
     """The certificates of the labels of before, for hosts that have none by those of now."""
     if before is None:
         return {}
-    earlier, _ = _certificates(before, lookup, acme=True)
+    earlier, _ = _certificates(before, lookup)
     return {host: earlier[host] for host in spec.hosts if host in earlier and host not in certificates}
 
 

@@ -112,6 +112,11 @@ class Pool:
         """All secrets and configs that the state names."""
         return self._secrets.named
 
+    @property
+    def ordered(self) -> Mapping[str, str]:
+        """Hosts that are to have a certificate from an ACME server, and the services that want it."""
+        return self._claims.ordered
+
     def settle(self, observed: int) -> Delta | None:
         """Work out what the changes since the last time come to; None: nothing."""
         before = self.revision

@@ -77,7 +77,7 @@ def _routes(cluster: Document, unhealthy: Mapping[str, int]) -> RenderableType:
 def _place(route: Document) -> tuple[int, str, str]:
     """Hosts, each with its TLS that is passed on, then the defaults, then TCP ports by their numbers."""
     host = route["host"]
-    port = int(host[1:]) + 1 if host.startswith(":") else int(host in ("*", "@*"))
+    port = int(host[1:]) + 1 if host.startswith(":") else int(host == "*")
     return port, host.removeprefix("@"), route["path"]
 
 
@@ -85,7 +85,7 @@ def _address(route: Document) -> tuple[str, str]:
     """Host and path, for people."""
     if route["host"].startswith(":"):
         return f"TCP port {route['host'][1:]}", ""
-    host = "any other" if route["host"] in ("*", "@*") else route["host"].removeprefix("@")
+    host = "any other" if route["host"] == "*" else route["host"].removeprefix("@")
     return host, "TLS" if route["host"].startswith("@") else route["path"]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from l7.conflicts import Clash, clash, guard, guarded, overruled, settings_clashes
-from l7.fragment import DEFAULTS, Claim, Kind, Pooled, is_sni, is_tcp
+from l7.fragment import DEFAULT_KEY, Claim, Kind, Pooled, is_sni, is_tcp
 from l7.labels.table import PREFIX
 from l7.model import Canary, Redirect, Route, RouteKey
 
@@ -18,7 +18,7 @@ from l7.model import Canary, Redirect, Route, RouteKey
 class Asked:
     """What is asked for on a route. `claims`: who wants to answer; `redirects`: who redirects it; both with the
     oldest in front. `circling`: the redirect would send clients in circles. `ends`: TLS of the host ends
-    here, while that of a wildcard or of all others is passed on."""
+    here, while that of its wildcard is passed on."""
 
     claims: Sequence[Claim] = ()
     redirects: Sequence[Claim] = ()
@@ -112,7 +112,7 @@ def _guarded(key: RouteKey, claims: Sequence[Claim], decides: Claim | None) -> I
 def _base(key: RouteKey, claims: Sequence[Claim]) -> list[Claim]:
     """Those whose tasks take a share of all requests."""
     base = [claim for claim in claims if claim.spec.weight != 0]
-    return base[:1] if key in DEFAULTS else base
+    return base[:1] if key == DEFAULT_KEY else base
 
 
 def _pooled(key: RouteKey, base: Sequence[Claim]) -> Pooled | None:
@@ -123,7 +123,7 @@ def _pooled(key: RouteKey, base: Sequence[Claim]) -> Pooled | None:
 
 def _default_clashes(key: RouteKey, claims: Sequence[Claim], base: Sequence[Claim]) -> Iterator[Clash]:
     """A default backend is not pooled: nobody asked that two applications answer in turn for all the world."""
-    if key not in DEFAULTS:
+    if key != DEFAULT_KEY:
         return
     for other in claims:
         if base and other not in base and other.spec.weight != 0:
@@ -135,7 +135,7 @@ def _settings_clashes(key: RouteKey, claims: Sequence[Claim], base: Sequence[Cla
     """Of services on whose requests the first one decides; a second default backend gets none."""
     decides = first(claims)
     for other in claims:
-        if decides is not None and other is not decides and (key not in DEFAULTS or other.spec.weight == 0):
+        if decides is not None and other is not decides and (key != DEFAULT_KEY or other.spec.weight == 0):
             yield from settings_clashes(key, decides, other, pooled=other in base)
 
 

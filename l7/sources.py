@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from l7.labels.table import PROXY_CLUSTER
+from l7.labels.table import EXTENSION_TYPE, PROXY_CLUSTER
 from l7.model import Network, Service, Task, TaskState
 from l7.reach import Reach
-
-EXTENSION_TYPE = ("type", "com.docker.interlock.core.extension")
-"""The label of a cluster's extension service; which cluster says the same label as on a proxy service."""
 
 PORT = "com.docker.l7.port"
 """Label of an extension service: where its tasks listen, if not at the usual port."""
 USUAL_PORT = 8081
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ def extension_of(service: Service | None, tasks: Mapping[str, Task]) -> Extensio
         return None
     labels = dict(service.spec.labels)
     text = labels.get(PORT, "")
-    port = int(text) if text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535 else USUAL_PORT
+    port = int(text) if _PORT.fullmatch(text) and int(text) <= 65535 else USUAL_PORT
     running = (each for each in tasks.values() if each.state == each.desired == TaskState.RUNNING)
     return Extension(labels.get(PROXY_CLUSTER, ""), port, tuple(sorted(running, key=lambda each: each.id)))
 

@@ -173,4 +173,4 @@ async def test_a_service_that_goes_leaves_nothing_to_get(rig: Rig) -> None:
     rig.update(rig.cache.apply(Remove(Kind.SERVICE, "s1")))
     rig.free.set()
     await until(lambda: not rig.build.snapshot("").challenges)
-    assert rig.build.acme_wanted("") == frozenset()
+    assert rig.build.acme_services("") == {}

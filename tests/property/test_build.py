@@ -267,7 +267,7 @@ def outcome(build: Build) -> tuple[object, ...]:
         [build.snapshot(cluster) for cluster in clusters],
         build.problems(),
         [build.required(cluster) for cluster in clusters],
-        [build.acme_wanted(cluster) for cluster in clusters],
+        [build.acme_services(cluster) for cluster in clusters],
     )
 
 

@@ -393,21 +393,100 @@ def certificate(name: str, host: str, end: int) -> StoredSecret:
 def test_a_host_waits_for_its_certificate_and_takes_the_newest() -> None:
     world = World(Settings(acme=AcmeSettings()))
     world.serve("web", hosts="a.example b.example *.example", acme="true")
-    assert world.build.acme_wanted("") == {"a.example", "b.example"}
-    assert "waiting for its certificate: a.example, b.example" in told(world, "web").values()
+    assert world.build.acme_services("") == {"a.example": "web", "b.example": "web"}
+    assert any("waits for the certificate of a.example, b.example" in each for each in told(world, "web").values())
     assert fatal(world, "web") == set()
     world.put(certificate("l7-acme-a-1", "a.example", 100))
     assert tls(world) == {"a.example": TlsHost("a.example", "web", pair("l7-acme-a-1"))}
     world.put(certificate("l7-acme-b-1", "b.example", 100), certificate("l7-acme-a-2", "a.example", 200))
     assert tls(world)["a.example"].certificate == pair("l7-acme-a-2")
-    assert "waiting" not in " ".join(told(world, "web").values())
+    assert "waits" not in " ".join(told(world, "web").values())
     assert required(world) == {"l7-acme-a-2", "l7-acme-b-1"}
     world.remove(Kind.SECRET, "id-l7-acme-a-2")
     assert tls(world)["a.example"].certificate == pair("l7-acme-a-1")
     world.serve("web", hosts="b.example", acme="true")
-    assert world.build.acme_wanted("") == {"b.example"}
+    assert world.build.acme_services("") == {"b.example": "web"}
     world.remove(Kind.SERVICE, "id-web")
-    assert (world.build.acme_wanted(""), required(world)) == (frozenset(), set())
+    assert (world.build.acme_services(""), required(world)) == ({}, set())
+
+
+@pytest.mark.parametrize("owner", [{"ssl_cert": "crt"}, {"ssl_passthrough": "true"}])
+def test_no_certificate_is_ordered_for_a_host_about_which_another_service_decides(owner: dict[str, str]) -> None:
+    world = World(Settings(acme=AcmeSettings()))
+    world.store("crt")
+    world.serve("first", 1, hosts="a.example", **owner)
+    world.serve("second", 2, hosts="a.example b.example", acme="true")
+    assert world.build.acme_services("") == {"b.example": "second"}
+    messages = {each.message for each in world.problems("second") if each.label == "com.docker.lb.acme"}
+    assert any(each.startswith("has no effect on a.example: service first") for each in messages)
+    assert any(each.startswith("waits for the certificate of b.example:") for each in messages)
+    world.serve("first", 1, hosts="c.example")
+    assert world.build.acme_services("") == {"a.example": "second", "b.example": "second"}
+
+
+def test_the_older_service_gets_its_certificate_although_a_younger_one_has_one_by_now() -> None:
+    world = World(Settings(acme=AcmeSettings()))
+    world.store("crt")
+    world.serve("first", 1, hosts="a.example", acme="true")
+    world.serve("second", 2, hosts="a.example", ssl_cert="crt")
+    assert tls(world)["a.example"].service == "second"
+    assert world.build.acme_services("") == {"a.example": "first"}
+    world.put(certificate("l7-acme-a", "a.example", 100))
+    assert tls(world)["a.example"].service == "first"
+    assert world.build.acme_services("") == {"a.example": "first"}
+
+
+def test_services_that_share_a_host_share_its_certificate() -> None:
+    world = World(Settings(acme=AcmeSettings()))
+    world.serve("first", 1, hosts="a.example", acme="true")
+    world.serve("second", 2, hosts="a.example", acme="true")
+    wanted = world.build.acme_services("")
+    assert wanted == {"a.example": "first"}
+    world.put(certificate("l7-acme-a", "a.example", 100))
+    assert world.build.problems() == ()
+    assert world.build.acme_services("") == wanted
+    world.put(task("t1", "first"))
+    assert world.build.acme_services("") is world.build.acme_services("")
+    world.remove(Kind.SERVICE, "id-first")
+    assert world.build.acme_services("") == {"a.example": "second"}
+
+
+def test_no_certificate_is_ordered_for_a_host_that_the_settings_keep_for_others() -> None:
+    policy = HostPolicy(("a.example",), services=("friend",))
+    world = World(Settings(acme=AcmeSettings(), host_policies=(policy,)))
+    world.put(certificate("l7-acme-a", "a.example", 100))
+    world.serve("web", hosts="a.example b.example", acme="true")
+    assert world.build.acme_services("") == {"b.example": "web"}
+    assert tls(world) == {}
+
+
+# ---------------------------------------------------------------- certificates of clients, under a wildcard
+
+
+def under_a_wildcard(world: World, **labels: str) -> None:
+    world.store("wild", "staff", "strangers")
+    world.serve("all", 1, hosts="*.example", ssl_cert="wild", ssl_client_ca="strangers")
+    world.serve("web", 2, hosts="a.example", ssl_client_ca="staff", **labels)
+
+
+@pytest.mark.parametrize("verify", ["required", "optional"])
+def test_who_proved_itself_to_a_wildcard_is_nobody_to_a_host_below_it(verify: str) -> None:
+    world = World(Settings(acme=AcmeSettings()))
+    under_a_wildcard(world, acme="true", ssl_client_verify=verify)
+    assert "a.example/" not in world.routes()
+    assert "ssl_client_ca" in told(world, "web")
+    world.put(certificate("l7-acme-a", "a.example", 100))
+    assert world.routes()["a.example/"] == "web"
+    assert told(world, "web") == {}
+    world.remove(Kind.SECRET, "id-l7-acme-a")
+    assert "a.example/" not in world.routes()
+    world.serve("all", 1, hosts="*.example", ssl_cert="wild", ssl_client_ca="staff")
+    assert world.routes()["a.example/"] == "web"
+    assert "ssl_client_ca" not in told(world, "web")
+    world.serve("all", 1, hosts="*.example", ssl_cert="wild", ssl_client_ca="strangers")
+    assert "a.example/" not in world.routes()
+    world.remove(Kind.SERVICE, "id-all")
+    assert world.routes()["a.example/"] == "web"
 
 
 def test_acme_without_a_server_is_told() -> None:
@@ -470,6 +549,14 @@ def test_sources_are_the_running_tasks_the_newest_first() -> None:
     assert world.snapshot().secret_sources == ("[fd00::2]:8081",)
     [delta] = world.remove(Kind.SERVICE, "id-secrets").values()
     assert delta.changes.secret_sources == ()
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "0000019999999", "000001" + "0" * 5000, "\uff18\uff10"])
+def test_a_port_that_is_none_is_the_usual_one(port: str) -> None:
+    world = World()
+    at = (("front", "10.0.0.1"),)
+    world.put(extension(**{"com.docker.l7.port": port}), task("s1", "secrets", addresses=at))
+    assert world.snapshot().secret_sources == ("10.0.0.1:8081",)
 
 
 def test_sources_are_on_a_network_that_the_proxies_share_and_of_their_cluster() -> None:
