@@ -206,7 +206,11 @@ class SetAuthority:
 
 @dataclass(frozen=True, slots=True)
 class CommitAuthority:
-    """`commit ssl ca-file STORE`: reaches crt-lists, but no server that was added at run time."""
+    """`commit ssl ca-file STORE`: reaches crt-lists, but no server that was added at run time.
+
+    Never while a crt-list names it: before 3.2 its certificates can't be rotated after that, and the second time
+    ends the process.
+    """
 
     store: str
 

@@ -133,7 +133,10 @@ def _delete(name: str, seen: SeenStores) -> tuple[Op, ...]:
 def _authority(name: str, pem: bytes | None, seen: SeenStores) -> BackendPlan:
     if pem is None:
         return BackendPlan((), (DeleteAuthority(name),) if name in seen.authorities else ())
-    if seen.has(name) and seen.contents.get(name) == digest(pem):
+    # An id always has the same content, so what is there is right. It must not be committed again: before 3.2 that
+    # takes the certificates whose clients it signs out of the crt-list, unseen, and the commit after that one ends
+    # HAProxy (2.6.12 and 3.0.11).
+    if seen.has(name):
         return BackendPlan()
     change = (SetAuthority(name, pem), CommitAuthority(name), AbortAuthority(name))
     return BackendPlan(change if name in seen.authorities else (NewAuthority(name), *change))

@@ -318,6 +318,18 @@ def test_what_somebody_else_changed_is_put_right(world: World) -> None:
     assert_serves(world, wanted)
 
 
+def test_nothing_is_known_of_what_was_sent_and_certificates_still_rotate(world: World) -> None:
+    """As after a restart of the sidecar. Before 3.2 the second commit of a CA takes the certificates of its clients
+    out of the crt-list (they can't be rotated any more), and a third one ends the process."""
+    for variant in (0, 1, 2, 0):
+        wanted = stores_of(world, {"a.test": (variant, REQUIRED, 0), "b.test": (variant, NONE, 0)}, identity=0)
+        converge(world, wanted)
+        assert_serves(world, wanted)
+        world.contents.clear()
+        converge(world, wanted)
+        assert_serves(world, wanted)
+
+
 # ---------------------------------------------------------------- long ones
 
 

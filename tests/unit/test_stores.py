@@ -148,6 +148,8 @@ def test_authorities_are_made_once_and_deleted() -> None:
     assert plan_store(CA, NEW, None, SeenStores(authorities={CA: 0}), SETTINGS) == BackendPlan(change)
     have = SeenStores(authorities={CA: 1}, contents={CA: digest(NEW)})
     assert not plan_store(CA, NEW, None, have, SETTINGS)
+    have.contents.clear()  # its name says what is in it; and before 3.2, HAProxy does not survive a second commit
+    assert not plan_store(CA, NEW, None, have, SETTINGS)
     assert plan_store(CA, None, None, have, SETTINGS) == BackendPlan((), (DeleteAuthority(CA),))
 
 
