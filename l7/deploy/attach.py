@@ -2,13 +2,15 @@
 
 Secrets reach a task only by its service's specification: attaching one replaces the task, start-first. So changes
 are gathered: the first goes out at once, those that follow within a second go together, and there is one update
-under way at a time. What Swarm holds already costs no call.
+under way at a time. What Swarm holds already costs no call. A service that can't be updated is tried again with
+growing pauses, which are its own: the other clusters don't wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from random import Random
@@ -70,6 +72,15 @@ class _Goal:
     wanted: frozenset[Secret]
 
 
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    """A goal that was not reached: when to try again, in seconds of the monotonic clock, and the pauses after."""
+
+    goal: _Goal
+    at: float
+    delays: Iterator[float]
+
+
 class Attacher:
     """Tell it what changed by `take`; `run` does the rest. For one event loop."""
 
@@ -81,7 +92,7 @@ class Attacher:
         self._required: dict[str, frozenset[Secret]] = {}
         self._done: dict[str, _Goal] = {}
         self._refused: dict[str, tuple[Problem, ...]] = {}
-        self._updated = False
+        self._retries: dict[str, _Retry] = {}
         self._wake = asyncio.Event()
         self._random = Random()
         self.on_problems: Callable[[], None] = lambda: None
@@ -96,9 +107,8 @@ class Attacher:
             else:
                 self._services.pop(id_, None)
         self._required = {cluster: required(cluster) for cluster in self._clusters} if required else {}
-        for gone in (self._done.keys() | self._refused.keys()) - self._services.keys():
-            self._done.pop(gone, None)
-            self._refused.pop(gone, None)
+        for gone in (self._done.keys() | self._refused.keys() | self._retries.keys()) - self._services.keys():
+            self._forget(gone)
         if self._due():
             self._wake.set()
 
@@ -110,21 +120,17 @@ class Attacher:
 
     async def run(self, api: ServiceApi, stop: asyncio.Event) -> None:
         """Attaches and detaches until `stop`."""
-        delays = _RETRY.jittered(self._random)
-        while await tasks.first(stop, self._wake.wait()):
+        while not stop.is_set():
             self._wake.clear()
-            self._updated = False
-            delay = 0.0
             if await self._round(api):
-                delays = _RETRY.jittered(self._random)
-            else:
-                self._wake.set()
-                delay = next(delays)
-            await tasks.first(stop, asyncio.sleep(max(delay, self._pause if self._updated else 0.0)))
+                await tasks.first(stop, asyncio.sleep(self._pause))
+            turns = [self._turn(goal) for goal in self._open()]
+            again = [asyncio.sleep(min(turns) - time.monotonic())] if turns else []
+            await tasks.race(stop.wait(), self._wake.wait(), *again)
 
     # ------------------------------------------------------------ inside
 
-    def _due(self) -> list[_Goal]:
+    def _open(self) -> list[_Goal]:
         """The services that may not have what they shall have."""
         goals = (
             _Goal(service, cluster, self._required[cluster])
@@ -133,57 +139,83 @@ class Attacher:
         )
         return [goal for goal in goals if self._done.get(goal.service.id) != goal]
 
+    def _due(self) -> list[_Goal]:
+        """Those whose turn it is."""
+        now = time.monotonic()
+        return [goal for goal in self._open() if self._turn(goal) <= now]
+
+    def _turn(self, goal: _Goal) -> float:
+        """When it may be tried: at once, if it was not tried before."""
+        retry = self._retries.get(goal.service.id)
+        return retry.at if retry is not None and retry.goal == goal else 0.0
+
     async def _round(self, api: ServiceApi) -> bool:
-        """One look at each service that is due; whether all are done with."""
-        done = True
+        """One look at each service that is due; whether Swarm had to do with one of them."""
+        worked = False
         for goal in self._due():
-            done &= await self._settle(api, goal)
-        return done
+            worked |= await self._settle(api, goal)
+        return worked
 
     async def _settle(self, api: ServiceApi, goal: _Goal) -> bool:
+        """Bring a service to its goal, or note when to try again; whether it was updated, or could not be."""
+        id_, failed, worked = goal.service.id, False, True
         try:
-            refused, done = await self._bring(api, goal), True
+            refused, worked = await self._bring(api, goal)
         except L7Error as error:
-            refused, done = (_not_attached(goal, error),), False
+            refused, failed = (_not_attached(goal, error),), True
             _log.warning("secrets not attached", service=goal.service.name, cluster=goal.cluster, error=str(error))
-        id_ = goal.service.id
         if id_ not in self._services:  # it was removed meanwhile
-            return True
-        if done:
+            return worked
+        if failed:
+            self._retries[id_] = self._later(goal)
+            self._done.pop(id_, None)  # what came of the attempt is not known
+        else:
+            self._retries.pop(id_, None)
             self._done[id_] = goal
         before, self._refused[id_] = self._refused.get(id_, ()), refused
         if refused != before:
             self.on_problems()
-        return done
+        return worked
 
-    async def _bring(self, api: ServiceApi, goal: _Goal) -> tuple[Problem, ...]:
-        """Attach what there is; problems for what is not there any more."""
+    def _later(self, goal: _Goal) -> _Retry:
+        before = self._retries.get(goal.service.id)
+        same = before is not None and before.goal == goal
+        delays = before.delays if before is not None and same else _RETRY.jittered(self._random)
+        return _Retry(goal, time.monotonic() + next(delays), delays)
+
+    def _forget(self, id_: str) -> None:
+        self._done.pop(id_, None)
+        self._refused.pop(id_, None)
+        self._retries.pop(id_, None)
+
+    async def _bring(self, api: ServiceApi, goal: _Goal) -> tuple[tuple[Problem, ...], bool]:
+        """Attach what there is; problems for what is not there any more, and whether there was an update."""
         try:
-            await self._update(api, goal, goal.wanted)
+            return (), await self._update(api, goal, goal.wanted)
         except Rejected:
             gone = await _gone(api, goal.wanted)
             if not gone:
                 raise
-            await self._update(api, goal, goal.wanted - gone)
-            return tuple(_removed(goal, secret) for secret in sorted(gone))
-        return ()
+            updated = await self._update(api, goal, goal.wanted - gone)
+            return tuple(_removed(goal, secret) for secret in sorted(gone)), updated
 
-    async def _update(self, api: ServiceApi, goal: _Goal, wanted: frozenset[Secret]) -> None:
+    async def _update(self, api: ServiceApi, goal: _Goal, wanted: frozenset[Secret]) -> bool:
         for left in reversed(range(_TRIES)):
             version, spec = await api.service_spec(goal.service.id)
             attachment = attach(spec, wanted)
             if attachment is None:
-                return
+                return False
             try:
                 await api.update_service(goal.service.id, version, attachment.spec)
             except Outdated:
                 if not left:
                     raise
             else:
-                return self._note(goal, attachment)
+                self._note(goal, attachment)
+                return True
+        return False
 
     def _note(self, goal: _Goal, attachment: Attachment) -> None:
-        self._updated = True
         attached, detached = len(attachment.attached), len(attachment.detached)
         self._metrics.attachments.labels(goal.cluster, "attached").inc(attached)
         self._metrics.attachments.labels(goal.cluster, "detached").inc(detached)

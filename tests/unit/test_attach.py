@@ -8,10 +8,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
+from l7.deploy import attach
 from l7.deploy.attach import Attacher
 from l7.deploy.attachment import Json, attached
+from l7.kit.backoff import Backoff
 from l7.kit.errors import Rejected, Unavailable
 from l7.kit.metrics import Metrics
 from l7.model import Secret, Service, ServiceSpec, StoredSecret
@@ -35,6 +38,7 @@ class Docker:
     stored: set[str] = field(default_factory=lambda: {"x1", "x2", "x3"})
     faults: list[Exception] = field(default_factory=list)
     away: bool = False
+    broken: frozenset[str] = frozenset()
     reads: int = 0
     updates: list[frozenset[Secret]] = field(default_factory=list)
     in_flight: int = 0
@@ -42,7 +46,7 @@ class Docker:
 
     async def service_spec(self, id_: str) -> tuple[int, Json]:
         self.reads += 1
-        if self.away:
+        if self.away or id_ in self.broken:
             raise Unavailable("Docker: away")
         if id_ not in self.services:
             raise Rejected("GET /services", "not found")
@@ -293,6 +297,47 @@ async def test_as_long_as_swarms_secrets_are_not_known_nothing_is_detached() -> 
         assert world.docker.has() == {CERT}
         world.need(KEY)
         await until(lambda: world.docker.has() == {KEY})
+
+
+async def test_a_cluster_whose_service_is_refused_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attach, "_RETRY", Backoff(first=3600.0, limit=3600.0))
+    world = World("", "blue")
+    world.put(extension())
+    world.put(extension("blue", "blue"))
+    world.docker.broken = frozenset({"id-blue"})
+    async with world.running():
+        world.need(KEY, cluster="blue")
+        await until(world.attacher.problems)
+        world.need(CERT)
+        await until(lambda: world.docker.has() == {CERT})
+        world.need(CERT, CA)
+        await until(lambda: world.docker.has() == {CERT, CA})
+        await quiet(world)
+        reads = world.docker.reads
+        await quiet(world)
+        assert world.docker.reads == reads
+        world.docker.broken = frozenset()
+        world.need(KEY, CERT, cluster="blue")  # what was asked for is another thing now
+        await until(lambda: world.docker.has("blue") == {KEY, CERT})
+        await until(lambda: not world.attacher.problems())
+
+
+async def test_a_failure_is_forgotten_with_what_was_to_be_attached() -> None:
+    world = World()
+    world.put(extension())
+    async with world.running():
+        world.need(CERT)
+        await until(lambda: world.docker.has() == {CERT})
+        world.docker.broken = frozenset({"id-extension"})
+        world.need(CERT, KEY)
+        await until(world.attacher.problems)
+        world.docker.broken = frozenset()
+        world.need(CERT)
+        await until(lambda: not world.attacher.problems())
+        reads = world.docker.reads
+        await quiet(world)
+        assert world.docker.reads == reads
+    assert world.docker.has() == {CERT}
 
 
 async def test_a_service_that_goes_while_it_is_refused_leaves_no_problem() -> None:

@@ -410,11 +410,11 @@ def test_a_host_waits_for_its_certificate_and_takes_the_newest() -> None:
     assert (world.build.acme_services(""), required(world)) == ({}, set())
 
 
-@pytest.mark.parametrize("owner", [{"ssl_cert": "crt"}, {"ssl_passthrough": "true"}])
-def test_no_certificate_is_ordered_for_a_host_about_which_another_service_decides(owner: dict[str, str]) -> None:
+@pytest.mark.parametrize(("label", "value"), [("ssl_cert", "crt"), ("ssl_passthrough", "true")])
+def test_no_certificate_is_ordered_for_a_host_about_which_another_service_decides(label: str, value: str) -> None:
     world = World(Settings(acme=AcmeSettings()))
     world.store("crt")
-    world.serve("first", 1, hosts="a.example", **owner)
+    world.serve("first", 1, 1, hosts="a.example", **{label: value})
     world.serve("second", 2, hosts="a.example b.example", acme="true")
     assert world.build.acme_services("") == {"b.example": "second"}
     messages = {each.message for each in world.problems("second") if each.label == "com.docker.lb.acme"}
@@ -466,7 +466,7 @@ def test_no_certificate_is_ordered_for_a_host_that_the_settings_keep_for_others(
 def under_a_wildcard(world: World, **labels: str) -> None:
     world.store("wild", "staff", "strangers")
     world.serve("all", 1, hosts="*.example", ssl_cert="wild", ssl_client_ca="strangers")
-    world.serve("web", 2, hosts="a.example", ssl_client_ca="staff", **labels)
+    world.serve("web", 2, 1, hosts="a.example", ssl_client_ca="staff", **labels)
 
 
 @pytest.mark.parametrize("verify", ["required", "optional"])
