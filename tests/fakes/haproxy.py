@@ -14,7 +14,8 @@ from haproxy.capabilities import Capabilities
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Admin, ServerRow
 from haproxy.names import BASE, NOWHERE
 from haproxy.ops import Op
-from haproxy.settings import BACKENDS_MAP, CHECK_STATUS_MAP, MAPS, ROUTES_MAP, Settings
+from haproxy.settings import BACKENDS_MAP, CERTIFICATES_LIST, CHECK_STATUS_MAP, MAPS, ROUTES_MAP, Settings
+from tests.fakes.haproxy_tls import ModelStores
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class ModelHAProxy:
         self.maps: dict[str, list[tuple[str, str]]] = {settings.file(file): [] for file in MAPS}
         self.maps[settings.file(CHECK_STATUS_MAP)] += checks.shared_rows().items()
         self.connections: Counter[tuple[str, str]] = Counter()
+        self.stores = ModelStores(capabilities, settings.file(CERTIFICATES_LIST))
         if not capabilities.dynamic_backends:
             for name in policy.spares(settings):
                 self.backends[name] = _Backend(servers={HOLD: _spare_hold(name)})
@@ -73,6 +75,8 @@ class ModelHAProxy:
 
     def apply(self, op: Op) -> str:
         """Carry out one op; HAProxy's reply."""
+        if isinstance(op, ops.TlsOp):
+            return self.stores.apply(op)
         match op:
             case ops.AddBackend() | ops.PublishBackend() | ops.UnpublishBackend() | ops.DeleteBackend():
                 return self._backend_op(op) if self.capabilities.dynamic_backends else UNKNOWN_COMMAND

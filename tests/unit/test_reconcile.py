@@ -105,10 +105,10 @@ class Thread:
         return dict(self.model.maps[file]).get(key)
 
     def certificates(self) -> Stored[StoredCertificate]:
-        return Stored()
+        return self.model.stores.certificates()
 
     def authorities(self) -> Stored[int]:
-        return Stored()
+        return self.model.stores.authorities()
 
 
 @dataclass
