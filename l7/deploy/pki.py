@@ -12,7 +12,7 @@ each identity of the new CA, so that those who only know the old one accept it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -41,7 +41,7 @@ class Authority:
     """The CA: certificate and private key, PEM each. `chain`: the cross certificate, which its identities carry."""
 
     certificate: bytes
-    key: bytes
+    key: bytes = field(repr=False)
     chain: bytes = b""
 
 

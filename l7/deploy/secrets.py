@@ -9,6 +9,7 @@ A rotation makes a new generation of all secrets but the ACME account: `l7-ca`, 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ AUTHORITIES = "com.docker.l7.pki.authorities"
 """Of the CA: fingerprints of those that it holds, the newest first, between commas."""
 
 SECRETS = "/run/secrets"
+_NUMBER = re.compile(r"[0-9]{1,11}")
+"""Whoever makes secrets writes their labels: a date beyond all calendars must not end who reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +71,19 @@ def named(base: str, generation: int) -> str:
 
 def stored(id: str, name: str, labels: Mapping[str, str]) -> Stored:
     """What a secret's labels say; those of a version without them are of the first generation."""
-    number, end = labels.get(GENERATION, ""), labels.get(NOT_AFTER, "")
     return Stored(
         id,
         name,
         labels.get(BASE, name),
-        int(number) if number.isdecimal() else 1,
-        int(end) if end.isdecimal() else 0,
+        _number(labels, GENERATION, 1),
+        _number(labels, NOT_AFTER, 0),
         tuple(each for each in labels.get(AUTHORITIES, "").split(",") if each),
     )
+
+
+def _number(labels: Mapping[str, str], key: str, default: int) -> int:
+    text = labels.get(key, "")
+    return int(text) if _NUMBER.fullmatch(text) else default
 
 
 def newest(secrets: Iterable[Stored]) -> int:

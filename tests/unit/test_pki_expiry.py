@@ -11,7 +11,7 @@ import pytest
 from l7.daemon import Core, Options
 from l7.deploy import expiry, pki
 from l7.deploy.issuer import Issuer
-from l7.deploy.secrets import labels_of
+from l7.deploy.secrets import GENERATION, NOT_AFTER, labels_of
 from l7.kit.tls import TlsFiles
 from l7.model import StoredSecret
 
@@ -55,6 +55,18 @@ def test_what_ends_is_said_ahead_and_after(installation: Installation) -> None:
     ]
     assert "has ended" in installation.said(timedelta(days=740))[0]
     assert [each for each in installation.said(timedelta(days=20 * 365 - 5)) if each.startswith("the CA ends")]
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "9" * 18, "-1", "\uff11", "soon"])
+def test_labels_that_are_no_numbers_end_nothing(installation: Installation, text: str) -> None:
+    secret = installation.secret("l7-proxy")
+    labels = dict(secret.labels) | {NOT_AFTER: text, GENERATION: text}
+    odd = replace(secret, labels=tuple(sorted(labels.items())))
+    assert installation.said(timedelta(), odd) == []
+
+
+def test_no_repr_shows_the_key_of_the_ca(installation: Installation) -> None:
+    assert "PRIVATE" not in repr(installation.authority)
 
 
 def test_only_the_newest_generation_counts(installation: Installation) -> None:
