@@ -1,6 +1,7 @@
 """The `l7` command. Every option is also an environment variable, which its help names.
 
-Extension packages add their commands through the entry point group `l7.extensions`.
+Extension packages add their commands through the entry point group `l7.extensions`. What only one command needs is
+imported by that command: `l7 status` does not wait for core's parts, nor a sidecar for the Docker SDK.
 """
 
 from __future__ import annotations
@@ -12,27 +13,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import aiohttp
 import click
 import orjson
 from rich.console import Console
 
 from l7 import __version__
-from l7.acme.client import ACCOUNT
-from l7.config import WATCH_SOURCES, Settings, parse_duration, parse_settings
-from l7.daemon import Core, Options
-from l7.deploy import secrets
+from l7.config import ACME_ACCOUNT, WATCH_SOURCES, Settings, parse_duration, parse_settings
 from l7.kit import logs, tasks, tls
 from l7.kit.errors import ConfigError, L7Error, ProtocolError, Unavailable
-from l7.pki_cli import pki
 from l7.report import report
+
+if TYPE_CHECKING:
+    from l7.daemon import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXTENSIONS = "l7.extensions"
 SOCKET = "/run/l7/admin.sock"
 DOCKER = "unix:///var/run/docker.sock"
+PKI = EntryPoint("pki", "l7.pki_cli:pki", EXTENSIONS)
 
 
 def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
@@ -42,15 +42,17 @@ def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
 
 
 class Root(click.Group):
-    """The commands of core, and those of the extensions that are installed, loaded when they are named."""
+    """The commands of core, and those that are loaded when they are named: the PKI's, and those of extensions."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *entry_points(group=EXTENSIONS).names})
+        return sorted({*super().list_commands(ctx), PKI.name, *entry_points(group=EXTENSIONS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
+        if cmd_name == PKI.name:
+            return _load(PKI)
         found = entry_points(group=EXTENSIONS, name=cmd_name)
         return _load(next(iter(found))) if found else None
 
@@ -108,7 +110,12 @@ def main() -> None:
 @option("--tls-ca", "CA certificate, PEM: only extensions with a certificate of it are served.")
 @option("--tls-identity", "Core's certificate and key, PEM.")
 @option("--tls-ca-key", "The CA's key, PEM: to renew the certificates of proxies and extension services.")
-@option("--acme-account", "Private key of the account at the ACME server, PEM.", default=ACCOUNT, show_default=True)
+@option(
+    "--acme-account",
+    "Private key of the account at the ACME server, PEM.",
+    default=ACME_ACCOUNT,
+    show_default=True,
+)
 @option("--docker-url", f"The Engine API of this manager.  [default: DockerURL, {DOCKER}]")
 @option(
     "--watch-source",
@@ -152,6 +159,8 @@ def core(**given: Any) -> None:
 
 
 async def _run_core(options: Options) -> None:
+    from l7.daemon import Core
+
     stop = asyncio.Event()
     async with tasks.signals(stop):
         await Core(options).run(stop)
@@ -159,6 +168,8 @@ async def _run_core(options: Options) -> None:
 
 def core_options(given: Mapping[str, Any]) -> Options:
     """What core runs with: file, then options on top. Raises ConfigError."""
+    from l7.daemon import Options
+
     settings = _settings(given)
     options = Options(
         settings=settings,
@@ -249,6 +260,8 @@ def fetch_status(socket: str, docker_url: str) -> dict[str, Any]:
         return asyncio.run(_ask(socket))
     if not docker_url:
         raise Unavailable(f"core's admin socket {socket} is not there: it does not run here, or is just starting")
+    from l7.deploy import secrets
+
     client = secrets.connect(docker_url)
     container = secrets.core_container(client)
     if container is None:
@@ -263,6 +276,8 @@ def fetch_status(socket: str, docker_url: str) -> dict[str, Any]:
 
 
 async def _ask(socket: str) -> dict[str, Any]:
+    import aiohttp
+
     try:
         async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket)) as session:
             async with session.get("http://core/status", timeout=aiohttp.ClientTimeout(total=10)) as answer:
@@ -280,9 +295,6 @@ def _document(answer: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ProtocolError("core's status is no JSON object")
     return document
-
-
-main.add_command(pki)
 
 
 @main.command()

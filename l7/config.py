@@ -41,6 +41,10 @@ class Cluster:
     default_key: str = ""
 
 
+ACME_ACCOUNT = "/run/secrets/l7-acme-account"
+"""Where the key of the account at the ACME server is, unless told otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class AcmeSettings:
     """Who makes certificates (RFC 8555). `directory`: its URL; `ca_file`: whom to trust about it, "" for the

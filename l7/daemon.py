@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from l7 import __version__, status
-from l7.acme.client import ACCOUNT, Client
+from l7.acme.client import Client
 from l7.acme.desk import Desk
 from l7.acme.keeper import Keeper
 from l7.build import Build
-from l7.config import Settings
+from l7.config import ACME_ACCOUNT, Settings
 from l7.deploy import expiry
 from l7.deploy.attach import Attacher
 from l7.deploy.issuer import Issuer
@@ -77,7 +77,7 @@ class Options:
     listen: str = "127.0.0.1:8080"
     tls: TlsFiles | None = None
     tls_ca_key: str = ""
-    acme_account: str = ACCOUNT
+    acme_account: str = ACME_ACCOUNT
     admin: str = ""
     admin_socket: str = "/run/l7/admin.sock"
     control_socket: str = "/var/run/docker/swarm"

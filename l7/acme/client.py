@@ -32,9 +32,6 @@ from l7.config import AcmeSettings
 from l7.kit.errors import ConfigError, ProtocolError, Rejected, Unavailable
 from l7.labels.grammar import printable
 
-ACCOUNT = "/run/secrets/l7-acme-account"
-"""Where the account's key is, unless told otherwise."""
-
 TIMEOUT = 10
 """Seconds that the server may take to answer."""
 

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import json
 import stat
+import subprocess
+import sys
 import warnings
 from collections.abc import AsyncIterator
 from importlib.metadata import EntryPoint, EntryPoints
@@ -62,6 +64,13 @@ def test_every_option_of_core_is_an_environment_variable() -> None:
         assert parameter.envvar == "L7_" + parameter.opts[0].removeprefix("--").upper().replace("-", "_")
         assert parameter.show_envvar
         assert parameter.help
+
+
+def test_a_command_loads_no_more_than_it_needs() -> None:
+    """`l7 status` and the sidecar begin here, too."""
+    code = "import sys, l7.cli; print(*sorted({*sys.modules} & {'acme', 'aiohttp', 'docker', 'grpc', 'l7.daemon'}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["grpc"]
 
 
 def test_version() -> None:
