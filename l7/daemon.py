@@ -41,14 +41,11 @@ from l7.serve.grpc_api import NANOSECONDS, Endpoint, Server, SyncApi
 from l7.serve.pki_api import PkiApi
 from l7.store import Store
 from l7.swarm.cache import Cache
-from l7.swarm.engine import Address, Engine
+from l7.swarm.engine import PATIENT, Address, Engine
 from l7.swarm.watch import Change, Watch, WatchSource
 from l7.swarm.watch import Settings as WatchSettings
 
 _log = logs.get("daemon")
-
-ATTACH_TIMEOUT = 10
-"""Seconds for a call that attaches secrets: a specification with 10,000 of them is over 1 MB."""
 
 PROBLEM_PAUSE = 1.0
 """Seconds between looks at the problems, to log what is new: they are for people, and a look costs a walk."""
@@ -137,14 +134,14 @@ class Core:
         await self.server.stop()
 
     async def _attach(self, stop: asyncio.Event) -> None:
-        engine = Engine(watch_settings(self.options).docker, ATTACH_TIMEOUT)
+        engine = Engine(watch_settings(self.options).docker, PATIENT)
         try:
             await self.attacher.run(engine, stop)
         finally:
             await engine.close()
 
     async def _certify(self, stop: asyncio.Event) -> None:
-        engine = Engine(watch_settings(self.options).docker)
+        engine = Engine(watch_settings(self.options).docker, PATIENT)
         try:
             await self.acme.run(engine, stop)
         finally:

@@ -41,6 +41,11 @@ _WATCHED = (Kind.SERVICE, Kind.NODE, Kind.NETWORK)
 _OUTDATED = "update out of sequence"
 
 
+PATIENT = 15
+"""Seconds for calls that may be about thousands of secrets: a specification with 10,000 of them takes Swarm 4 to 5
+s, and a list of configs brings the content of all."""
+
+
 class Outdated(Unavailable):
     """The object was changed meanwhile: read it again."""
 

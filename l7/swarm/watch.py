@@ -30,7 +30,7 @@ from l7.kit.backoff import Backoff
 from l7.kit.errors import ConfigError, L7Error, Unavailable
 from l7.kit.tasks import race
 from l7.swarm.cache import NOTHING, Cache, Listing, Touched
-from l7.swarm.engine import Address, Engine
+from l7.swarm.engine import PATIENT, Address, Engine
 from l7.swarm.polling import DockerSource
 from l7.swarm.source import Source, Update
 from l7.swarm.stored import StoredSource
@@ -157,7 +157,7 @@ class Watch:
         swarmkit = SwarmkitSource(settings.control_socket, self._engine.trust_root)
         docker = DockerSource(self._engine, settings.poll_interval)
         # An engine of its own: a list of configs, with all their content, must not hold up the others.
-        self._stored = self._stored or StoredSource(Engine(settings.docker))
+        self._stored = self._stored or StoredSource(Engine(settings.docker, PATIENT))
         chosen: dict[WatchSource, list[Source]] = {
             "auto": [swarmkit, docker], "swarmkit": [swarmkit], "docker": [docker],
         }  # fmt: skip
