@@ -337,6 +337,14 @@ class System:
     def sidecar_process(self, proxy: int = 0) -> int:
         return self._one("sidecar", processes.in_container(self.proxy_pid(proxy)), "sidecar")
 
+    def extension_process(self) -> int:
+        """The extension service's own process."""
+        pids = processes.in_container(self._pids(EXTENSION)[0])
+        found = [pid for pid in pids if "haproxy.secret_service" in processes.command_of(pid)[:4]]
+        if not found:
+            raise TestbedError("the extension service does not run")
+        return found[-1]
+
     def haproxy_processes(self, proxy: int = 0) -> list[int]:
         """Master first, then its workers."""
         pids = processes.in_container(self.proxy_pid(proxy))
