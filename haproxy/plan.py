@@ -88,10 +88,10 @@ class BackendPlan:
 
 def join(backends: Iterable[BackendPlan], routes: Iterable[Op], stores: Iterable[BackendPlan] = ()) -> list[Op]:
     """One ordered list for several backends, the routes that lead to them, and the TLS stores that these and hosts
-    name."""
+    name, in an order in which none names one that comes after it."""
     inner, outer = list(backends), list(stores)
     opening = [op for plan in (*outer, *inner) for op in plan.opening]
-    closing = [op for plan in (*inner, *outer) for op in plan.closing]
+    closing = [op for plan in (*inner, *reversed(outer)) for op in plan.closing]
     return [*opening, *routes, *closing]
 
 

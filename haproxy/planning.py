@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from haproxy.admission import Admission
 from haproxy.capabilities import Capabilities
-from haproxy.checks import shared_rows
+from haproxy.checks import Check, shared_rows
 from haproxy.clocks import Clocks
 from haproxy.credentials import key_rows
 from haproxy.features import rules_rows
@@ -29,6 +29,7 @@ from haproxy.plan import (
     targets_of,
 )
 from haproxy.policy import policy_of, spares
+from haproxy.probe import Trust
 from haproxy.settings import (
     ACME_MAP,
     AUTH_MAP,
@@ -41,6 +42,7 @@ from haproxy.settings import (
 )
 from haproxy.store_plans import Nothing, StorePlans, Wanted
 from haproxy.tables import HOST_MAPS, PROXY, SHARED, Rows, owner_of
+from haproxy.tls import authority_store, identity_store
 from haproxy.work import CHALLENGES, ROUTES, Work, rules_name, rules_owner, store_owner
 
 Again = Callable[[float, str], None]
@@ -64,7 +66,7 @@ class Planner:
         self.seen = Observation()
         self.clocks = Clocks()
         self.places = Places(self._spares())
-        self.admission = Admission(self.wanted, touched, lambda key: mirror.backends.get(key))
+        self.admission = Admission(self.wanted, touched, lambda key: mirror.backends.get(key), self._trust)
         self.stores = StorePlans(
             Nothing(), mirror, lambda: self.seen, lambda: self._settings, self._lingering
         )
@@ -190,12 +192,20 @@ class Planner:
         self.stores.await_stores(key, missing)
         return blocked(targets, {store for each in targets.values() for store in each.stores} - missing)
 
+    def _trust(self, check: Check) -> Trust | None:
+        """What a check needs of certificates, None while that is not there."""
+        pem = self.material.pem
+        ca = pem.get(authority_store(self.settings, check.ca)) if check.ca else None
+        shown = pem.get(identity_store(self.settings, check.certificate)) if check.certificate else None
+        missing = (check.ca and ca is None) or (check.certificate and shown is None)
+        return None if missing else Trust(ca, shown)
+
     def _lingering(self) -> bool:
-        """Whether there is a server that is not wanted as it is."""
+        """Whether there is a server of ours that is not wanted as it is."""
+        ours = ((physical, rows) for physical, rows in self.seen.servers.items() if HOLD in rows)
         return any(
-            name != HOLD and name not in self.wanted(self.places.logical(physical) or physical)
-            for physical, rows in self.seen.servers.items()
-            for name in rows
+            rows.keys() - self.wanted(self.places.logical(physical) or physical).keys() != {HOLD}
+            for physical, rows in ours
         )
 
     def _forget(self, key: str) -> None:

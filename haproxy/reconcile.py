@@ -347,6 +347,7 @@ class Reconciler:
             changed = differing(before.stores, now.stores)
             known = before.stores.contents
             now.stores.contents = {name: each for name, each in known.items() if name not in changed}
+            self.touch(Work(stores=set(self.planner.stores.doomed)))
         else:
             servers = await thread.call(observe.read_servers, thread.runtime)
             now = Observation(servers, before.placement, before.routes, before.tables, before.stores)

@@ -16,6 +16,7 @@ from haproxy.ops import (
     CommitCertificate,
     DeleteAuthority,
     DeleteCertificate,
+    DeleteCrtListEntry,
     DeleteServer,
     Op,
     SetAuthority,
@@ -133,7 +134,8 @@ class StorePlans:
         """Stores that had to wait, and may go after these."""
         sni = self.settings().file(SNI_MAP)
         if not self.doomed or not any(
-            isinstance(op, DeleteServer) or (isinstance(op, AddMapRow) and op.map == sni) for op in ops
+            isinstance(op, DeleteServer | DeleteCrtListEntry) or (isinstance(op, AddMapRow) and op.map == sni)
+            for op in ops
         ):
             return set()
         found, self.doomed = self.doomed, set()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,16 +19,25 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from haproxy import policy
-from haproxy.settings import Settings
+from haproxy.settings import AUTH_MAP, CERTIFICATES_LIST, Settings
 from l7.kit.metrics import Metrics
 from l7.serve.grpc_api import Endpoint, SyncApi
 from l7.serve.grpc_api import Server as GrpcServer
 from l7.status import Extensions
 from l7.store import Store
 from l7.swarm.cache import Kind
+from testbed.certificates import TestAuthority
 from tests.fakes.swarm_state import PREFIX, World, service, spec, task
 from tests.integration.live_haproxy import free_port
-from tests.integration.live_sidecar import Proxy, eventually, proxy, proxy_settings, until
+from tests.integration.live_sidecar import (
+    Proxy,
+    Secrets,
+    eventually,
+    proxy,
+    proxy_settings,
+    secrets_up,
+    until,
+)
 
 pytestmark = [pytest.mark.haproxy, pytest.mark.timeout(600)]
 
@@ -69,10 +78,19 @@ VALUES: dict[str, tuple[str, ...]] = {
     "compression": ("true",),
     "cors_origins": ("https://app.test", "*"),
     "tcp_port": ("declared", "outside"),
+    "ssl_cert": ("certificate-1", "certificate-2"),
+    "ssl_passthrough": ("true",),
+    "ssl_only": ("true",),
+    "ssl_client_ca": ("ca-1", "ca-2"),
+    "ssl_client_verify": ("optional", "required"),
+    "basic_auth": ("users-1", "users-2"),
 }
+"""Certificates are good ones for every host: what a host has instead of a bad one depends on what it had before."""
 
-labels = st.dictionaries(st.sampled_from(sorted(VALUES)), st.integers(0, 4), max_size=6)
+TLS = (*(name for name in VALUES if name.startswith("ssl_")), "basic_auth", "hosts", "balance", "canary_header")
+"""Labels about it, and such as move routes."""
 
+CERTIFIED = ("x.test", "y.test", "*.test", "a.x.test")
 
 @dataclass(frozen=True)
 class Step:
@@ -84,13 +102,12 @@ class Step:
     wait: bool
 
 
-steps = st.builds(
-    Step,
-    st.sampled_from(SERVICES),
-    st.one_of(labels, labels, labels, st.none()),
-    st.integers(0, MOST),
-    st.booleans(),
-)
+def steps_of(names: Iterable[str]) -> st.SearchStrategy[list[Step]]:
+    """With these labels."""
+    labels = st.dictionaries(st.sampled_from(sorted(names)), st.integers(0, 4), max_size=6)
+    given = st.one_of(labels, labels, labels, st.none())
+    step = st.builds(Step, st.sampled_from(SERVICES), given, st.integers(0, MOST), st.booleans())
+    return st.lists(step, min_size=3, max_size=12)
 
 
 @dataclass
@@ -100,11 +117,17 @@ class Stage:
     world: World
     ports: tuple[int, int]
     tcp: tuple[int, int]
+    secrets: Secrets
     store: Store = field(init=False)
     server: GrpcServer = field(init=False)
     first_uses: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        labels = {"type": "com.docker.interlock.core.extension", "com.docker.l7.cluster": ""}
+        made = spec({**labels, "com.docker.l7.port": str(self.secrets.port)})
+        self.world.put(service("extension", made), task("ext", "extension", addresses=(("front", "127.0.0.1"),)))
+        self.world.store(*self.secrets.contents)
+        self.secrets.contents = {f"id-{name}": content for name, content in self.secrets.contents.items()}
         self.store = Store(self.world.build.snapshot)
         self.store.put("")
 
@@ -156,7 +179,16 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def settings_of(directory: Path, tcp: tuple[int, int]) -> Settings:
-    return proxy_settings(directory, tcp_ports=(tcp[DECLARED],), spare_backends=6)
+    tls = (f"127.0.0.1:{free_port()}",)
+    return proxy_settings(directory, tcp_ports=(tcp[DECLARED],), spare_backends=6, tls_bind=tls)
+
+
+def contents() -> dict[str, bytes]:
+    """Of secrets, by name."""
+    authority = TestAuthority()
+    certificates = {f"certificate-{number}": authority.issue(*CERTIFIED).combined for number in (1, 2)}
+    authorities = {f"ca-{number}": TestAuthority(f"ca {number}").certificate for number in (1, 2)}
+    return certificates | authorities | {f"users-{number}": b"me:pass%d\n" % number for number in (1, 2)}
 
 
 async def read_back(running: Proxy) -> dict[str, Any]:
@@ -166,6 +198,8 @@ async def read_back(running: Proxy) -> dict[str, Any]:
     for file in sorted(Path(running.settings.run_dir).glob("*.map")):
         text = await running.command(f"show map {file}")
         rows = [line.split(" ", 2)[1:] for line in text.splitlines() if line]
+        if file.name == AUTH_MAP:  # each proxy has a key of its own
+            rows = [[key.partition("|")[0], value if "|" in key else ""] for key, value in rows]
         counted = Counter((rename(key, homes), rename(value, homes)) for key, value in rows)
         maps[file.name] = sorted(counted.items())
     servers = {}
@@ -176,7 +210,19 @@ async def read_back(running: Proxy) -> dict[str, Any]:
             low = int(columns[2]) % policy.HOLD_ID
             enabled = not int(admin) & ~4
             servers[homes[backend], name] = (address, columns[18], weight, low, enabled, state)
-    return {"maps": maps, "servers": servers}
+    return {"maps": maps, "servers": servers, "tls": await read_back_tls(running)}
+
+
+async def read_back_tls(running: Proxy) -> dict[str, Any]:
+    """Stores with the fingerprints of their certificates, and lines of the crt-list."""
+    begin = running.settings.file("tls/")
+    text = await running.command("show ssl cert") + await running.command("show ssl ca-file")
+    lines = await running.command(f"show ssl crt-list {running.settings.file(CERTIFICATES_LIST)}")
+    found: dict[str, Any] = dict(Counter(line.replace(begin, "") for line in lines.splitlines()[1:]))
+    for name in (line.removeprefix(begin) for line in text.splitlines() if line.startswith(begin)):
+        shown = await running.command(f"show ssl cert {begin}{name}")
+        found[name] = [line for line in shown.splitlines() if line.startswith("SHA1")]
+    return found
 
 
 def rename(text: str, homes: Mapping[str, str]) -> str:
@@ -185,8 +231,9 @@ def rename(text: str, homes: Mapping[str, str]) -> str:
 
 
 async def play(binary: Path, sequence: list[Step]) -> None:
-    async with applications() as ports:
-        stage = Stage(World(), ports, (free_port(), free_port()))
+    async with applications() as ports, secrets_up() as secrets:
+        secrets.contents = contents()
+        stage = Stage(World(), ports, (free_port(), free_port()), secrets)
         async with stage.serving() as core:
             with TemporaryDirectory(prefix="l7-") as one, TemporaryDirectory(prefix="l7-") as two:
                 async with proxy(binary, settings_of(Path(one), stage.tcp), core) as lived:
@@ -243,10 +290,19 @@ async def applications() -> AsyncIterator[tuple[int, int]]:
             server.close()
 
 
-@settings(
+sequences = settings(
     max_examples=12, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-@given(st.lists(steps, min_size=3, max_size=12))
+
+
+@sequences
+@given(steps_of(VALUES))
 def test_any_sequence_ends_like_a_fresh_start(haproxy_binary: Path, sequence: list[Step]) -> None:
+    asyncio.run(play(haproxy_binary, sequence))
+
+
+@sequences
+@given(steps_of(TLS))
+def test_any_sequence_of_tls_ends_like_a_fresh_start(haproxy_binary: Path, sequence: list[Step]) -> None:
     asyncio.run(play(haproxy_binary, sequence))

@@ -155,6 +155,7 @@ async def test_clients_are_asked_for_a_certificate_when_the_ca_is_there(
     await eventually(lambda: world.visitor.get("a.test", client()), (200, "web"))
     assert await world.visitor.shown("a.test") == shown
     await until(lambda: world.files("tls/authorities") == set())
+    assert world.settings.run_dir not in await running.command("show ssl ca-file")
 
 
 # ---------------------------------------------------------------- tasks
@@ -199,8 +200,14 @@ async def test_a_task_is_spoken_to_when_its_ca_and_our_certificate_are_there(
         world.core.remove("safe")
         await world.core.applied()
         await until(lambda: world.files("tls/authorities") == set() == world.files("tls/identities"))
+        await eventually(lambda: stores_left(running), [])
     finally:
         await app.down()
+
+
+async def stores_left(running: Proxy) -> list[str]:
+    text = await running.command("show ssl ca-file") + await running.command("show ssl cert")
+    return [line for line in text.splitlines() if line.startswith(running.settings.run_dir)]
 
 
 async def test_the_task_of_before_serves_until_the_new_ca_is_there(
