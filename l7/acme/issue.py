@@ -20,11 +20,12 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Seconds. `settle`: from a cluster's first proxy on, so that the others are there, too; `acknowledge`: for
-    which proxies are waited for; `decide`: for which the server is, each time."""
+    which proxies are waited for; `decide`: for which the server is, each time; `store`: for which Swarm is."""
 
     settle: float = 5.0
     acknowledge: float = 30.0
     decide: float = 90.0
+    store: float = 300.0
 
 
 class Proxies(Protocol):

@@ -21,10 +21,13 @@ from l7.acme.issue import Issuer, Pace, Proxies
 from l7.acme.orders import HOUR, MINUTE, SERVER, Attempt, Orders, failed, orders, renewal
 from l7.issued import PREFIX, Issued, issued, labels_of, name_of, newest
 from l7.kit import logs, tasks
-from l7.kit.errors import ConfigError, L7Error, ProtocolError, Rejected
+from l7.kit.backoff import Backoff
+from l7.kit.errors import ConfigError, L7Error, ProtocolError, Rejected, Unavailable
 from l7.model import Problem, StoredSecret
 
 _log = logs.get("acme")
+
+_RETRY = Backoff(first=0.2, limit=10.0)
 
 PARALLEL = 4
 """Orders at a time."""
@@ -234,12 +237,25 @@ class Keeper:
         return order
 
     async def _keep(self, api: SecretApi, new: Certificate) -> None:
-        """Stored, unless another core was faster."""
-        there = newest(await _stored(api)).get(new.host)
+        """Stored. Without a leader of Swarm it is tried again: one more order would count against the limits of the
+        server."""
+        delays, deadline = _RETRY.delays(), time.monotonic() + self._pace.store
+        while True:
+            try:
+                return await self._store(api, new)
+            except Unavailable as error:
+                if time.monotonic() >= deadline:
+                    raise
+                _log.warning("certificate not stored yet", host=new.host, error=str(error))
+            await asyncio.sleep(next(delays))
+
+    async def _store(self, api: SecretApi, new: Certificate) -> None:
+        """Unless another core was faster, or an earlier try of ours came through."""
+        name, there = name_of(new.host, new.pem), newest(await _stored(api)).get(new.host)
         if there is not None and renewal(there) > self._clock():
-            _log.info("certificate dropped: there is one by now", host=new.host, secret=there.name)
+            if there.name != name:
+                _log.info("certificate dropped: there is one by now", host=new.host, secret=there.name)
             return
-        name = name_of(new.host, new.pem)
         await api.create_secret(name, new.pem, labels_of(new.host, new.not_before, new.not_after))
         _log.info("certificate stored", host=new.host, secret=name, not_after=new.not_after)
 

@@ -40,13 +40,15 @@ class Core:
 
 
 class Secrets:
-    """`attached`: ids that cannot be removed. `data`: content by name."""
+    """`attached`: ids that cannot be removed. `data`: content by name. `lost`: how many of the next requests to
+    make one fail, the last of them after it was made."""
 
     def __init__(self) -> None:
         self.stored: dict[str, StoredSecret] = {}
         self.data: dict[str, bytes] = {}
         self.attached: set[str] = set()
         self.away = False
+        self.lost = 0
         self._next = 0
 
     async def secrets(self, ids: Iterable[str] | None = None) -> tuple[StoredSecret, ...]:
@@ -55,10 +57,17 @@ class Secrets:
         return tuple(self.stored.values())
 
     async def create_secret(self, name: str, data: bytes, labels: Mapping[str, str]) -> str:
+        self.lost, lost = max(0, self.lost - 1), self.lost
+        if lost > 1:
+            raise Unavailable("no leader")
+        if name in self.data:
+            raise Rejected("POST /secrets/create", "name conflicts with an existing object")
         self._next += 1
         id_ = f"id{self._next}"
         self.stored[id_] = StoredSecret(id_, 1, name, False, tuple(sorted(labels.items())))
         self.data[name] = data
+        if lost:
+            raise Unavailable("timed out")
         return id_
 
     async def remove_secret(self, id_: str) -> None:

@@ -96,6 +96,24 @@ async def test_what_is_wanted_is_got_and_stored_with_its_labels() -> None:
         assert rig.told() == {}
 
 
+async def test_a_certificate_is_not_lost_with_swarms_leader() -> None:
+    async with Rig().running() as rig:
+        rig.secrets.lost = 2
+        rig.want("a.test")
+        await until(rig.hosts)
+        await turned(rig)
+        assert rig.told() == {}
+    assert (rig.client.orders, rig.hosts()) == (["a.test"], ["a.test"])
+
+
+async def test_a_certificate_that_cannot_be_stored_is_told_in_the_end() -> None:
+    async with Rig(Pace(0.0, 5.0, 5.0, 0.0)).running() as rig:
+        rig.secrets.lost = 100
+        rig.want("a.test")
+        await until(rig.told)
+        assert "no leader" in rig.told()["a.test"]
+
+
 async def test_the_challenge_is_shown_while_the_server_looks_and_gone_afterwards() -> None:
     async with Rig().running() as rig:
         seen: list[dict[str, str]] = []
