@@ -23,11 +23,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from testbed import processes
 from testbed.certificates import TestAuthority
 from testbed.namespace import TestbedError
 from testbed.swarm import wait_for
+
+T = TypeVar("T")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOWHERE = ".invalid"
@@ -139,7 +142,8 @@ class Pebble:
                         start_new_session=True,
                     )
                 )
-        wait_for("pebble to answer", self._answers, timeout=20)
+        wait_for("DNS to answer", self._resolves, timeout=30)
+        wait_for("pebble to answer", self._answers, timeout=30)
 
     def _write(self) -> None:
         """Certificate, key and configuration."""
@@ -164,13 +168,33 @@ class Pebble:
         (self.directory / "config.json").write_text(json.dumps({"pebble": config}))
 
     def _answers(self) -> bool:
-        ended = [each.args for each in self._running if each.poll() is not None]
-        if ended:
-            raise TestbedError(f"{ended} ended at its start: {self.log[-2000:]}")
+        self._check_running()
         try:
             return bool(self._get(self.site.port, "/dir"))
         except OSError:
             return False
+
+    def _resolves(self) -> bool:
+        """Whether a question is answered: whoever asks too early is told that there is no such name."""
+        self._check_running()
+        question = _HEADER.pack(1, 0x0100, 1, 0, 0, 0) + b"\x04name\x04test\x00" + struct.pack("!2H", _TYPE_A, 1)
+
+        def ask() -> bool:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(1)
+                client.connect((self.site.address, self.site.dns))
+                client.send(question)
+                return client.recv(512).endswith(socket.inet_aton(self.site.names))
+
+        try:
+            return self._inside(ask)
+        except OSError:
+            return False
+
+    def _check_running(self) -> None:
+        ended = [each.args for each in self._running if each.poll() is not None]
+        if ended:
+            raise TestbedError(f"{ended} ended at its start: {self.log[-2000:]}")
 
     def _get(self, port: int, page: str) -> bytes:
         def fetch() -> bytes:
@@ -182,7 +206,11 @@ class Pebble:
             finally:
                 client.close()
 
-        return processes.within(Path(f"/proc/{self.site.pid}/ns/net"), fetch) if self.site.pid else fetch()
+        return self._inside(fetch)
+
+    def _inside(self, call: Callable[[], T]) -> T:
+        """What `call` gives in the server's network namespace."""
+        return processes.within(Path(f"/proc/{self.site.pid}/ns/net"), call) if self.site.pid else call()
 
 
 # -- DNS ---------------------------------------------------------------------------------------------------------
