@@ -9,35 +9,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from haproxy.accepting import Accepting, Passed
-from haproxy.checks import check_of
+from haproxy.checks import Check, check_of
 from haproxy.model import Backend, Server, ServerRow, ServerState
-from haproxy.probe import Prober, Target
+from haproxy.probe import BLIND, Prober, Target, Trust
+from l7.v1 import sync_pb2 as pb
 
 
 class Admission:
     """`wanted` gives the servers of a logical backend by their HAProxy name, `backend` the backend itself (None:
-    there is none); `accepted` is told of a backend of which one more server accepts."""
+    there is none); `accepted` is told of a backend of which one more server accepts. `trust`: what a check needs of
+    certificates, None while that is not there. `told` is called when `problems` are others."""
 
     def __init__(
         self,
         wanted: Callable[[str], Mapping[str, Server]],
         accepted: Callable[[str], None],
         backend: Callable[[str], Backend | None],
+        trust: Callable[[Check], Trust | None] = lambda check: BLIND,
     ) -> None:
+        self.told: Callable[[], None] = lambda: None
         self.accepting = Accepting()
         self._wanted = wanted
         self._backend = backend
         self._tell = accepted
-        self._prober = Prober(self._accepted)
+        self._prober = Prober(self._accepted, trust, lambda: self.told())
         self._serving: dict[str, frozenset[str]] = {}
 
     def ask(self, backend: str) -> None:
         """Probe what runs, is not in rotation and not known to accept, and nothing else of this backend."""
         serving = self._serving.get(backend, frozenset())
+        services = self._services(backend)
         self._prober.want(
             backend,
             {
-                Target(backend, name, passed)
+                Target(backend, name, passed, services.get(passed.task, ""))
                 for name, passed in self._passes(backend, ServerState.READY).items()
                 if name not in serving and passed not in self.accepting
             },
@@ -46,14 +51,15 @@ class Admission:
     def learn(self, backend: str, rows: Mapping[str, ServerRow]) -> None:
         """What is up in rotation accepts; what is down there, or no longer wanted, is forgotten; the rest is asked.
 
-        Nobody asks what is in rotation: when its check changes, HAProxy finds out whether it passes.
+        Nobody asks what is in rotation: when its check changes, HAProxy finds out whether it passes. But where it
+        is down and has to prove who it is, that may be why: its certificate has expired since, perhaps.
         """
         wanted = self._passes(backend)
         serving = frozenset(name for name in wanted if name in rows and rows[name].enabled)
         up = {name: passed for name, passed in wanted.items() if name not in serving or rows[name].up}
         self.accepting.add(backend, {n: each for n, each in up.items() if n in serving or each in self.accepting})
         self.accepting.keep(backend, up)
-        self._serving[backend] = serving
+        self._serving[backend] = frozenset(n for n in serving if n in up or wanted[n].check.ca is None)
         self.ask(backend)
 
     def forget(self, backend: str) -> None:
@@ -61,6 +67,16 @@ class Admission:
         self._serving.pop(backend, None)
         self.accepting.keep(backend, {})
         self._prober.want(backend, set())
+
+    @property
+    def problems(self) -> list[pb.Problem]:
+        """Tasks that do not prove who they are: one for each service and label, the same on every proxy."""
+        found = sorted((target.service, each) for target, each in self._prober.refusals.items())
+        first = {(service, each.label): each for service, each in reversed(found)}
+        return [
+            pb.Problem(service=service, label=label, message=each.message, remedy=each.remedy)
+            for (service, label), each in sorted(first.items())
+        ]
 
     def close(self) -> None:
         self._prober.close()
@@ -75,6 +91,14 @@ class Admission:
             for name, server in self._wanted(backend).items()
             if state is None or server.state is state
         }
+
+    def _services(self, backend: str) -> dict[str, str]:
+        """Task -> its service, of those that have to prove anything."""
+        want = self._backend(backend)
+        if want is None or not any(own.tls_ca or own.tls_certificate for own in want.settings):
+            return {}
+        servers = (server for server in want.servers.values() if server.service < len(want.services))
+        return {server.task: want.services[server.service] for server in servers}
 
     def _accepted(self, target: Target) -> None:
         self.accepting.add(target.backend, {target.name: target.passed})

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from haproxy.capabilities import Capabilities, dotted
-from haproxy.model import Backend, HealthCheck, Protocol, Server
+from haproxy.model import Backend, HealthCheck, KeyPair, Protocol, ProxyHeader, Secret, Server
+from haproxy.policy import tls_name
 from haproxy.settings import CHECK_HOST_MAP, CHECK_LIST_MAP, CHECK_PATH_MAP, CHECK_STATUS_MAP
 from l7.v1 import sync_pb2 as pb
 
@@ -28,13 +29,17 @@ PREFIX = "com.docker.lb."
 @dataclass(frozen=True, slots=True)
 class Check:
     """What a server is asked, and where. `http` None: whether it takes connections; `tls`: with a handshake, for
-    `name`, "" for none."""
+    `name`, "" for none. `ca`: who signs the certificate that it has to show, for this name; None: any will do.
+    `certificate`: what it is shown. `header`: what a connection begins with."""
 
     address: str
     port: int
     tls: bool = False
     http: HealthCheck | None = None
     name: str = ""
+    ca: Secret | None = None
+    certificate: KeyPair | None = None
+    header: ProxyHeader = ProxyHeader.NONE
     patience: int = field(default=MIN_PATIENCE, compare=False)
     """Milliseconds that an answer may take."""
 
@@ -42,16 +47,20 @@ class Check:
 def check_of(backend: Backend, server: Server) -> Check:
     """How one of the servers of `backend` is asked before it takes requests, as HAProxy itself will ask later.
 
-    One that speaks HTTP/2 in clear text, wants a header of the PROXY protocol or our certificate, is only asked for
-    a connection: HAProxy's checks do the rest.
+    One that speaks HTTP/2 in clear text is only asked for a connection: HAProxy's checks do the rest.
     """
     settings = backend.settings_of(server)
     port = settings.check_port or server.port
-    if backend.tcp or settings.proxy_header or settings.tls_certificate or settings.protocol is Protocol.H2C:
-        return Check(server.address, port)
-    patience = max(MIN_PATIENCE, settings.check_interval)
+    patience, header = max(MIN_PATIENCE, settings.check_interval), settings.proxy_header
     tls = settings.protocol is Protocol.HTTPS
-    return Check(server.address, port, tls, backend.check, settings.tls_name if tls else "", patience)
+    if backend.tcp or settings.protocol is Protocol.H2C or not (tls or backend.check):
+        return Check(server.address, port, patience=patience)
+    if not tls:
+        return Check(server.address, port, http=backend.check, header=header, patience=patience)
+    return Check(
+        server.address, port, True, backend.check, tls_name(settings), settings.tls_ca, settings.tls_certificate,
+        header, patience,
+    )  # fmt: skip
 
 
 def check_rows(physical: str, backend: Backend) -> dict[str, dict[str, str]]:

@@ -149,12 +149,18 @@ def _trust(settings: Settings, own: ServerSettings) -> tuple[str, ...]:
     words: tuple[str, ...] = ("verify", "none")
     if own.tls_ca:
         words = ("verify", "required", "ca-file", authority_store(settings, own.tls_ca))
-    if own.tls_name or own.tls_ca:
-        name = own.tls_name if _NAME.fullmatch(own.tls_name) else NOBODY
+    if name := tls_name(own):
         words = (*words, "sni", f"str({name})", "check-sni", name)
     if own.tls_certificate:
         words = (*words, "crt", identity_store(settings, own.tls_certificate))
     return words
+
+
+def tls_name(own: ServerSettings) -> str:
+    """The name that a task is asked for, and that its certificate has to be for if it is verified; "" for none."""
+    if not (own.tls_name or own.tls_ca):
+        return ""
+    return own.tls_name if _NAME.fullmatch(own.tls_name) else NOBODY
 
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")

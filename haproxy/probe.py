@@ -1,27 +1,35 @@
 """Asks a task itself whether it works, before HAProxy may send it a request.
 
 The sidecar shares HAProxy's network, so what it reaches, HAProxy reaches. HAProxy's own first check would come a
-whole interval later, and a server that was enabled unchecked would take requests that it cannot answer.
+whole interval later, and a server that was enabled unchecked would take requests that it cannot answer. Where the
+task has to prove who it is, it proves it here first, and why it can't is told.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 from haproxy.accepting import Passed
 from haproxy.checks import DEFAULT_HOST, Check
-from haproxy.model import HealthCheck
+from haproxy.model import HealthCheck, ProxyHeader
+from haproxy.verification import Refusal, misnamed, refused
 
 FIRST_PAUSE = 0.01
 LAST_PAUSE = 0.25
 QUICK_TRIES = 20
 CONNECT_TIMEOUT = 0.5
+OBJECTION = 0.1
+"""Seconds in which a task may say that it does not like our certificate: with TLS 1.3 our side of the handshake has
+ended by then (RFC 8446, section 2)."""
 HEAD_LIMIT = 4096
 """Bytes of an answer within which its first line has to end."""
 
@@ -31,12 +39,33 @@ _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to probe: a server by its HAProxy name, in a logical backend."""
+    """What to probe: a server by its HAProxy name, in a logical backend; `service`: whose it is."""
 
     backend: str
     name: str
     passed: Passed
     """What is known once it accepts."""
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """PEM of the CAs that a task's certificate has to be signed by, None for any certificate; and of the
+    certificate with key that it is shown, None for none."""
+
+    ca: bytes | None = None
+    certificate: bytes | None = field(default=None, repr=False)
+
+
+BLIND = Trust()
+"""As HAProxy's `ssl verify none`: tasks have certificates of their own making."""
+
+_HEADERS = {
+    ProxyHeader.NONE: b"",
+    ProxyHeader.V1: b"PROXY UNKNOWN\r\n",
+    ProxyHeader.V2: b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+}
+"""What says that a connection is the proxy's own (PROXY protocol, sections 2.1 and 2.2), as HAProxy's checks do."""
 
 
 def pauses() -> Iterator[float]:
@@ -50,10 +79,19 @@ def pauses() -> Iterator[float]:
 
 
 class Prober:
-    """One task per target; `accepted` is called once for each that accepts."""
+    """One task per target; `accepted` is called once for each that accepts. `trust` gives what a check needs, None
+    while that is not there. `told`: `refusals` are others than before, by target: who does not prove who it is."""
 
-    def __init__(self, accepted: Callable[[Target], None]) -> None:
+    def __init__(
+        self,
+        accepted: Callable[[Target], None],
+        trust: Callable[[Check], Trust | None] = lambda check: BLIND,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.refusals: dict[Target, Refusal] = {}
         self._accepted = accepted
+        self._trust = trust
+        self._told = told
         self._probes: dict[str, dict[Target, asyncio.Task[None]]] = {}
 
     def want(self, backend: str, targets: set[Target]) -> None:
@@ -61,6 +99,7 @@ class Prober:
         running = self._probes.setdefault(backend, {})
         for target in running.keys() - targets:
             running.pop(target).cancel()
+            self._note(target, None)
         for target in targets - running.keys():
             running[target] = asyncio.create_task(self._probe(target))
         if not running:
@@ -73,15 +112,35 @@ class Prober:
         self._probes.clear()
 
     async def _probe(self, target: Target) -> None:
+        check = target.passed.check
         for pause in pauses():
-            if await passes(target.passed.check):
+            trust = self._trust(check)
+            found = False if trust is None else await ask(check, trust)
+            if found is True:
+                self._note(target, None)
                 self._accepted(target)
                 return
+            if found:
+                self._note(target, found)
             await asyncio.sleep(pause)
 
+    def _note(self, target: Target, refusal: Refusal | None) -> None:
+        if self.refusals.get(target) == refusal:
+            return
+        if refusal is None:
+            del self.refusals[target]
+        else:
+            self.refusals[target] = refusal
+        self._told()
 
-async def passes(check: Check) -> bool:
-    """Whether the check succeeds now, by one connection, which is closed.
+
+async def passes(check: Check, trust: Trust = BLIND) -> bool:
+    """Whether the check succeeds now."""
+    return await ask(check, trust) is True
+
+
+async def ask(check: Check, trust: Trust) -> bool | Refusal:
+    """Whether the check succeeds now, by one connection, which is closed; or that no TLS is spoken, and why.
 
     What is no address at all never does; that it is none is said where HAProxy is to be told of it. A bare socket:
     this stands between "the task runs" and its first answer, and streams would take half a millisecond more.
@@ -94,21 +153,29 @@ async def passes(check: Check) -> bool:
             if not check.tls and check.http is None:
                 return True
             async with asyncio.timeout(check.patience / 1000):
-                return await _answers(check, connection)
+                return await _answers(check, trust, connection)
         except ssl.SSLError as error:
-            # Offered was HTTP/1.1, to ask in; a server that speaks HTTP/2 only is left to HAProxy's checks.
-            return error.reason is not None and "NO_APPLICATION_PROTOCOL" in error.reason
+            if check.http is None or "NO_APPLICATION_PROTOCOL" not in (error.reason or ""):
+                return refused(check, error) or False
         except (OSError, ValueError, OverflowError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return False
+    # Offered was HTTP/1.1, to ask in; the answers of a server that speaks HTTP/2 only are left to HAProxy's checks.
+    return await ask(replace(check, http=None), trust)
 
 
-async def _answers(check: Check, connection: socket.socket) -> bool:
+async def _answers(check: Check, trust: Trust, connection: socket.socket) -> bool | Refusal:
     """A handshake, and the status of one request, as far as the check has them."""
+    if header := _HEADERS[check.header]:
+        await asyncio.get_running_loop().sock_sendall(connection, header)
     offered = ("h2", "http/1.1") if check.http is None else ("http/1.1",)
-    tls, name = (_tls(offered), check.name) if check.tls else (None, None)
+    tls, name = (_tls(offered, trust), check.name) if check.tls else (None, None)
     reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_LIMIT, ssl=tls, server_hostname=name)
     try:
+        if trust.ca is not None and (other := misnamed(check, _shown(writer))):
+            return other
         if check.http is None:
+            if trust != BLIND:
+                await _objection(reader)
             return True
         writer.write(_request(check.http))
         return _accepted(check.http, await reader.readuntil(b"\n"))
@@ -133,11 +200,50 @@ def _accepted(check: HealthCheck, line: bytes) -> bool:
     return status in check.statuses if check.statuses else 200 <= status < 400
 
 
+def _shown(writer: asyncio.StreamWriter) -> Mapping[str, Any]:
+    """The certificate that was verified."""
+    shown: Mapping[str, Any] = writer.get_extra_info("peercert") or {}
+    return shown
+
+
+async def _objection(reader: asyncio.StreamReader) -> None:
+    """Raises SSLError when the other end has one."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(OBJECTION):
+            await reader.read(1)
+
+
+def _tls(protocols: tuple[str, ...], trust: Trust) -> ssl.SSLContext:
+    """Nothing that holds a key is kept."""
+    if trust == BLIND:
+        return _blind(protocols)
+    context = _context(protocols)
+    if trust.ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=trust.ca.decode("ascii"))
+    if trust.certificate is not None:
+        _show(context, trust.certificate)
+    return context
+
+
 @cache
-def _tls(protocols: tuple[str, ...]) -> ssl.SSLContext:
-    """As HAProxy's `ssl verify none`: tasks have certificates of their own making."""
+def _blind(protocols: tuple[str, ...]) -> ssl.SSLContext:
+    return _context(protocols)
+
+
+def _context(protocols: tuple[str, ...]) -> ssl.SSLContext:
+    """Names are compared apart, as HAProxy does."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(list(protocols))
     return context
+
+
+def _show(context: ssl.SSLContext, pem: bytes) -> None:
+    """Certificate and key are read from a file only: it is one in memory, without a name."""
+    descriptor = os.memfd_create("identity")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")

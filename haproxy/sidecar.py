@@ -100,6 +100,7 @@ class Sidecar:
             settings, self.capabilities, self.mirror, self, not options.attach, lambda: bool(self._due())
         )
         self.reconciler.planner.material = self.contents.material
+        self.reconciler.admission.told = self._report
         self.worker = Worker(
             settings, options.binary, self._thread, self.reconciler, metrics, self.contents
         )
@@ -335,7 +336,7 @@ class Sidecar:
         """Tell core what can't be done here, when that has changed."""
         found = [problem for name in sorted(self._problems) for problem in self._problems[name]]
         found += self.worker.problems(static=bool(self.options.attach))
-        found += [*self._stand_ins.problems, *self.contents.problems]
+        found += [*self._stand_ins.problems, *self.contents.problems, *self.reconciler.admission.problems]
         if self.stream.connected and found != self._said:
             self._said = found
             self.stream.send(pb.SyncRequest(report=pb.Report(problems=found)))

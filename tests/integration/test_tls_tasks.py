@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -9,13 +10,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
 import pytest
 
 from haproxy import tls
+from haproxy.checks import check_of
 from haproxy.model import Backend, KeyPair, Protocol, ProxyHeader, Redirect, Route, Secret, ServerSettings
+from haproxy.probe import Trust, ask
+from haproxy.verification import Refusal
 from l7.v1 import sync_pb2 as pb
 from testbed.certificates import Issued, TestAuthority
 from testbed.protocols import GRPC_SERVICE, grpc_application, web_application
@@ -53,23 +58,83 @@ WAYS = {
 }
 
 
+CERTIFICATES: dict[str, dict[str, Any]] = {
+    "wildcard": {"names": ["*.test"]},
+    "partly": {"names": ["t*k.test"]},
+    "deeper": {"names": ["*.task.test"]},
+    "common": {"common_name": "task.test"},
+    "common-too": {"names": ["other.test"], "common_name": "task.test"},
+    "address": {"names": ["10.0.0.1"]},
+    "expired": {"names": ["task.test"], "begin": -9, "end": -1},
+    "early": {"names": ["task.test"], "begin": 1, "end": 9},
+}
+"""What else a task may show, asked for as `VERIFIED`."""
+
+WORDS = {
+    "wrong-ca": ("ssl_backend_ca", "signed by no CA in wrong: "),
+    "wrong-name": ("ssl_backend_name", "not for other.test but for task.test"),
+    "no-name": ("ssl_backend_name", "not for nobody.invalid"),
+    "deeper": ("ssl_backend_name", "not for task.test but for *.task.test"),
+    "address": ("ssl_backend_name", "not for task.test but for"),
+    "expired": ("ssl_backend_ca", "certificate has expired"),
+    "early": ("ssl_backend_ca", "certificate is not yet valid"),
+    "nobody": ("ssl_backend_cert", "demand a client certificate"),
+}
+"""Name of a backend -> label and words of why the probe refuses it."""
+
+
 @pytest.fixture
-def tasks(haproxy_binary: Path, tmp_path: Path) -> Iterator[LiveTls]:
-    """One task, whose backends differ in how it is spoken to; another one that wants a certificate."""
+def setup(tmp_path: Path) -> Setup:
+    return Setup(tmp_path)
+
+
+@pytest.fixture
+def tasks(haproxy_binary: Path, tmp_path: Path, setup: Setup) -> Iterator[LiveTls]:
+    """One task, whose backends differ in how it is spoken to; others with certificates of all kinds; one that wants
+    a certificate."""
     authority = TestAuthority()
-    setup = Setup(tmp_path, authorities={CA: authority.certificate, WRONG_CA: TestAuthority().certificate})
+    setup.authorities = {CA: authority.certificate, WRONG_CA: TestAuthority().certificate}
     setup.identities = {tls.identity_store(setup.settings, PAIR): authority.issue(common_name="proxy").combined}
     with ExitStack() as stack:
         task = serving(tmp_path, authority.issue("task.test"))
         port = stack.enter_context(application("task", tls=task))
         for name, settings in WAYS.items():
             setup.serve(name, port, settings)
+        for name, each in CERTIFICATES.items():
+            issued = authority.issue(*each.get("names", ()), **{k: v for k, v in each.items() if k != "names"})
+            port = stack.enter_context(application(name, tls=serving(tmp_path, issued, name=name)))
+            setup.serve(name, port, VERIFIED)
         strict = serving(tmp_path, authority.issue("task.test"), authority.certificate, "strict")
         port = stack.enter_context(application("strict", tls=strict))
         setup.serve("nobody", port, VERIFIED)
         setup.serve("known", port, replace(VERIFIED, tls_certificate=PAIR))
         setup.routes = [Route(f"{name}.test", "/", name) for name in setup.backends]
         yield stack.enter_context(live_tls(haproxy_binary, setup))
+
+
+@pytest.mark.parametrize("name", [*WAYS, *CERTIFICATES, "nobody", "known"])
+def test_the_probe_says_what_haproxy_says(tasks: LiveTls, setup: Setup, name: str) -> None:
+    backend = setup.backends[name]
+    answer, found = tasks.plainly(f"{name}.test"), probed(setup, name)
+    assert (found is True) is (answer.status == 200)
+    expected = WORDS.get(name)
+    if expected is None:
+        assert found is True
+        return
+    assert isinstance(found, Refusal)
+    assert found.label == f"com.docker.lb.{expected[0]}"
+    assert expected[1] in found.message
+    assert found.remedy
+    assert str(backend.servers["t"].port) not in found.message
+
+
+def probed(setup: Setup, name: str) -> bool | Refusal:
+    backend = setup.backends[name]
+    check = check_of(backend, backend.servers["t"])
+    stores = setup.stores()
+    ca = stores.authorities[tls.authority_store(setup.settings, check.ca)] if check.ca else None
+    shown = stores.identities[tls.identity_store(setup.settings, check.certificate)] if check.certificate else None
+    return asyncio.run(ask(check, Trust(ca, shown)))
 
 
 @pytest.mark.parametrize("name", ["unverified", "verified", "known"])

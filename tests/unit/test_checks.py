@@ -7,10 +7,12 @@ import pytest
 from haproxy.capabilities import capabilities
 from haproxy.checks import DEFAULT_LIST, MIN_PATIENCE, Check, all_rows, check_of, check_rows, problems, shared_rows
 from haproxy.model import Backend, HealthCheck, KeyPair, Protocol, ProxyHeader, Secret, Server, ServerSettings
+from haproxy.policy import NOBODY
 from haproxy.settings import CHECK_HOST_MAP, CHECK_LIST_MAP, CHECK_PATH_MAP, CHECK_STATUS_MAP
 from l7.v1 import sync_pb2 as pb
 
 SERVER = Server("t1", 1, "10.0.0.1", 80)
+CA = Secret("ca1", "ca")
 PAIR = KeyPair(Secret("a1", "cert"))
 HTTP = HealthCheck("/health", "check.test", (200, 418))
 NONE: dict[str, dict[str, str]] = {
@@ -57,8 +59,15 @@ def test_all_rows_are_those_of_placed_backends_and_the_shared_ones() -> None:
         (Backend("web", check=HTTP, settings=(ServerSettings(tls_name="a.test"),)),
          Check("10.0.0.1", 80, http=HTTP)),
         (Backend("web", check=HTTP, settings=(ServerSettings(proxy_header=ProxyHeader.V2),)),
-         Check("10.0.0.1", 80)),
+         Check("10.0.0.1", 80, http=HTTP, header=ProxyHeader.V2)),
+        (Backend("web", settings=(ServerSettings(proxy_header=ProxyHeader.V2),)), Check("10.0.0.1", 80)),
         (Backend("web", check=HTTP, settings=(ServerSettings(protocol=Protocol.HTTPS, tls_certificate=PAIR),)),
+         Check("10.0.0.1", 80, tls=True, http=HTTP, certificate=PAIR)),
+        (Backend("web", settings=(ServerSettings(protocol=Protocol.HTTPS, tls_ca=CA, tls_name="a.test"),)),
+         Check("10.0.0.1", 80, tls=True, name="a.test", ca=CA)),
+        (Backend("web", settings=(ServerSettings(protocol=Protocol.HTTPS, tls_ca=CA),)),
+         Check("10.0.0.1", 80, tls=True, name=NOBODY, ca=CA)),
+        (Backend("web", tcp=True, settings=(ServerSettings(protocol=Protocol.HTTPS, tls_ca=CA),)),
          Check("10.0.0.1", 80)),
     ],
 )  # fmt: skip
