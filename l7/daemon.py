@@ -51,6 +51,10 @@ PROBLEM_PAUSE = 1.0
 """Seconds between looks at the problems, to log what is new: they are for people, and a look costs a walk."""
 
 
+PROBLEM_LIMIT = 3600.0
+"""The same at the most: certificates end, too, where nothing else happens."""
+
+
 class Watching(Protocol):
     """What core needs of `l7.swarm.watch.Watch`, entered already."""
 
@@ -215,7 +219,7 @@ class Core:
 
     async def _watch_problems(self, stop: asyncio.Event) -> None:
         known: frozenset[Problem] = frozenset()
-        while await tasks.first(stop, self._look.wait()):
+        while await tasks.first(stop, tasks.race(self._look.wait(), asyncio.sleep(PROBLEM_LIMIT))):
             self._look.clear()
             now = frozenset(self.problems())
             log_problems(known, now)

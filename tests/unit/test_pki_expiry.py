@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from l7 import daemon
 from l7.daemon import Core, Options
 from l7.deploy import expiry, pki
 from l7.deploy.issuer import Issuer
@@ -112,3 +115,23 @@ async def test_core_says_it_in_its_status(installation: Installation) -> None:
     assert "--tls-ca-key" in problem["remedy"]
     whole = Core(Options(tls=installation.files, tls_ca_key=str(installation.key)), clock)
     assert [each for each in whole.problems() if each.label == "pki"] == []
+
+
+async def test_what_ends_is_logged_although_nothing_happens_in_swarm(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "PROBLEM_PAUSE", 0.001)
+    monkeypatch.setattr(daemon, "PROBLEM_LIMIT", 0.001, raising=False)
+    now = NOW
+    options = Options(tls=installation.files, tls_ca_key=str(installation.key))
+    core = Core(options, lambda: int(now.timestamp() * 1e9))
+    stop = asyncio.Event()
+    with capture_logs() as lines:
+        watching = asyncio.create_task(core._watch_problems(stop))
+        await asyncio.sleep(0)
+        now = NOW + timedelta(days=700)
+        async with asyncio.timeout(10):
+            while not any("ends on 2032" in each.get("message", "") for each in lines):  # noqa: ASYNC110 - a log
+                await asyncio.sleep(0.005)
+        stop.set()
+        await watching
