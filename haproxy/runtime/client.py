@@ -299,5 +299,10 @@ def _mapped(error: requests.exceptions.RequestException, batch: bytes) -> Unavai
     return ProtocolError(what)
 
 
+SAID_WORDS = 4
+"""Of a command in an error: verb, file and key at the most, none of which is a secret. Values of rows may be."""
+
+
 def _first_line(batch: bytes) -> str:
-    return batch.split(b"\n", 1)[0].decode(errors="replace")
+    words = batch.split(b"\n", 1)[0].decode(errors="replace").split(" ")
+    return " ".join(words[:SAID_WORDS])
