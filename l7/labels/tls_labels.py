@@ -48,7 +48,7 @@ ACME = Label(
     "false",
     "l7 gets a certificate for each of `hosts` from the ACME server in the operator's settings, and renews it when "
     "a third of its life is left. The server has to reach the host by plain HTTP on port 80 of the proxies. "
-    "`ssl_only` is no hindrance.",
+    "`ssl_only` is no hindrance. None is ordered for a host about whose TLS an older service decides.",
     "true",
     conflicts="no effect beside `ssl_cert`, without `hosts`, with `ssl_passthrough`, nor for wildcard hosts, for "
     "which such certificates can't be had by HTTP",
@@ -84,7 +84,8 @@ SSL_CLIENT_CA = Label(
     "(403, or redirected by `ssl_only`), and so is a request on a connection to another host (421). " + _MISSING,
     "shop_staff.ca",
     conflicts="needs `ssl_cert` or `acme`: without, the service is not routed by these labels; no effect with "
-    "`ssl_passthrough`",
+    "`ssl_passthrough`. Where another service decides about TLS of a host (or of the wildcard above it, while the "
+    "host has no certificate of its own) and asks for certificates of another CA, no request gets to this one",
 )
 SSL_CLIENT_VERIFY = Label(
     "ssl_client_verify",
