@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -188,19 +188,22 @@ class Worker:
             await self._start()
 
     async def _start(self) -> None:
-        """Where HAProxy does not start with the newest certificates, with those that it had at the latest: once it
-        runs it says which one it refuses."""
+        await self._with_newest(self.process.start)
+        settings_file.save(self.settings)
+
+    async def _with_newest(self, load: Callable[[], Awaitable[None]]) -> None:
+        """Where HAProxy does not load the newest certificates, those that it had at the latest: once it runs it
+        says which one it refuses. Not these at first: of what was sent a moment ago nobody may have heard yet."""
         accepted = self._keeper.accepted()
         self.write_files(self._keeper.wanted)
         try:
-            await self.process.start()
+            await load()
         except Rejected as error:
             if same_content(accepted, self._keeper.wanted):
                 raise
-            log.error("not started with the newest certificates", error=str(error))
+            log.error("the newest certificates are refused", error=str(error))
             self.write_files(accepted)
-            await self.process.start()
-        settings_file.save(self.settings)
+            await load()
 
     def _refuse_busy(self, ports: Iterable[int]) -> None:
         """HAProxy does not start with a port that somebody else has, and before 3.0 a reload does not say so."""
@@ -286,8 +289,7 @@ class Worker:
 
     async def _reload(self, reason: str) -> None:
         """Write everything anew and let the master replace its worker."""
-        self.write_files(self._keeper.accepted())
-        await self.process.check()
+        await self._with_newest(self.process.check)
         self.reloads += 1
         self._metrics.reloads.labels(reason).inc()
         log.warning(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from haproxy.process import Process
 from haproxy.settings import Settings
 from l7.v1 import sync_pb2 as pb
 from testbed.certificates import TestAuthority
@@ -226,3 +227,34 @@ async def test_one_of_many_changes(haproxy_binary: Path, world: World) -> None:
         assert clients.failed == []
         assert (running.worker, running.sidecar.reloads, running.sidecar.drift) == (worker, 0, 0)
         assert not [each for each in world.core.problems if each.label.startswith(PREFIX)]
+
+
+async def test_a_reload_in_the_middle_of_a_change_starts_from_the_newest(
+    haproxy_binary: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 3.4: the revision that brings a certificate brings more services than there are spare backends."""
+    loaded: list[bytes] = []
+    check = Process.check
+
+    async def checked(process: Process) -> None:
+        loaded.append(certificate_file(world, "a.test"))
+        await check(process)
+
+    async with proxy(haproxy_binary, world.settings, world.core.port) as running:
+        first, second = world.host("a.test", "a1"), world.host("b.test", "a2", "a.test")
+        world.host("b.test", "b1", "a.test")
+        await world.core.applied()
+        await world.shows("a.test", first)
+        world.core.tls("b.test", "a2")
+        await world.core.applied()
+        await until(lambda: "a2" in world.files("secrets"))
+        monkeypatch.setattr(Process, "check", checked)
+        world.core.tls("a.test", "a2")
+        for number in range(12):
+            world.core.service(f"more{number}", world.app)
+        await world.core.applied()
+        await world.shows("a.test", second)
+        assert running.sidecar.reloads == (0 if running.sidecar.capabilities.dynamic_backends else len(loaded))
+        assert all(pem.startswith(world.secrets.contents["a2"][:100]) for pem in loaded)
+        lines = await running.command(f"show ssl crt-list {world.settings.file('tls/certificates.list')}")
+        assert [line.split()[-1] for line in lines.splitlines() if line.startswith("/")] == ["a.test"]
