@@ -21,6 +21,7 @@ from haproxy.fetch import Fetcher
 from haproxy.kept import Kept
 from haproxy.material import Lack, Material, stores_of
 from haproxy.mirror import Mirror, Touched
+from haproxy.routes import sni_host
 from haproxy.settings import Settings
 from haproxy.tls import ANY, NO_STORES, Stores
 from haproxy.uses import Part, User, Uses
@@ -71,6 +72,7 @@ class Contents:
         self._late: asyncio.TimerHandle | None = None
         self._stages: asyncio.TimerHandle | None = None
         self._said: dict[str, tuple[float, int | None]] = {}
+        self._first = True
         self._saving: asyncio.TimerHandle | None = None
         files = self.kept.stores
         self._taken = {**files.certificates, **files.authorities, **files.identities}
@@ -94,8 +96,9 @@ class Contents:
 
     def update(self, touched: Touched) -> None:
         """The mirror has changed; the reconciler is told of the rest by whoever tells us."""
+        first, self._first = self._first, False
         others = self._uses.update(touched, self._mirror)
-        if others:
+        if others or first:
             ids = frozenset(self._uses.ids)
             self.vault.keep(ids)
             self.material.retain(ids)
@@ -103,6 +106,8 @@ class Contents:
             self._want()
         self._look(_users(touched))
         self.material.before = NO_STORES
+        if first:
+            self.stored((), lambda name: False)
 
     def _want(self) -> None:
         if self._fetcher is not None:
@@ -111,7 +116,8 @@ class Contents:
     def _arrived(self, ids: frozenset[str]) -> None:
         touched = self._uses.touched(ids)
         self._look(_users(touched))
-        self._changed(Work(set(touched.backends), set(), set(touched.rules)))
+        hosts = set(map(sni_host, touched.tls_hosts))
+        self._changed(Work(set(touched.backends), hosts, set(touched.rules)))
 
     def _look(self, users: Iterable[User]) -> None:
         users = list(users)
@@ -145,15 +151,16 @@ class Contents:
         self.kept.written(stores)
 
     def stored(self, names: Collection[str], holds: Callable[[str], bool]) -> None:
-        """HAProxy may have taken these stores, or forgotten them. `holds`: whether it has what is wanted of it."""
+        """HAProxy may have taken these stores. `holds`: whether it has what is wanted of it. Of what is not wanted
+        nothing is kept, whether HAProxy still has it or not."""
+        pem, entries = self.material.pem, {each.store: each for each in self.material.entries.values()}
+        self._taken = {name: each for name, each in self._taken.items() if name in pem}
+        self._entries = {host: each for host, each in self._entries.items() if each.store in pem}
         for name in names:
-            if name not in self.material.pem:
-                self._taken.pop(name, None)
-                self._entries = {host: each for host, each in self._entries.items() if each.store != name}
-            elif holds(name):
-                self._taken[name] = self.material.pem[name]
-                entries = (each for each in self.material.entries.values() if each.store == name)
-                self._entries |= {each.host: each for each in entries}
+            if name in pem and holds(name):
+                self._taken[name] = pem[name]
+                if (entry := entries.get(name)) is not None:
+                    self._entries[entry.host] = entry
         if self._saving is None:
             self._saving = asyncio.get_running_loop().call_later(SAVE_PAUSE, self._save)
 
@@ -195,7 +202,7 @@ class Contents:
 
     # -------------------------------------------------------------- how long certificates last
 
-    def _watch(self, hosts: Iterable[str]) -> None:
+    def _watch(self, hosts: Collection[str]) -> None:
         """Note the ends of these hosts' certificates, and look again when one comes to another stage."""
         for host in hosts:
             certificate = self.material.certificates.get(host)
@@ -205,17 +212,24 @@ class Contents:
             else:
                 self._metrics.certificates.labels(host).set(certificate.not_after)
                 self._say(host, certificate.not_after)
-        now = time.time()
-        following = expiry.next_stage((each.not_after for each in self.material.certificates.values()), now)
-        if self._stages is not None:
-            self._stages.cancel()
-        pause = None if following is None else min(following - now, LONGEST_PAUSE)
-        later = asyncio.get_running_loop().call_later
-        self._stages = None if pause is None else later(pause, self._another_stage)
+        ends = (each.not_after for host in hosts if (each := self.material.certificates.get(host)) is not None)
+        following = expiry.next_stage(ends, time.time())
+        if following is not None:
+            self._look_at(following)
+
+    def _look_at(self, when: float) -> None:
+        """Look at all of them at this Unix time at the latest."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + min(when - time.time(), LONGEST_PAUSE)
+        if self._stages is None or due < self._stages.when():
+            if self._stages is not None:
+                self._stages.cancel()
+            self._stages = loop.call_at(due, self._another_stage)
 
     def _another_stage(self) -> None:
+        self._stages = None
         self._look(self.material.due(time.time()))
-        self._watch(())
+        self._watch(list(self.material.certificates))
 
     def _say(self, host: str, not_after: float) -> None:
         """Once for each stage of each certificate."""

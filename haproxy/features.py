@@ -19,7 +19,7 @@ from urllib.parse import quote
 from haproxy.capabilities import Capabilities
 from haproxy.credentials import NO_CREDENTIALS, Credentials, auth_rows
 from haproxy.model import Canary, Route, RouteKey
-from haproxy.routes import NO_BACKEND, is_sni, is_tcp, row_key
+from haproxy.routes import CLOSED, NO_BACKEND, is_sni, is_tcp, row_key
 from haproxy.settings import (
     ALLOW_MAP,
     AUTH_MAP,
@@ -156,11 +156,13 @@ def tcp_rows(routes: Iterable[Route]) -> dict[str, str]:
     return {str(port): found[port] for port in sorted(found)}
 
 
-def sni_rows(routes: Iterable[Route]) -> dict[str, str]:
+def sni_rows(routes: Iterable[Route], closed: Iterable[str] = ()) -> dict[str, str]:
     """Rows of sni.map: `app.example.org` -> logical backend, `-` where TLS ends here, whatever a wildcard says.
-    Routes of other kinds don't matter."""
+    Routes of other kinds don't matter. `closed`: hosts whose TLS is to end here, and can't yet: nobody else's
+    certificate stands in for theirs, nor asks their clients for another one."""
     found = {route.host[1:]: route.backend or NO_BACKEND for route in routes if is_sni(route.host)}
-    return dict(sorted(found.items()))
+    shut = {host: CLOSED for host in closed if found.get(host, NO_BACKEND) == NO_BACKEND}
+    return dict(sorted({**found, **shut}.items()))
 
 
 # ---------------------------------------------------------------- the row of features.map

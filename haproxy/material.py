@@ -117,6 +117,10 @@ class Material:
     def lacks(self) -> Iterator[Lack]:
         return (lack for found in self._found.values() for lack in found.lacks)
 
+    def lacking(self, host: str) -> bool:
+        """Whether a content of this host has not arrived."""
+        return bool(self._found.get((Part.HOST, host), NOTHING).lacks)
+
     def stage(self, host: str) -> int | None:
         """How near the end of the host's certificate is (`haproxy.expiry`)."""
         return self._found[Part.HOST, host].stage

@@ -12,7 +12,7 @@ from haproxy.observation import Observation
 from haproxy.ops import DeleteMapRow, Op, SetMapRow
 from haproxy.plan import plan_routes
 from haproxy.policy import task_of
-from haproxy.routes import NO_BACKEND, is_sni, is_tcp, rows_for_host
+from haproxy.routes import CLOSED, NO_BACKEND, is_sni, is_tcp, rows_for_host
 from haproxy.runtime import codec
 from haproxy.settings import CANARY_MAP, ROUTES_MAP, SNI_MAP, TCP_MAP, Settings
 from haproxy.tables import HOST_MAPS, drop_rows, put_rows
@@ -34,7 +34,8 @@ class Routes:
     for. `protected`: backends that are not wanted and that rows still lead to -> tasks of theirs that go. `ruling`:
     rules that are not wanted and still apply. `released`: what is not wanted, and was led to until now (`work`'s
     names for backends and rules). `late`: host -> whatever makes its rows worth another look when it changes.
-    `problems`: host -> why its rows can't be said.
+    `problems`: host -> why its rows can't be said. `closing`: host whose TLS is, or may yet be, refused -> what
+    that waits for; requests without TLS do not.
     """
 
     ops: list[Op] = field(default_factory=list)
@@ -45,6 +46,7 @@ class Routes:
     released: set[str] = field(default_factory=set)
     late: dict[str, set[str]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    closing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Prospects:
     whether requests to a backend without a server would wait for one. `patient`: whether routes may wait (longer)
     for a backend to take over. `rules`: names of those that are wanted; `unsaid`: of them, those that HAProxy
     refuses and has no earlier version of. `terminated`: whether TLS of a host ends here now. `awaited`: what TLS of
-    a host still needs to end here (`haproxy.work`'s name), "" where it does not have to."""
+    a host still needs to end here (`haproxy.work`'s name), "" where it does not have to. `closed`: whether TLS of a
+    host is refused until then."""
 
     wanted: Mapping[str, Backend]
     broken: Collection[str] = ()
@@ -63,15 +66,16 @@ class Prospects:
     unsaid: Collection[str] = ()
     terminated: Callable[[str], bool] = lambda host: False
     awaited: Callable[[str], str] = lambda host: ""
+    closed: Callable[[str], bool] = lambda host: False
 
 
-def rows_of_host(host: str, routes: Mapping[RouteKey, Route]) -> Wanted:
-    """All that is to be said of a host, a TCP port, or a host whose TLS is passed on. Raises ValueError for what
+def rows_of_host(host: str, routes: Mapping[RouteKey, Route], closed: bool = False) -> Wanted:
+    """All that is to be said of a host, a TCP port, or connections of a host by TLS. Raises ValueError for what
     can't be said."""
     if is_tcp(host):
         return {TCP_MAP: tcp_rows(routes.values())}
     if is_sni(host):
-        return {SNI_MAP: sni_rows(routes.values())}
+        return {SNI_MAP: sni_rows(routes.values(), (host[1:],) if closed else ())}
     return {CANARY_MAP: canary_rows(host, routes), ROUTES_MAP: rows_for_host(host, routes)}
 
 
@@ -95,7 +99,8 @@ def plan_hosts(
         waits = routes.late.get(f"@{host}")
         try:
             kept = {file: dict(rows) for file, rows in have.items()}
-            want = kept if waits else rows_of_host(host, wanted.get(host, {}))
+            closed = is_sni(host) and backends.closed(host[1:])
+            want = kept if waits else rows_of_host(host, wanted.get(host, {}), closed)
             for op in _ops(want, have, settings):
                 codec.encode(op)
         except (ProtocolError, ValueError) as error:
@@ -103,6 +108,8 @@ def plan_hosts(
             continue
         settling = _Host(host, want, have, backends, seen, routes)
         settling.stay(waits) if waits else settling.settle()
+        if is_sni(host) and (what := backends.awaited(host[1:])):
+            routes.closing[host] = what
         ops = _ops(want, have, settings)
         routes.released |= _released(ops, have, backends, settings)
         routes.ops += ops
@@ -284,7 +291,7 @@ def _above(key: str, have: Mapping[str, str]) -> str:
 def backend_in(file: str, value: str) -> str:
     """The logical backend in the value of a row, "" for none."""
     found = value.partition("|")[0] if file == ROUTES_MAP else value
-    return "" if found == NO_BACKEND else found
+    return "" if found in (NO_BACKEND, CLOSED) else found
 
 
 def rules_in(value: str) -> str:

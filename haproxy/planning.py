@@ -30,6 +30,7 @@ from haproxy.plan import (
 )
 from haproxy.policy import policy_of, spares
 from haproxy.probe import Trust
+from haproxy.routes import sni_host
 from haproxy.settings import (
     ACME_MAP,
     AUTH_MAP,
@@ -119,7 +120,7 @@ class Planner:
         homeless = {name for name in self.seen.owners(CHECK_MAPS) if self.places.logical(name) is None}
         return Work(
             {*self.mirror.backends, *self.seen.placement, *orphans, *(homeless - {SHARED})},
-            {*self.mirror.hosts, *self.seen.owners(HOST_MAPS)},
+            {*self.mirror.hosts, *self.seen.owners(HOST_MAPS), *map(sni_host, self.mirror.tls_hosts)},
             {*self.mirror.rules, *self.seen.owners(RULES_MAPS), SHARED, PROXY, CHALLENGES},
             self.stores.all(),
         )
@@ -269,7 +270,7 @@ class Planner:
         unsaid = {name for name in refused if name is not None and name not in self.seen.table(FEATURES_MAP)}
         prospects = Prospects(
             want, broken, may_come, patient, self.mirror.rules, unsaid, self.stores.terminated,
-            self.stores.awaited,
+            self.stores.awaited, lambda host: self.stores.closed(host, broken),
         )  # fmt: skip
         routes = plan_hosts(hosts, self.mirror.hosts, prospects, self.seen, self.settings)
         self._wait(hosts, routes, now + deadline + 0.01)
@@ -280,6 +281,8 @@ class Planner:
         for host in hosts:
             self.late.pop(host, None)
         self.late |= routes.late
+        for host, what in routes.closing.items():
+            self.late.setdefault(host, set()).add(what)
         for key in routes.targets:
             if self.clocks.wait(key, time.monotonic()):
                 self._again(until, key)

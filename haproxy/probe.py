@@ -13,7 +13,6 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 from haproxy.accepting import Passed
 from haproxy.checks import DEFAULT_HOST, Check
 from haproxy.model import HealthCheck, ProxyHeader
-from haproxy.verification import Refusal, misnamed, refused
+from haproxy.verification import Refusal, hung_up, misnamed, refused
 
 FIRST_PAUSE = 0.01
 LAST_PAUSE = 0.25
@@ -174,9 +173,7 @@ async def _answers(check: Check, trust: Trust, connection: socket.socket) -> boo
         if trust.ca is not None and (other := misnamed(check, _shown(writer))):
             return other
         if check.http is None:
-            if trust != BLIND:
-                await _objection(reader)
-            return True
+            return True if trust == BLIND or not await _hangs_up(reader) else hung_up(check)
         writer.write(_request(check.http))
         return _accepted(check.http, await reader.readuntil(b"\n"))
     finally:
@@ -206,11 +203,15 @@ def _shown(writer: asyncio.StreamWriter) -> Mapping[str, Any]:
     return shown
 
 
-async def _objection(reader: asyncio.StreamReader) -> None:
-    """Raises SSLError when the other end has one."""
-    with suppress(TimeoutError):
+async def _hangs_up(reader: asyncio.StreamReader) -> bool:
+    """Whether the other end does. Raises SSLError when it says why."""
+    try:
         async with asyncio.timeout(OBJECTION):
-            await reader.read(1)
+            return not await reader.read(1)
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def _tls(protocols: tuple[str, ...], trust: Trust) -> ssl.SSLContext:

@@ -41,6 +41,7 @@ from haproxy.plan import BackendPlan, join
 from haproxy.planning import Planner
 from haproxy.policy import policy_of
 from haproxy.refusals import Refusals
+from haproxy.routes import sni_host
 from haproxy.runtime import codec
 from haproxy.runtime.client import Result, Runtime
 from haproxy.runtime.replies import Reason
@@ -150,7 +151,8 @@ class Reconciler:
         self._received = (self.mirror.revision, time.monotonic())
         self.planner.update(touched)
         rules = {*touched.rules, CHALLENGES} if touched.challenges else set(touched.rules)
-        self.touch(Work(set(touched.backends), set(touched.hosts), rules))
+        hosts = {*touched.hosts, *map(sni_host, touched.tls_hosts)}
+        self.touch(Work(set(touched.backends), hosts, rules))
 
     def touch(self, work: Work) -> None:
         """Look at these again."""

@@ -46,7 +46,9 @@ def render_files(
     """All files by name, relative to the settings' `run_dir`, some in directories; arguments as in `render_config`.
     Keys are in them: nobody else may read them."""
     config = render_config(settings, capabilities, desired, placement, ready, stores)
-    maps = render_maps(capabilities, desired, placement, stores.credentials)
+    shown = {entry.host for entry in stores.usable}
+    closed = [host for host in desired.tls_hosts if host not in shown and not host.startswith(tls.ANY)]
+    maps = render_maps(capabilities, desired, placement, stores.credentials, closed if settings.tls_bind else ())
     texts = {CONFIG: config, LUA: lua.SOURCE, **pages.page_files(settings), **maps}
     return {**{name: text.encode() for name, text in texts.items()}, **tls.files(settings, stores)}
 
@@ -100,13 +102,15 @@ def render_maps(
     desired: Desired,
     placement: Mapping[str, str],
     secret: Credentials = NO_CREDENTIALS,
+    closed: Collection[str] = (),
 ) -> dict[str, str]:
-    """The map files by name, all there are. A row of backends.map for each backend that is in `placement`."""
+    """The map files by name, all there are. A row of backends.map for each backend that is in `placement`.
+    `closed`: hosts whose TLS is refused (`features.sni_rows`)."""
     maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
     maps[ROUTES_MAP] = rows(desired.routes)
     maps[BACKENDS_MAP] = {name: placement[name] for name in sorted(desired.backends) if name in placement}
     maps[TCP_MAP] = features.tcp_rows(desired.routes.values())
-    maps[SNI_MAP] = features.sni_rows(desired.routes.values())
+    maps[SNI_MAP] = features.sni_rows(desired.routes.values(), closed)
     maps[ACME_MAP] = dict(sorted(desired.challenges.items()))
     maps[AUTH_MAP] = key_rows(secret)
     leading = {key: route for key, route in desired.routes.items() if route.canaries}

@@ -21,6 +21,9 @@ from haproxy.model import Route, RouteKey
 ANY_HOST = "*"
 NO_BACKEND = "-"
 
+CLOSED = "!"
+"""Of sni.map: connections for this host are refused. No backend has such a name."""
+
 STRIP_BITS = 6
 MAX_STRIPPED = (1 << STRIP_BITS) - 1
 """Segments that can be removed from the front of a path: the rules remove 1, 2, 4 ... 32 of them."""
@@ -60,6 +63,11 @@ def is_tcp(host: str) -> bool:
 def is_sni(host: str) -> bool:
     """Whether this host of a route is TLS that is passed on as it is: `@app.example.org`."""
     return host.startswith("@")
+
+
+def sni_host(host: str) -> str:
+    """What stands for the connections of a host by TLS."""
+    return f"@{host}"
 
 
 def is_connection(host: str) -> bool:

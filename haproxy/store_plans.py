@@ -3,7 +3,7 @@ No IO."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from haproxy.ops import (
     SetCertificate,
 )
 from haproxy.plan import BackendPlan
+from haproxy.routes import CLOSED
 from haproxy.settings import CERTIFICATES, SNI_MAP, Settings
 from haproxy.stores import SeenStores, digest, plan_store
 from haproxy.tls import ANY, NO_STORES, Entry, Stores, certificate_store
@@ -42,6 +43,10 @@ class Wanted(Protocol):
     @property
     def credentials(self) -> Credentials: ...
 
+    def lacking(self, host: str) -> bool:
+        """Whether a content of this host has not arrived."""
+        ...
+
     def files(self) -> Stores: ...
 
 
@@ -52,6 +57,9 @@ class Nothing:
     pem: Mapping[str, bytes] = field(default_factory=dict)
     entries: Mapping[str, Entry] = field(default_factory=dict)
     credentials: Credentials = NO_CREDENTIALS
+
+    def lacking(self, host: str) -> bool:
+        return False
 
     def files(self) -> Stores:
         return NO_STORES
@@ -103,6 +111,19 @@ class StorePlans:
         """What the host needs to be shown a certificate, if it is to be (`haproxy.work`'s name)."""
         wanted = host in self.mirror.tls_hosts and bool(self.settings().tls_bind)
         return store_owner(certificate_store(self.settings(), host)) if wanted and not self.terminated(host) else ""
+
+    def closed(self, host: str, refused: Container[str]) -> bool:
+        """Whether nobody is to be shown a certificate for the host, as its own is not there, and who has a wildcard
+        above it must not stand in. `refused`: owners of stores that HAProxy refuses. What is on its way closes no
+        host that is served already and demands no certificate of its clients."""
+        want, owner = self.mirror.tls_hosts.get(host), self.awaited(host)
+        if want is None or not owner or host.startswith(ANY):
+            return False
+        was = self.seen().table(SNI_MAP).get(f"@{host}", {}).get(host) == CLOSED
+        new = host not in self.seen().routes
+        if host in self.material.entries:  # what shows it comes with this very batch, before any route
+            return was or owner in refused or (new and want.client_ca is not None)
+        return was or new or want.client_ca is not None or not self.material.lacking(host)
 
     def plan(self, name: str) -> BackendPlan:
         pem, seen = self.material.pem.get(name), self.seen().stores

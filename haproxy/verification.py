@@ -43,12 +43,21 @@ def refused(check: Check, error: ssl.SSLError) -> Refusal | None:
     reason = error.reason or ""
     if any(alert in reason for alert in _ALERTS):
         said = reason.partition("ALERT_")[2].replace("_", " ").lower()
-        shown = "the one of ssl_backend_cert" if check.certificate else "none is shown"
-        message = f"its tasks demand a client certificate, and refuse what they are shown ({shown}): {said}"
+        message = f"its tasks demand a client certificate: {said}; {_shown(check)}"
         return Refusal(_CERTIFICATE, message, "name one in ssl_backend_cert that the tasks' CA has signed")
     if "UNRECOGNIZED_NAME" in reason:
         return Refusal(_NAME, f"its tasks know of no {check.name or 'such name'}: unrecognized name", _RENAME)
     return None
+
+
+def hung_up(check: Check) -> Refusal:
+    """The task ended the connection after the handshake, without a word."""
+    message = f"its tasks end connections right after the handshake; {_shown(check)}"
+    return Refusal(_CERTIFICATE, message, "see whether they demand a client certificate, and of which CA")
+
+
+def _shown(check: Check) -> str:
+    return "they are shown the certificate of ssl_backend_cert" if check.certificate else "they are shown none"
 
 
 _RENAME = "name in ssl_backend_name what the tasks' certificate is for"
