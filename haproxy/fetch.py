@@ -29,7 +29,6 @@ PATIENCE = 1.0
 """Seconds until a source must have sent the next content; a task that is gone does not say so."""
 
 
-
 class Fetcher:
     """Gets what is wanted and not in the vault, from any source, for as long as something is missing.
 
@@ -124,8 +123,9 @@ class Fetcher:
                     patience.reschedule(asyncio.get_running_loop().time() + PATIENCE)
                     if response.id not in ids:
                         raise ProtocolError(f"{response.id[:80]!r} was not asked for")
-                    self._vault.put(response.id, response.data)
-                    got.add(response.id)
+                    if response.id in self._wanted:  # by now it may be the old key, which nobody is to keep
+                        self._vault.put(response.id, response.data)
+                        got.add(response.id)
         finally:
             call.cancel()
             if got:

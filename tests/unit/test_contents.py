@@ -160,6 +160,34 @@ async def test_what_haproxy_has_taken_is_found_after_a_restart(bench: Bench) -> 
     assert not Path(store(bench)).exists()
 
 
+async def test_what_went_while_nobody_looked_is_not_kept(bench: Bench) -> None:
+    bench.host("c")
+    bench.arrives("c", AUTHORITY.issue("x.test").combined)
+    bench.contents.stored({store(bench)}, lambda name: True)
+    bench.contents.close()
+    assert Path(store(bench)).exists()
+    bench.mirror.tls_hosts.clear()
+    bench.start()
+    bench.contents.update(Touched())
+    bench.contents.close()
+    assert not Path(store(bench)).exists()
+    assert list((bench.directory / "secrets").iterdir()) == []
+
+
+async def test_a_haproxy_that_was_started_without_a_host_does_not_get_its_files_back(bench: Bench) -> None:
+    """It died before it was told that the host is gone, and has nothing of it when it is looked at."""
+    for id in "xy":
+        bench.host(id, host=f"{id}.test")
+        bench.arrives(id, AUTHORITY.issue(f"{id}.test").combined)
+    bench.contents.stored({store(bench), store(bench, "y.test")}, lambda name: True)
+    bench.contents.close()
+    bench.host()
+    bench.contents.written(bench.contents.wanted)
+    bench.contents.stored({store(bench, "y.test")}, lambda name: True)
+    bench.contents.close()
+    assert [path.name for path in Path(store(bench)).parent.iterdir()] == ["y.test.pem"]
+
+
 async def test_the_key_of_passwords_is_made_once_and_only_ours(bench: Bench) -> None:
     path = bench.directory / "auth.key"
     key = bench.contents.material.credentials.key

@@ -161,6 +161,19 @@ async def test_what_nobody_asked_for_is_not_taken(fetching: Fetching, socket: Ca
     assert eager.asked
 
 
+async def test_what_is_not_wanted_any_more_is_not_taken(fetching: Fetching, socket: Callable[[str], str]) -> None:
+    source = Source(a=b"A", b=b"B")
+    source.hangs.clear()
+    async with serving(source, socket("one")) as address:
+        fetching.fetcher.want(frozenset("a"), (address,))
+        while not source.asked:  # noqa: ASYNC110 - at the other end of a socket
+            await asyncio.sleep(0.01)
+        fetching.fetcher.want(frozenset("b"), (address,))
+        source.hangs.set()
+        await fetching.there("b")
+    assert fetching.vault.ids == {"b"}
+
+
 async def test_saying_the_same_again_asks_nobody(fetching: Fetching, socket: Callable[[str], str]) -> None:
     source = Source(a=b"A")
     async with serving(source, socket("one")) as address:
