@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -229,7 +229,15 @@ class Core:
     def problems(self) -> tuple[Problem, ...]:
         """All that is not as users asked: core's own, and what the proxies report; sorted, each once."""
         own = {*self.build.problems(), *self.attacher.problems(), *self.acme.problems(), *self._pki_problems()}
-        return tuple(sorted(own | self.extensions.problems()))
+        return tuple(sorted(own.union(*self._told())))
+
+    def _told(self) -> Iterator[Iterator[Problem]]:
+        """What the proxies report, by service cluster."""
+        clusters: dict[str, list[Problem]] = {}
+        for problem in self.extensions.problems():
+            clusters.setdefault(problem.cluster, []).append(problem)
+        for name, problems in clusters.items():
+            yield status.with_values(problems, self.build.snapshot(name))
 
     def _pki_problems(self) -> tuple[Problem, ...]:
         if self.options.tls is None:

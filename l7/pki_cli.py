@@ -131,11 +131,9 @@ def _secrets_table(stored: tuple[Stored, ...]) -> Table:
 
 
 def _parts_table(swarm: Swarm, stored: tuple[Stored, ...]) -> Table:
-    table = Table(
-        "service", "is", "secrets of generation", "tasks, by generation", title="Services", title_justify="left"
-    )
+    table = Table("service", "is", "secrets of generation", "tasks", title="Services", title_justify="left")
     for part in references.parts(swarm.services(), swarm.tasks(), stored):
-        tasks = ", ".join(f"{part.tasks.count(each)} of {each}" for each in sorted(set(part.tasks)))
+        tasks = ", ".join(f"generation {each}: {part.tasks.count(each)}" for each in sorted(set(part.tasks)))
         role = part.role.removeprefix("l7-")
         table.add_row(part.name, role, ", ".join(map(str, sorted(set(part.generations)))), tasks)
     return table
@@ -150,5 +148,6 @@ def _connected_table(client: docker.DockerClient) -> Table:
     code, answer = secrets.run_in(container, ["l7", "status", "--output", "json", "--docker-url", ""])
     if code == 0:
         for each in orjson.loads(answer)["extensions"]:
-            table.add_row(each["instance"], each["cluster"] or DEFAULT_CLUSTER, each["ca"], each["identity_until"])
+            until = each["identity_until"].partition("T")[0]
+            table.add_row(each["instance"], each["cluster"] or DEFAULT_CLUSTER, each["ca"], until)
     return table

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 Document = Mapping[str, Any]
+_NARROW = 120
+"""Columns of a terminal below which the sentences of a table would be a word or two wide."""
 _NO_BACKEND: Document = {"name": "", "services": [], "states": {}, "expected": False, "servers": [], "shares": {}}
 
 
@@ -22,16 +26,17 @@ def report(document: Document) -> Iterator[RenderableType]:
         yield _routes(cluster, _unhealthy(document, cluster))
         if cluster.get("tls_hosts"):
             yield Text("\nCertificates", style="bold")
-            yield _certificates(cluster)
+            yield _certificates(cluster, document["problems"])
         if cluster["rules"]:
             yield Text("\nRules", style="bold")
             yield _rules(cluster)
-    if document["extensions"]:
+    if document["extensions"] or document["clusters"]:
         yield Text("\nProxies", style="bold")
-        yield _extensions(document)
+        none = Text("none is connected to this core: they keep what they have, and learn no change", style="red")
+        yield _extensions(document) if document["extensions"] else none
     if document["problems"]:
         yield Text("\nNot as asked", style="bold red")
-        yield _problems(document)
+        yield _Problems(document)
 
 
 def _headline(document: Document) -> str:
@@ -136,15 +141,27 @@ def _canary(canary: Document, backend: Document) -> str:
 # ---------------------------------------------------------------- TLS
 
 
-def _certificates(cluster: Document) -> Table:
-    table = _table("Host", "Certificate", "Key", "Named by", "Clients")
+def _certificates(cluster: Document, problems: list[Document]) -> Table:
+    """What labels and settings name: whether that is served, the problems say."""
+    table = _table("Host", "Certificate", "Key", "Named by", "Clients", "")
     for tls in cluster["tls_hosts"]:
         pair, authority = tls["certificate"], tls["client_ca"]
         host = "any other" if tls["host"] == "*" else tls["host"]
         key = pair["key"]["name"] if pair["key"] else ""
         clients = f"{tls['client_certificate']}, of {authority['name']}" if authority else ""
-        table.add_row(host, pair["certificate"]["name"], key, tls["service"] or "the settings", clients)
+        note = "see below" if any(_concerns(each, tls) for each in problems) else ""
+        table.add_row(host, pair["certificate"]["name"], key, tls["service"] or "the settings", clients, note)
     return table
+
+
+_OF_CERTIFICATES = tuple(f"com.docker.lb.{name}" for name in ("ssl_cert", "ssl_key", "ssl_client_ca", "acme"))
+
+
+def _concerns(problem: Document, tls: Document) -> bool:
+    """Whether a problem is about how this host speaks TLS."""
+    if tls["host"] == "*":
+        return not problem["service"] and "DefaultCertificate" in problem["message"]
+    return problem["service"] == tls["service"] and problem["label"] in _OF_CERTIFICATES
 
 
 # ---------------------------------------------------------------- rules
@@ -207,15 +224,51 @@ def _extensions(document: Document) -> Table:
     return table
 
 
+@dataclass(frozen=True, slots=True)
+class _Problems:
+    """A table where there is room for it, else a paragraph for each."""
+
+    document: Document
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if options.max_width < _NARROW:
+            yield from _paragraphs(self.document)
+        else:
+            yield _problems(self.document)
+
+
 def _problems(document: Document) -> Table:
-    """Routed: what became of a service whose labels as they are now can't be followed at all."""
-    backends = [backend for cluster in document["clusters"] for backend in cluster["backends"]]
-    routed = {service for backend in backends for service in backend["services"]}
     table = _table("Service", "Label", "Value", "Routed", "What is wrong", "What to do")
+    routed = _routed(document)
     for each in document["problems"]:
-        became = ("as before" if each["service"] in routed else "no") if each["fatal"] else ""
+        became = _became(each, routed)
         table.add_row(each["service"], each["label"], each["value"], became, each["message"], each["remedy"])
     return table
+
+
+def _paragraphs(document: Document) -> Iterator[RenderableType]:
+    """What a row of the table has, in lines of their own. Only labels have a value."""
+    routed = _routed(document)
+    for each in document["problems"]:
+        label = f"{each['label']}={each['value']}" if each["value"] else each["label"]
+        became = _became(each, routed)
+        about = "  ".join(filter(None, (each["service"], label, f"(routed: {became})" if became else "")))
+        yield Text(about, style="bold", overflow="fold")
+        for words in (each["message"], each["remedy"] and f"to do: {each['remedy']}"):
+            if words:
+                yield Padding(Text(words, overflow="fold"), (0, 0, 0, 4))
+
+
+def _routed(document: Document) -> set[str]:
+    backends = [backend for cluster in document["clusters"] for backend in cluster["backends"]]
+    return {service for backend in backends for service in backend["services"]}
+
+
+def _became(problem: Document, routed: set[str]) -> str:
+    """What became of a service that has a problem: with a fatal one its labels of now can't be followed."""
+    if problem["service"] not in routed:
+        return "no" if problem["fatal"] else ""
+    return "as before" if problem["fatal"] else "yes"
 
 
 def _table(*columns: str) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from enum import IntEnum
@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from l7.model import Backend, Problem, Rules, Server, ServerSettings, ServerState, Snapshot
+from l7.model import Backend, Problem, Rules, Secret, Server, ServerSettings, ServerState, Snapshot, TlsHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,35 @@ def cluster_document(snapshot: Snapshot) -> dict[str, Any]:
         "tls_hosts": [_plain(tls) for _, tls in sorted(snapshot.tls_hosts.items())],
         "secret_sources": list(snapshot.secret_sources),
     }
+
+
+def with_values(problems: Collection[Problem], snapshot: Snapshot) -> Iterator[Problem]:
+    """What proxies say about the contents of secrets, with the name of the secret where the service's labels name
+    only one by that label: proxies go by ids. Problems of one service cluster, `snapshot` its state."""
+    hosts: dict[str, list[TlsHost]] = {problem.service: [] for problem in problems if problem.service}
+    for tls in snapshot.tls_hosts.values() if hosts else ():
+        if tls.service in hosts:
+            hosts[tls.service].append(tls)
+    for problem in problems:
+        named = _named(problem, hosts.get(problem.service, ()), snapshot)
+        names = {each.name for each in named if each is not None}
+        yield replace(problem, value=names.pop()) if len(names) == 1 and not problem.value else problem
+
+
+def _named(problem: Problem, hosts: Iterable[TlsHost], snapshot: Snapshot) -> Iterator[Secret | None]:
+    """The secrets that a label of a service names; `hosts`: those about whose TLS it decides."""
+    label = problem.label.removeprefix("com.docker.lb.")
+    if label == "basic_auth" and problem.service in snapshot.rules:
+        yield snapshot.rules[problem.service].basic_auth
+    elif label in _OF_HOSTS:
+        yield from map(_OF_HOSTS[label], hosts)
+
+
+_OF_HOSTS: Mapping[str, Callable[[TlsHost], Secret | None]] = {
+    "ssl_cert": lambda tls: tls.certificate.certificate,
+    "ssl_key": lambda tls: tls.certificate.key or tls.certificate.certificate,
+    "ssl_client_ca": lambda tls: tls.client_ca,
+}
 
 
 def _rules_document(rules: Rules) -> dict[str, Any]:

@@ -162,7 +162,7 @@ class Rotation:
                     f"generation {generation} when its tasks are to be replaced anyway"
                 )
             elif part.outdated(generation):
-                self.left.append(f"{part.name} has {part.outdated(generation)} tasks with older secrets")
+                self.left.append(f"{part.name} still has tasks with older secrets: {part.outdated(generation)}")
 
     def _remove_unused(self, generation: int) -> None:
         """Those of before that neither a service nor a task refers to."""

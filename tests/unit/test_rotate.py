@@ -190,7 +190,7 @@ def test_finish_waits_for_tasks_that_still_run_with_old_secrets(swarm: FakeSwarm
     swarm.running["proxy"] = old_task
     rotation = run(swarm, finish=True)
     assert rotation.said == []
-    assert rotation.left == ["proxy has 1 tasks with older secrets"]
+    assert rotation.left == ["proxy still has tasks with older secrets: 1"]
 
 
 def test_finish_leaves_only_the_new_ca(swarm: FakeSwarm) -> None:

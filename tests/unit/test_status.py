@@ -9,9 +9,16 @@ from io import StringIO
 from rich.console import Console
 
 from l7.fragment import wanted_id
-from l7.model import TaskState
+from l7.model import Problem, TaskState
 from l7.report import report
-from l7.status import Extension, Extensions, cluster_document, extension_document, servers_by_state
+from l7.status import (
+    Extension,
+    Extensions,
+    cluster_document,
+    extension_document,
+    servers_by_state,
+    with_values,
+)
 from tests.fakes.swarm_state import RUNNING, SHUTDOWN, World, labels, service, spec, task
 
 
@@ -59,13 +66,14 @@ def test_extensions_are_listed_while_they_are_connected() -> None:
 # ---------------------------------------------------------------- on the screen
 
 
-def screen(world: World, *extensions: Extension) -> str:
-    """What `l7 status` prints, runs of blanks as one."""
-    problems = [asdict(problem) for problem in world.build.problems()]
+def screen(world: World, *extensions: Extension, width: int = 300) -> str:
+    """What `l7 status` prints on a terminal of that width, runs of blanks as one."""
+    told = {*world.build.problems(), *(each for extension in extensions for each in extension.problems)}
+    problems = [asdict(problem) for problem in sorted(told)]
     clusters = [json.loads(json.dumps(cluster_document(world.snapshot())))]
     head = {"version": "1", "ready": True, "reason": "", "source": {}}
     head["extensions"] = [json.loads(json.dumps(extension_document(each))) for each in extensions]
-    console = Console(width=300, highlight=False, markup=False, emoji=False, file=StringIO())
+    console = Console(width=width, highlight=False, markup=False, emoji=False, file=StringIO())
     for part in report({**head, "clusters": clusters, "problems": problems}):
         console.print(part)
     assert isinstance(console.file, StringIO)
@@ -156,7 +164,49 @@ def test_what_became_of_services_with_bad_labels() -> None:
     text = screen(shown)
     assert "kept com.docker.lb.port abc as before is not a whole number" in text
     assert "never com.docker.lb.port abc no is not a whole number" in text
-    assert "fine com.docker.lb.ssl_key x has no effect without ssl_cert" in text
+    assert "fine com.docker.lb.ssl_key x yes has no effect without ssl_cert" in text
+
+
+def test_a_narrow_terminal_gets_sentences_instead_of_columns() -> None:
+    shown = World()
+    shown.put(service("never", spec(labels(hosts="a.example", port="abc"))))
+    shown.serve("fine", hosts="b.example", ssl_key="x")
+    lines = screen(shown, width=80).splitlines()
+    at = lines.index("fine com.docker.lb.ssl_key=x (routed: yes)")
+    assert lines[at + 1] == "has no effect without ssl_cert"
+    assert lines[at + 2].startswith("to do: ")
+    assert "never com.docker.lb.port=abc (routed: no)" in lines
+
+
+def test_that_no_proxy_is_connected_is_said() -> None:
+    shown = World()
+    shown.serve("web", hosts="a.example")
+    assert "Proxies\nnone is connected to this core" in screen(shown)
+    assert "none is connected" not in screen(shown, Extension("", "p"))
+
+
+def test_a_certificate_about_which_there_is_a_problem_says_so() -> None:
+    shown = World()
+    shown.store("crt", "good")
+    shown.serve("web", hosts="a.example", ssl_cert="crt")
+    shown.serve("fine", hosts="b.example", ssl_cert="good")
+    problem = Problem("web", "com.docker.lb.ssl_cert", "", "expired", "renew")
+    lines = screen(shown, Extension("", "p", problems=(problem,))).splitlines()
+    assert "a.example crt web see below" in lines
+    assert "b.example good fine" in lines
+
+
+def test_what_proxies_say_about_a_secret_names_it() -> None:
+    shown = World()
+    shown.store("crt", "key", "ca", "users")
+    given = {"ssl_cert": "crt", "ssl_key": "key", "ssl_client_ca": "ca", "basic_auth": "users"}
+    shown.serve("web", 1, hosts="a.example b.example", **given)
+    snapshot = shown.snapshot()
+    for name, value in {**given, "acme": ""}.items():
+        problem = Problem("web", f"com.docker.lb.{name}", "", "is bad", "mend it")
+        assert [*with_values([problem], snapshot)] == [replace(problem, value=value)]
+    other = Problem("other", "com.docker.lb.ssl_cert", "", "is bad", "mend it")
+    assert [*with_values([other], snapshot)] == [other]
 
 
 def test_rules_in_the_words_of_the_labels() -> None:
