@@ -44,3 +44,9 @@ def changed(before: Verdicts, now: Verdicts) -> list[pb.ServerHealth]:
         pb.ServerHealth(backend=key[0], task=key[1], status=now.get(key, pb.HEALTH_STATUS_GONE))
         for key in different
     ]
+
+
+def counts(verdicts: Verdicts) -> dict[str, int]:
+    """How many servers there are of each state."""
+    names = {pb.HEALTH_STATUS_UP: "up", pb.HEALTH_STATUS_DOWN: "down", pb.HEALTH_STATUS_MAINTENANCE: "maint"}
+    return {name: sum(verdict == status for verdict in verdicts.values()) for status, name in names.items()}

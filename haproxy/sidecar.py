@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from haproxy.runtime.dumps import StatKind
 from haproxy.settings import Settings
 from haproxy.standins import StandIns, stand_ins
 from haproxy.stream import Stream
+from haproxy.telling import Telling
 from haproxy.work import Work
 from haproxy.worker import Worker
 from l7.kit import logs, tasks
@@ -83,14 +85,11 @@ class Sidecar:
         self.drift = 0
         self._version = version
         self._synced = asyncio.Event()
-        self._verdicts: health.Verdicts = {}
-        self._reported = pb.Counters()
         self._held = 0
         self._observed_at = 0
         self._saving: asyncio.TimerHandle | None = None
         self._updated = asyncio.Event()
         self._problems: dict[str, tuple[pb.Problem, ...]] = {}
-        self._said: list[pb.Problem] = []
         self._stand_ins = StandIns()
         url = options.attach or unix_url(settings.socket)
         self._thread = RuntimeThread(Runtime(url, on_command=self._count))
@@ -108,6 +107,7 @@ class Sidecar:
         self.stream = Stream(
             options.core, self.identity.files if self.identity else None, self._hello, self._update
         )
+        self._telling = Telling(self.stream.send, lambda: self.stream.connected)
 
     @property
     def settings(self) -> Settings:
@@ -292,7 +292,7 @@ class Sidecar:
 
     def _hello(self) -> pb.Hello:
         """Whoever hears it may know nothing of us: health and problems are told from the beginning."""
-        self._verdicts, self._reported, self._said = {}, pb.Counters(), []
+        self._telling.forget()
         return pb.Hello(
             cluster=self.options.cluster,
             instance=self.options.instance,
@@ -337,9 +337,7 @@ class Sidecar:
         found = [problem for name in sorted(self._problems) for problem in self._problems[name]]
         found += self.worker.problems(static=bool(self.options.attach))
         found += [*self._stand_ins.problems, *self.contents.problems, *self.reconciler.admission.problems]
-        if self.stream.connected and found != self._said:
-            self._said = found
-            self.stream.send(pb.SyncRequest(report=pb.Report(problems=found)))
+        self._telling.problems(found)
 
     # -------------------------------------------------------------- how it went (reconcile.Listener)
 
@@ -381,25 +379,17 @@ class Sidecar:
 
     def observed(self, seen: Observation) -> None:
         before = stand_ins(seen, self.mirror.named, self.reconciler.planner.wanted)
+        if before:  # what waits for a secret is told of by that
+            before -= Counter({each.service: before[each.service] for each in self.contents.material.lacks})
         if self._stand_ins.look(before, self.settings.hold_deadline / 1000):
             self._report()
         now = health.verdicts(seen.placement, seen.servers, self.mirror.backends)
-        changed = health.changed(self._verdicts, now) if self.stream.connected else []
+        self.metrics.set_servers(self.options.cluster, health.counts(now))
         counters = pb.Counters(
             reloads=self.reloads, drift=self.drift, held_requests=self._held,
             worker_pid=self._thread.runtime.pid or 0,
         )  # fmt: skip
-        self._count_servers(now)
-        if self.stream.connected and (changed or counters != self._reported):
-            self._verdicts, self._reported = now, counters
-            self.stream.send(pb.SyncRequest(health=pb.Health(servers=changed, counters=counters)))
-
-    def _count_servers(self, verdicts: health.Verdicts) -> None:
-        names = {pb.HEALTH_STATUS_UP: "up", pb.HEALTH_STATUS_DOWN: "down", pb.HEALTH_STATUS_MAINTENANCE: "maint"}
-        counts = dict.fromkeys(names.values(), 0)
-        for verdict in verdicts.values():
-            counts[names[verdict]] += 1
-        self.metrics.set_servers(self.options.cluster, counts)
+        self._telling.health(now, counters)
 
     async def _measure_held(self) -> int:
         """Requests of backends without a usable server that no server has: they wait for a successor."""
