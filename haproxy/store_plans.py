@@ -26,7 +26,7 @@ from haproxy.plan import BackendPlan
 from haproxy.routes import CLOSED
 from haproxy.settings import CERTIFICATES, SNI_MAP, Settings
 from haproxy.stores import SeenStores, digest, plan_store
-from haproxy.tls import ANY, NO_STORES, Entry, Stores, certificate_store
+from haproxy.tls import ANY, DIGESTED, NO_STORES, Entry, Stores, certificate_store
 from haproxy.work import store_owner
 
 
@@ -129,7 +129,7 @@ class StorePlans:
         pem, seen = self.material.pem.get(name), self.seen().stores
         if name.startswith(self.settings().file(f"{CERTIFICATES}/")) and not self._listens(name):
             return BackendPlan()
-        if pem is None and name in seen.names and self._has_to_stay(name):
+        if pem is None and seen.knows(name) and self._has_to_stay(name):
             self.doomed.add(name)
             return BackendPlan()
         self.doomed.discard(name)
@@ -186,10 +186,9 @@ class StorePlans:
         pem_of = self.settings().file(f"{CERTIFICATES}/")
         if not name.startswith(pem_of):
             return None
-        host = _host_of(name.removeprefix(pem_of))
-        found = entries.get(host)
-        if found is not None and found.store == name:
-            return found
+        file = name.removeprefix(pem_of)
+        if not file.startswith(DIGESTED):
+            return entries.get(_host_of(file))
         return next((each for each in entries.values() if each.store == name), None)
 
     def _has_to_stay(self, name: str) -> bool:
@@ -208,6 +207,6 @@ class StorePlans:
 
 
 def _host_of(file: str) -> str:
-    """The host whose certificate has this file, unless its name is a digest."""
+    """The host whose certificate has this file, whose name is no digest."""
     plain = file.removesuffix(".pem")
     return "*" + plain[1:] if plain.startswith("_.") or plain == "_" else plain

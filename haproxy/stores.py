@@ -53,6 +53,10 @@ class SeenStores:
         found = self.certificates.get(name)
         return bool(found and found.sha1) or self.authorities.get(name, 0) > 0
 
+    def knows(self, name: str) -> bool:
+        """Whether HAProxy has anything by this name."""
+        return name in self.certificates or name in self.authorities or name in self.rows
+
     @property
     def names(self) -> set[str]:
         return {*self.certificates, *self.authorities, *self.rows}

@@ -115,9 +115,12 @@ def _id(secret: Secret) -> str:
     return secret.id if _ID.fullmatch(secret.id) and len(secret.id) <= LONGEST_NAME else _digest(secret.id)
 
 
+DIGESTED = "_-"
+"""Begins what stands for a name that can't be a file's: no host and no id begins so by itself."""
+
+
 def _digest(text: str) -> str:
-    """No host and no id gives this by itself."""
-    return f"_-{blake2b(text.encode(), digest_size=16).hexdigest()}"
+    return f"{DIGESTED}{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
 def files(settings: Settings, stores: Stores) -> dict[str, bytes]:

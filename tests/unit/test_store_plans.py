@@ -15,7 +15,7 @@ from haproxy.ops import Op
 from haproxy.settings import SNI_MAP, Settings
 from haproxy.store_plans import StorePlans
 from haproxy.stores import digest
-from haproxy.tls import NO_STORES, Entry, Stores
+from haproxy.tls import NO_STORES, Entry, Stores, certificate_store
 from haproxy.work import store_owner
 
 SETTINGS = Settings(run_dir="/run/l7", tls_bind=(":443",))
@@ -31,6 +31,10 @@ class Material:
     entries: dict[str, Entry] = field(default_factory=dict)
     credentials: Credentials = NO_CREDENTIALS
     there: Stores = NO_STORES
+    late: set[str] = field(default_factory=set)
+
+    def lacking(self, host: str) -> bool:
+        return host in self.late
 
     def files(self) -> Stores:
         return self.there
@@ -75,6 +79,14 @@ def test_a_host_is_told_of_where_there_is_a_listener(bench: Bench) -> None:
     assert bench.said(STORE) == []
     bench.material.pem[CA] = PEM
     assert bench.said(CA)[0] is ops.NewAuthority
+
+
+@pytest.mark.parametrize("host", ["*.x.test", "a" * 129 + ".test"])
+def test_a_host_is_found_by_its_file_whatever_that_is_called(bench: Bench, host: str) -> None:
+    store = certificate_store(SETTINGS, host)
+    bench.want(host, store)
+    bench.want()
+    assert [op.host for op in bench.plans.plan(store).opening if isinstance(op, ops.AddCrtListEntry)] == [host]
 
 
 def test_the_default_certificate_comes_and_goes_by_a_reload(bench: Bench) -> None:
@@ -152,3 +164,58 @@ def test_open_transactions_are_ended_once(bench: Bench) -> None:
     bench.seen.stores.transactions = (ops.AbortCertificate(STORE),)
     assert bench.plans.transactions() == (ops.AbortCertificate(STORE),)
     assert bench.plans.transactions() == ()
+
+
+# ---------------------------------------------------------------- hosts that nobody stands in for
+
+OWN = KeyPair(Secret("c1", "cert"))
+
+
+def lacking(client_ca: Secret | None = None, host: str = "x.test") -> Bench:
+    """The host is to have a certificate, which has not arrived."""
+    bench = Bench()
+    bench.mirror.tls_hosts[host] = TlsHost(host, "x", OWN, client_ca=client_ca)
+    bench.material.late.add(host)
+    return bench
+
+
+def test_a_new_host_is_closed_until_its_certificate_is_shown() -> None:
+    bench = lacking()
+    assert bench.plans.closed("x.test", ())
+    bench.seen.routes["x.test"] = {"x.test/": "x|"}
+    bench.seen.table(SNI_MAP)["@x.test"] = {"x.test": "!"}
+    assert bench.plans.closed("x.test", ())
+    bench.want()
+    assert bench.plans.closed("x.test", ())
+    bench.has()
+    assert not bench.plans.closed("x.test", ())
+
+
+def test_a_host_that_is_served_goes_on_while_its_own_is_on_its_way() -> None:
+    bench = lacking()
+    bench.seen.routes["x.test"] = {"x.test/": "x|"}
+    assert not bench.plans.closed("x.test", ())
+    bench.material.late.clear()  # it has come, and is bad
+    assert bench.plans.closed("x.test", ())
+    bench.want()
+    assert not bench.plans.closed("x.test", ())
+    assert bench.plans.closed("x.test", {store_owner(STORE)})
+
+
+def test_a_host_that_wants_certificates_of_clients_is_closed_at_once() -> None:
+    bench = lacking(Secret("c", "ca"))
+    bench.want()
+    assert bench.plans.closed("x.test", ())
+    bench.seen.routes["x.test"] = {"x.test/": "x|"}
+    assert not bench.plans.closed("x.test", ())
+    bench.material.entries.clear()
+    assert bench.plans.closed("x.test", ())
+
+
+def test_wildcards_and_hosts_without_tls_are_never_closed() -> None:
+    assert not lacking(host="*.test").plans.closed("*.test", ())
+    assert not lacking(host="*").plans.closed("*", ())
+    assert not lacking().plans.closed("y.test", ())
+    bench = lacking()
+    bench.settings = replace(SETTINGS, tls_bind=())
+    assert not bench.plans.closed("x.test", ())
