@@ -7,12 +7,25 @@ from typing import Any
 
 import pytest
 
-from haproxy import admission, policy
+from haproxy import policy
+from haproxy.accepting import Passed
 from haproxy.admission import Admission
 from haproxy.capabilities import capabilities
-from haproxy.model import Admin, Backend, Balance, HealthCheck, Protocol, Server, ServerRow, ServerSettings
-from haproxy.probe import Target
+from haproxy.checks import Check
+from haproxy.model import (
+    Admin,
+    Backend,
+    Balance,
+    HealthCheck,
+    Protocol,
+    Secret,
+    Server,
+    ServerRow,
+    ServerSettings,
+)
+from haproxy.probe import Prober, Target
 from haproxy.settings import Settings
+from haproxy.verification import Refusal
 
 WEB = Backend("web", ("web",), servers={"t1": Server("t1", 1, "10.0.0.1", 80)})
 BY_HTTP = replace(WEB, check=HealthCheck("/health"))
@@ -62,7 +75,7 @@ def row(name: str, up: bool) -> ServerRow:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     bench = Bench()
-    monkeypatch.setattr(admission.Prober, "want", lambda _, name, targets: bench.asked.update({name: targets}))
+    monkeypatch.setattr(Prober, "want", lambda _, name, targets: bench.asked.update({name: targets}))
     return bench
 
 
@@ -132,3 +145,27 @@ def test_a_backend_that_goes_is_forgotten(bench: Bench) -> None:
     bench.admission.forget("web")
     assert bench.learn("other", WEB) == set()
     assert bench.admission.accepting.all() == frozenset()
+
+
+PROVEN = own(protocol=Protocol.HTTPS, tls_ca=Secret("c1", "ca"), tls_name="a.test")
+
+
+def test_what_has_to_prove_itself_is_asked_why_it_is_down(bench: Bench) -> None:
+    assert bench.learn("web", PROVEN, True) == {"t1"}
+    assert bench.asked["web"] == set()
+    assert bench.learn("web", PROVEN, False) == set()
+    (target,) = bench.asked["web"]
+    assert target.service == "web"
+    bench.answer("web")
+    assert bench.learn("web", PROVEN, True) == {"t1"}
+    assert bench.asked["web"] == set()
+
+
+def test_one_problem_for_each_service_and_label_whichever_task_was_first(bench: Bench) -> None:
+    refusals = bench.admission._prober.refusals
+    passed = Passed("t1", Check("10.0.0.1", 80))
+    expected = [("a", "ca", "x"), ("a", "name", "y"), ("b", "ca", "x")]
+    for service, label, message in (("b", "ca", "x"), ("a", "ca", "z"), ("a", "name", "y"), ("a", "ca", "x")):
+        refusals[Target("web", f"{service}{label}{message}", passed, service)] = Refusal(label, message, "do")
+        refusals[Target("web.other", f"{service}{label}{message}", passed, service)] = Refusal(label, message, "do")
+    assert [(each.service, each.label, each.message) for each in bench.admission.problems] == expected

@@ -197,3 +197,23 @@ def test_connections_are_passed_on_until_the_certificate_is_there() -> None:
         assert (len(ends.ops), ends.released) == (1, {"a"})
     nobody = seen({"h": "a"}, a=(row("t1", usable=False),))
     assert plan_hosts(["@h"], {}, Prospects({}, awaited=lambda host: needs), nobody, SETTINGS).ops
+
+
+def test_a_closed_host_is_closed_before_its_routes_are_there_and_waits_for_what_opens_it() -> None:
+    needs, routes = store_owner("x.pem"), {"h": {("h", "/"): Route("h", "/", "b")}}
+    shut = Prospects({}, closed=lambda host: host == "h", awaited=lambda host: needs if host == "h" else "")
+    found = plan_hosts(["@h", "h"], routes, shut, seen({}), SETTINGS)
+    assert found.ops == [AddMapRow(SNI, "h", "!"), AddMapRow(ROUTES, "h/", "b|")]
+    assert (found.closing, found.late) == ({"@h": needs}, {})
+    for route, rest in ((None, [DeleteMapRow(SNI, "h")]), (Route("@h", "/", ""), [SetMapRow(SNI, "h", "-")])):
+        want = {"@h": {("@h", "/"): route}} if route else {}
+        assert plan_hosts(["@h"], want, shut, seen({"h": "!"}), SETTINGS).ops == []
+        assert plan_hosts(["@h"], want, Prospects({}), seen({"h": "!"}), SETTINGS).ops == rest
+
+
+def test_what_is_passed_on_is_not_closed() -> None:
+    shut = Prospects({"b": backend("b", "t1")}, closed=lambda host: True)
+    now = seen({}, b=(row("t1"),))
+    assert plan_hosts(["@h"], {"@h": {("@h", "/"): Route("@h", "/", "b")}}, shut, now, SETTINGS).ops == [
+        AddMapRow(SNI, "h", "b")
+    ]

@@ -6,16 +6,18 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from haproxy import probe
 from haproxy.accepting import Passed
 from haproxy.checks import Check
-from haproxy.model import HealthCheck
-from haproxy.probe import Prober, Target, passes
-from testbed.certificates import self_signed
+from haproxy.model import HealthCheck, ProxyHeader, Secret
+from haproxy.probe import Prober, Target, Trust, passes
+from testbed.certificates import TestAuthority, self_signed
 from tests.integration.live_haproxy import free_port
 
 
@@ -158,3 +160,49 @@ async def test_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert not await passes(by_http(check))
     async with answering(b"HTTP/1.1 200 OK\r\n\r\n") as (check, _):
         assert not await passes(Check(check.address, check.port, tls=True, patience=300))
+
+
+@pytest.mark.parametrize(
+    ("header", "start"),
+    [(ProxyHeader.V1, b"PROXY UNKNOWN\r\n"), (ProxyHeader.V2, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0")],
+)
+async def test_the_header_of_the_proxy_protocol_comes_first(header: ProxyHeader, start: bytes) -> None:
+    found: list[bytes] = []
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.append(await reader.readexactly(len(start)))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    async with serving(respond) as check:
+        assert await passes(replace(by_http(check), header=header))
+    assert found == [start]
+
+
+async def test_a_task_is_told_of_until_it_proves_itself_or_is_no_longer_wanted(tmp_path: Path) -> None:
+    authority, trust, told = TestAuthority(), Trust(TestAuthority().certificate), asyncio.Queue[int]()
+    (tmp_path / "task.pem").write_bytes(authority.issue("a.test").combined)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "task.pem")
+    accepted, known = asyncio.Queue[Target](), dict[str, Trust | None](trust=None)
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serving(wait, context) as plain:
+        check = replace(plain, tls=True, name="a.test", ca=Secret("c1", "ca"))
+        one, other = target("t1.aa", check), target("t2.aa", check)
+        prober = Prober(accepted.put_nowait, lambda check: known["trust"], lambda: told.put_nowait(0))
+        prober.want("a", {one, other})
+        await asyncio.sleep(0)
+        assert not prober.refusals
+        known["trust"] = trust
+        for _ in range(2):
+            await asyncio.wait_for(told.get(), 10)
+        assert prober.refusals.keys() == {one, other}
+        prober.want("a", {one})
+        assert prober.refusals.keys() == {one}
+        known["trust"] = Trust(authority.certificate)
+        assert await asyncio.wait_for(accepted.get(), 10) == one
+        assert not prober.refusals
+        prober.close()
