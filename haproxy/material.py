@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple, TypeVar
 
 from haproxy import expiry
@@ -167,8 +168,8 @@ class Material:
 
     def _host(self, host: TlsHost, found: Found, now: float) -> None:
         labels = _labels(host)
-        before = self._before(host.host, now)
-        certificate = self._newest(host, labels, found, before.certificate, now) or before.certificate
+        before = cache(lambda: self._before(host.host, now))  # most never need it
+        certificate = self._newest(host, labels, found, before, now) or before().certificate
         clients = self._clients(host, found, before)
         if certificate is None or clients is None:
             return
@@ -180,18 +181,21 @@ class Material:
             words = expiry.in_words(found.stage, certificate.not_after)
             _complain(found, host.service, labels, Complaint(f"the certificate of {host.host} {words}", RENEW))
 
-    def _clients(self, host: TlsHost, found: Found, before: Found) -> tuple[ClientCertificate, str] | None:
+    def _clients(
+        self, host: TlsHost, found: Found, before: Callable[[], Found]
+    ) -> tuple[ClientCertificate, str] | None:
         """What clients are asked for, and the store of who signs it; None: it can't be said."""
         if host.client_certificate is ClientCertificate.NONE or host.client_ca is None:
             return ClientCertificate.NONE, ""
         store = self._authorities(host.client_ca, host.service, f"{PREFIX}ssl_client_ca", found)
         if store:
             return host.client_certificate, store
-        if before.entry is None:
+        entry = before().entry
+        if entry is None:
             return None
-        if before.entry.client_ca:
-            found.pem[before.entry.client_ca] = before.pem[before.entry.client_ca]
-        return before.entry.client_certificate, before.entry.client_ca
+        if entry.client_ca:
+            found.pem[entry.client_ca] = before().pem[entry.client_ca]
+        return entry.client_certificate, entry.client_ca
 
     def _before(self, host: str, now: float) -> Found:
         """What the host has already: by what we last said, or by what there was when we came."""
@@ -211,7 +215,7 @@ class Material:
         return found
 
     def _newest(
-        self, host: TlsHost, labels: Labels, found: Found, before: Certificate | None, now: float
+        self, host: TlsHost, labels: Labels, found: Found, before: Callable[[], Found], now: float
     ) -> Certificate | None:
         """What the labels name, when it is good enough."""
         pair = self._pair(host.certificate, host.service, labels, found)
@@ -221,10 +225,10 @@ class Material:
         if isinstance(checked, Complaint):
             _complain(found, host.service, labels, checked)
             return None
-        if checked.not_after <= now and before is not None and before.not_after > now:
+        if checked.not_after <= now and (kept := before().certificate) is not None and kept.not_after > now:
             words = expiry.in_words(0, checked.not_after)
-            kept = Complaint(f"the certificate {words}: the one before stays, as long as it lasts", RENEW)
-            _complain(found, host.service, labels, kept)
+            message = f"the certificate {words}: the one before stays, as long as it lasts"
+            _complain(found, host.service, labels, Complaint(message, RENEW))
             return None
         return checked
 
