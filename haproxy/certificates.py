@@ -260,7 +260,7 @@ def _login(number: int, line: str) -> tuple[str, str] | Complaint:
         return Complaint(f"line {number} is too long, or its user has control characters", "choose others")
     if _HASHED.match(password):
         return Complaint(
-            f"the password of {user} in line {number} looks hashed, and can't be served without a reload",
-            "give the password itself: a secret is encrypted by Swarm, and no proxy keeps it in clear",
+            f"the password of {user} in line {number} looks hashed, as htpasswd does: {user} is not let in by it",
+            "write the password itself: Swarm encrypts the secret, and no proxy keeps it in clear",
         )
     return user, password

@@ -126,8 +126,9 @@ another name and change the label. No proxy is restarted, and no connection cut.
 - **Who may come in**: `ssl_client_ca` asks for certificates, `basic_auth` for passwords.
 
 What is missing or wrong never opens a door. A service whose `basic_auth`, `ssl_client_ca` or `ssl_backend_...`
-can't be honoured is routed by its previous labels, or not at all. A bad `ssl_cert` or `ssl_key` only turns off
-TLS of its hosts, unless there is a previous certificate; a client then gets no answer over TLS, or the
+can't be honoured is routed by its previous labels, or not at all; where the secret is there and its content is bad,
+requests are refused, by `basic_auth` with 401, by `ssl_client_ca` with 403. A bad `ssl_cert` or `ssl_key` only
+turns off TLS of its hosts, unless there is a previous certificate; a client then gets no answer over TLS, or the
 operator's default certificate, and never another host's.
 
 ```yaml

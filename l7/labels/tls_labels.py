@@ -27,9 +27,11 @@ SSL_CERT = Label(
     "Certificate for TLS of all `hosts`: a secret with PEM, the server's own first, then those between it and its "
     "CA. It may hold the private key as well. Clear text goes on to the task, and plain HTTP stays open "
     "beside it, unless `ssl_only` is there too. To renew it, create a secret of another name and name that one: "
-    "new connections get the new certificate, those under way go on. A certificate that is missing, unreadable, "
-    "expired or for other hosts turns off TLS of the hosts that it concerns, and nothing else, unless there is "
-    "a previous one, which stays.",
+    "new connections get the new certificate, those under way go on. A certificate that is missing, unreadable "
+    "or for other hosts turns off TLS of the hosts that it concerns, and nothing else, unless there is "
+    "a previous one, which stays; an expired one is served only where none from before still lasts. Mend what is "
+    "bad before proxies are restarted: one that starts anew knows no previous certificate, unless the new one's "
+    "secret is not there at all.",
     "shop_site.cert",
     conflicts="one certificate per host: of several services that name one, that of the service created first; "
     "no effect without `hosts`, nor with `ssl_passthrough`",
@@ -164,8 +166,9 @@ BASIC_AUTH = Label(
     _SECRET,
     "none: nobody is asked for a password",
     "Users and passwords that are let in (HTTP Basic); others are answered 401. A secret with one "
-    "`user:password` per line, the password in clear text: hashes such as bcrypt's would "
-    "take the proxy longer than all the rest, for each request, and are refused. The application sees the user in "
+    "`user:password` per line, the password in clear text: hashes, as `htpasswd` makes them, would "
+    "take the proxy longer than all the rest, for each request, and are refused: the user of such a line is not "
+    "let in, and where all lines are such, nobody is. The application sees the user in "
     "`x-forwarded-user`. Passwords come with each request, so have `ssl_only` as well. " + _MISSING,
     "shop_users",
     conflicts="no effect with `ssl_passthrough`",
