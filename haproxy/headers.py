@@ -152,6 +152,24 @@ def log_format(tls: str) -> str:
     return "  log-format '{" + ",".join(fields) + "}'\n"
 
 
+def connection_log_format(asked: str) -> str:
+    """One line of JSON per connection that is passed on as it is. `asked`: the field that says what for."""
+    fields = (
+        '"time":%Ts.%ms',
+        '"client":"%ci"',
+        asked,
+        '"service":"%[var(txn.logical)]"',
+        '"backend":"%b"',
+        '"server":"%s"',
+        '"sent":%B',
+        '"received":%U',
+        '"retries":"%rc"',
+        '"end":"%ts"',
+        '"times":{"queue":%Tw,"connect":%Tc,"total":%Tt}',
+    )
+    return "  log-format '{" + ",".join(fields) + "}'\n"
+
+
 def refused_log_format() -> str:
     """One line of JSON per connection that never got to a request: a handshake that failed, say."""
     fields = (

@@ -4,7 +4,7 @@ newest content is missing or bad."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from haproxy import state, tls
@@ -73,7 +73,3 @@ class Kept:
             return Path(self._settings.file(name)).read_text().splitlines()
         except FileNotFoundError:
             return []
-
-
-def entries_by_host(stores: Stores) -> Mapping[str, Entry]:
-    return {entry.host: entry for entry in stores.entries}

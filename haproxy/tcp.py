@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haproxy.headers import expect_proxy
+from haproxy.headers import connection_log_format, expect_proxy
 from haproxy.names import TCP, TCP_BASE
 from haproxy.settings import BACKENDS_MAP, TCP_MAP, Settings
 
@@ -44,23 +44,6 @@ frontend {TCP} from {TCP_BASE}
   tcp-request content set-var(txn.logical) var(txn.port),map_str({settings.file(TCP_MAP)})
   tcp-request content set-var(txn.physical) var(txn.logical),map_str({settings.file(BACKENDS_MAP)})
   tcp-request content reject if !{{ var(txn.physical) -m found }}
-{_log()}\
+{connection_log_format('"port":"%[var(txn.port)]"')}\
   use_backend %[var(txn.physical)]
 """
-
-
-def _log() -> str:
-    fields = (
-        '"time":%Ts.%ms',
-        '"client":"%ci"',
-        '"port":"%[var(txn.port)]"',
-        '"service":"%[var(txn.logical)]"',
-        '"backend":"%b"',
-        '"server":"%s"',
-        '"sent":%B',
-        '"received":%U',
-        '"retries":"%rc"',
-        '"end":"%ts"',
-        '"times":{"queue":%Tw,"connect":%Tc,"total":%Tt}',
-    )
-    return "  log-format '{" + ",".join(fields) + "}'\n"

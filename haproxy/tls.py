@@ -17,7 +17,7 @@ from hashlib import blake2b
 
 from haproxy.capabilities import Capabilities
 from haproxy.credentials import NO_CREDENTIALS, Credentials
-from haproxy.headers import expect_proxy
+from haproxy.headers import connection_log_format, expect_proxy
 from haproxy.model import ClientCertificate, KeyPair, Secret
 from haproxy.names import TCP_BASE, TERMINATE, TLS
 from haproxy.settings import (
@@ -222,24 +222,7 @@ frontend {TLS} from {TCP_BASE}
   acl placed var(txn.physical) -m found
   tcp-request content reject if known !here !placed
   tcp-request content set-log-level silent if !placed
-{_log()}\
+{connection_log_format('"sni":"%[var(txn.sni),json(utf8s)]"')}\
   use_backend %[var(txn.physical)] if placed
   default_backend {TERMINATE}
 """
-
-
-def _log() -> str:
-    fields = (
-        '"time":%Ts.%ms',
-        '"client":"%ci"',
-        '"sni":"%[var(txn.sni),json(utf8s)]"',
-        '"service":"%[var(txn.logical)]"',
-        '"backend":"%b"',
-        '"server":"%s"',
-        '"sent":%B',
-        '"received":%U',
-        '"retries":"%rc"',
-        '"end":"%ts"',
-        '"times":{"queue":%Tw,"connect":%Tc,"total":%Tt}',
-    )
-    return "  log-format '{" + ",".join(fields) + "}'\n"
