@@ -55,7 +55,7 @@ def test_nothing_happens_before_the_time_to_wake(
     found = orders(wanted, stored, attempts, refusals, NOW)
     until = NOW + 10 * DAY if found.wake is None else found.wake
     before = orders(wanted, stored, attempts, refusals, (NOW + until) / 2)
-    assert (before.get, before.remove) == (found.get, found.remove)
+    assert (before.get, before.due, before.remove) == (found.get, found.due, found.remove)
     if found.wake is not None:
         after = orders(wanted, stored, attempts, refusals, found.wake)
         assert work(after) > work(found)
@@ -67,4 +67,5 @@ def best(stored: list[Issued], host: str) -> list[Issued]:
 
 
 def work(found: Orders) -> int:
-    return len(found.get) + len(found.remove)
+    """What there is to do, or to be told: a host whose turn is only later may be due already."""
+    return len(found.get) + len(found.due) + len(found.remove)
