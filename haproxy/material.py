@@ -223,7 +223,9 @@ class Material:
             return None
         checked = check_certificate(*pair, host.host, now, self.limit)
         if isinstance(checked, Complaint):
-            _complain(found, host.service, labels, checked)
+            stays = "the one before stays until the proxy starts anew"
+            became = stays if before().certificate is not None else "none is served"
+            _complain(found, host.service, labels, Complaint(f"{checked.message}: {became}", checked.remedy))
             return None
         if checked.not_after <= now and (kept := before().certificate) is not None and kept.not_after > now:
             words = expiry.in_words(0, checked.not_after)

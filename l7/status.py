@@ -11,7 +11,18 @@ from typing import Any
 
 import orjson
 
-from l7.model import Backend, Problem, Rules, Secret, Server, ServerSettings, ServerState, Snapshot, TlsHost
+from l7.model import (
+    Backend,
+    KeyPair,
+    Problem,
+    Rules,
+    Secret,
+    Server,
+    ServerSettings,
+    ServerState,
+    Snapshot,
+    TlsHost,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +142,26 @@ def _named(problem: Problem, hosts: Iterable[TlsHost], snapshot: Snapshot) -> It
         yield snapshot.rules[problem.service].basic_auth
     elif label in _OF_HOSTS:
         yield from map(_OF_HOSTS[label], hosts)
+    elif label in _OF_TASKS:
+        for backend in snapshot.backends.values():
+            own = zip(backend.settings.services, backend.settings.servers, strict=False)
+            yield from (_OF_TASKS[label](each) for service, each in own if service == problem.service)
+
+
+def _key(pair: KeyPair | None) -> Secret | None:
+    """Where the private key stands."""
+    return None if pair is None else pair.key or pair.certificate
 
 
 _OF_HOSTS: Mapping[str, Callable[[TlsHost], Secret | None]] = {
     "ssl_cert": lambda tls: tls.certificate.certificate,
-    "ssl_key": lambda tls: tls.certificate.key or tls.certificate.certificate,
+    "ssl_key": lambda tls: _key(tls.certificate),
     "ssl_client_ca": lambda tls: tls.client_ca,
+}
+_OF_TASKS: Mapping[str, Callable[[ServerSettings], Secret | None]] = {
+    "ssl_backend_ca": lambda own: own.tls_ca,
+    "ssl_backend_cert": lambda own: None if own.tls_certificate is None else own.tls_certificate.certificate,
+    "ssl_backend_key": lambda own: _key(own.tls_certificate),
 }
 
 

@@ -105,13 +105,14 @@ def test_what_is_bad_leaves_what_there_was(bench: Bench, content: bytes | None, 
     assert bench.host("bad") == set()
     assert bench.material.pem[STORE].startswith(certificate)
     assert [found for found, _ in bench.problems] == ([label] if label else [])
-    assert all(words in message for _, message in bench.problems)
+    assert all(words in message and "the one before stays" in message for _, message in bench.problems)
 
 
 def test_without_anything_before_the_host_has_none(bench: Bench) -> None:
     bench.put("bad", b"nothing")
     assert bench.host("bad") == set()
     assert (bench.material.entries, bench.material.pem) == ({}, {})
+    assert [message.endswith(": none is served") for _, message in bench.problems] == [True]
 
 
 def test_what_haproxy_had_when_we_came_is_what_was_before(bench: Bench) -> None:

@@ -198,11 +198,14 @@ def test_a_certificate_about_which_there_is_a_problem_says_so() -> None:
 
 def test_what_proxies_say_about_a_secret_names_it() -> None:
     shown = World()
-    shown.store("crt", "key", "ca", "users")
-    given = {"ssl_cert": "crt", "ssl_key": "key", "ssl_client_ca": "ca", "basic_auth": "users"}
+    shown.store("crt", "key", "ca", "users", "own", "tasks")
+    given = {
+        "ssl_cert": "crt", "ssl_key": "key", "ssl_client_ca": "ca", "basic_auth": "users", "ssl_backend": "true",
+        "ssl_backend_ca": "tasks", "ssl_backend_cert": "own",
+    }  # fmt: skip
     shown.serve("web", 1, hosts="a.example b.example", **given)
     snapshot = shown.snapshot()
-    for name, value in {**given, "acme": ""}.items():
+    for name, value in {**given, "ssl_backend_key": "own", "acme": "", "ssl_backend": ""}.items():
         problem = Problem("web", f"com.docker.lb.{name}", "", "is bad", "mend it")
         assert [*with_values([problem], snapshot)] == [replace(problem, value=value)]
     other = Problem("other", "com.docker.lb.ssl_cert", "", "is bad", "mend it")
