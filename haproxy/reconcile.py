@@ -112,7 +112,7 @@ class Reconciler:
         self._work = Work()
         self._wake = asyncio.Event()
         self._received: Received = None
-        self.audit_seconds = 0.0
+        self.audit_seconds = dict.fromkeys(AuditKind, 0.0)
         self._audit: AuditKind | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._refusals = Refusals()
@@ -354,7 +354,7 @@ class Reconciler:
             servers = await thread.call(observe.read_servers, thread.runtime)
             now = Observation(servers, before.placement, before.routes, before.tables, before.stores)
         self.planner.seen = now
-        self.audit_seconds = time.monotonic() - since
+        self.audit_seconds[kind] = time.monotonic() - since
         self._drifted(observation.drift(before, now))
         self._listener.observed(now)
 

@@ -46,7 +46,7 @@ log = logs.get("sidecar")
 SERVERS_INTERVAL = 1.0
 WHOLE_INTERVAL = 30.0
 AUDIT_SHARE = 20
-"""An audit may take at most 1/20 of the time: a slow one is made less often."""
+"""Audits of a kind may take at most 1/20 of the time: slow ones are made less often."""
 
 RESTARTS = Backoff(first=0.1, limit=5.0)
 GOOD_SESSION = 5.0
@@ -100,9 +100,7 @@ class Sidecar:
         )
         self.reconciler.planner.material = self.contents.material
         self.reconciler.admission.told = self._report
-        self.worker = Worker(
-            settings, options.binary, self._thread, self.reconciler, metrics, self.contents
-        )
+        self.worker = Worker(settings, options.binary, self._thread, self.reconciler, metrics, self.contents)
         self.identity = Identity(options.tls, settings.file("identity"), options.core) if options.tls else None
         self.stream = Stream(
             options.core, self.identity.files if self.identity else None, self._hello, self._update
@@ -237,10 +235,12 @@ class Sidecar:
         return "" if self.options.attach else self.worker.due()
 
     async def _audits(self) -> None:
-        last_whole = time.monotonic()
+        """A whole one of thousands of certificates takes long, and core hears of servers' health all the same."""
+        spent, last_whole = self.reconciler.audit_seconds, time.monotonic()
         while True:
-            await asyncio.sleep(max(SERVERS_INTERVAL, AUDIT_SHARE * self.reconciler.audit_seconds))
-            whole = time.monotonic() - last_whole > WHOLE_INTERVAL
+            await asyncio.sleep(max(SERVERS_INTERVAL, AUDIT_SHARE * spent[AuditKind.SERVERS]))
+            pause = max(WHOLE_INTERVAL, AUDIT_SHARE * spent[AuditKind.WHOLE])
+            whole = time.monotonic() - last_whole > pause
             if whole:
                 last_whole = time.monotonic()
             self.reconciler.audit(AuditKind.WHOLE if whole else AuditKind.SERVERS)

@@ -359,6 +359,14 @@ async def test_a_worker_that_somebody_replaced_is_left(bench: Bench) -> None:
         await bench.settle()
 
 
+async def test_each_kind_of_audit_has_its_own_pace(bench: Bench) -> None:
+    """Health is looked at every second, however long it takes to look at all certificates."""
+    bench.reconciler.audit(reconcile.AuditKind.WHOLE)
+    await bench.settle()
+    spent = bench.reconciler.audit_seconds
+    assert spent[reconcile.AuditKind.SERVERS] == 0 < spent[reconcile.AuditKind.WHOLE]
+
+
 async def test_churn_leaves_no_memory(bench: Bench) -> None:
     for number in range(1, 30):
         bench.content, bench.routes = {f"s{number}": (f"t{number}",)}, {f"h{number}.test": f"s{number}"}
