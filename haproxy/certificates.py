@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from haproxy.credentials import USER
+
 ANY_HOST = ("", "*")
 """Hosts that a certificate need not be for: none at all, and that of the default certificate."""
 
@@ -256,8 +258,11 @@ def _login(number: int, line: str) -> tuple[str, str] | Complaint:
     user, colon, password = line.partition(":")
     if not colon or not user or not password:
         return Complaint(f"line {number} is no user:password", "give one user and password in each line")
-    if len(line) > LONGEST_LOGIN or not user.isprintable():
-        return Complaint(f"line {number} is too long, or its user has control characters", "choose others")
+    if len(line) > LONGEST_LOGIN:
+        return Complaint(f"line {number} is too long", f"use at most {LONGEST_LOGIN} characters")
+    if not USER.fullmatch(user):
+        message = f"the user in line {number} can't be named in a header, as the application is told it"
+        return Complaint(message, "use ASCII letters, digits and signs, and no blank at either end")
     if _HASHED.match(password):
         return Complaint(
             f"the password of {user} in line {number} looks hashed, as htpasswd does: {user} is not let in by it",

@@ -43,7 +43,7 @@ def auth_rows(name: str, secret: str, credentials: Credentials) -> dict[str, str
     rows = (
         (f"{name}|{digest(credentials.key, user, password)}", user)
         for user, password in credentials.lines.get(secret, ())
-        if _USER.fullmatch(user)
+        if USER.fullmatch(user)
     )
     return dict(sorted(rows))
 
@@ -54,5 +54,5 @@ def digest(key: bytes, user: str, password: str) -> str:
     return hmac.digest(key, sent, "sha256").hex().upper()
 
 
-_USER = re.compile(r"[!-9;-~](?:[ -9;-~]*[!-9;-~])?")
-"""No colon, which ends it, and no blank at either end."""
+USER = re.compile(r"[!-9;-~](?:[ -9;-~]*[!-9;-~])?")
+"""What a header can say: no colon, which ends it, and no blank at either end."""

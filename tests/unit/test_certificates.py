@@ -144,8 +144,8 @@ def test_authorities() -> None:
 
 
 def test_lines() -> None:
-    content = "alice:correct horse\r\n\n# staff\nbob:with:colon\nmüller:größe\n".encode()
-    lines = (("alice", "correct horse"), ("bob", "with:colon"), ("müller", "größe"))
+    content = "alice:correct horse\r\n\n# staff\nbob:with:colon\nmueller:größe\n".encode()
+    lines = (("alice", "correct horse"), ("bob", "with:colon"), ("mueller", "größe"))
     assert parse_passwords(content) == (lines, ())
 
 
@@ -158,6 +158,14 @@ def test_hashes_are_refused_line_by_line(password: str) -> None:
     (found,) = complaints
     assert "alice" in found.message
     assert password not in found.message + found.remedy
+
+
+@pytest.mark.parametrize("user", ["müller", " alice", "alice ", "a\tb"])
+def test_a_user_who_would_never_get_in_is_told_of(user: str) -> None:
+    lines, complaints = parse_passwords(f"{user}:secret\n".encode())
+    assert lines == ()
+    assert "the user in line 1" in complaints[0].message
+    assert user not in complaints[0].message
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"alice", b"alice:", b":secret", b"\xff\xfe", b"a:" + b"x" * 600])
