@@ -120,7 +120,7 @@ def test_an_application_reaches_none_of_the_private_interfaces(l7: Installation,
         assert reached(neighbour, address, 80), "where requests go"
         assert not reached(neighbour, address, PROXY_ADMIN_PORT)
         assert reached(l7.proxy_pid(proxy), "127.0.0.1", PROXY_ADMIN_PORT), "it is there"
-        assert listening(l7.proxy_pid(proxy)) == {80}, "the Runtime API is a file"
+        assert listening(l7.proxy_pid(proxy)) == {80, 443}, "the Runtime API is a file"
         assert l7.file(proxy, "cli.sock").is_socket()
     assert listening(l7.core_pid()) == {8080}
 

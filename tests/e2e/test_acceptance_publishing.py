@@ -31,7 +31,9 @@ def test_a_proxy_may_be_published_by_the_routing_mesh(l7: Installation, create: 
     try:
         client: Any = l7.swarm.docker()
         wanted = {"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8090, "PublishMode": "ingress"}
-        assert client.inspect_service(name)["Endpoint"]["Ports"] == [wanted]
+        tls = wanted | {"TargetPort": 443, "PublishedPort": l7.tls_ports[-1]}
+        ports = client.inspect_service(name)["Endpoint"]["Ports"]
+        assert sorted(ports, key=lambda port: port["TargetPort"]) == [wanted, tls]
         (task,) = l7.tasks(name)
         networks = {each["Network"]["Spec"]["Name"] for each in task["NetworksAttachments"]}
         assert networks >= {"ingress", "l7"}

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from testbed import app, processes
+from testbed.system import LABEL
 from tests.e2e.conftest import WITNESS, Create
 from tests.e2e.installation import Answer, Installation, carried
 
@@ -89,7 +90,9 @@ def test_labels_of_old_are_understood(l7: Installation, create: Create) -> None:
     for host in ("one.legacy.local", "alias.local"):
         answers = l7.answered(host, "/app/echo")
         assert {orjson.loads(each.body)["request"] for each in answers} == {"GET /echo HTTP/1.1"}
-    assert l7.problem("one")["label"] == "interlock.ssl_cert"
+    problem = l7.problem("one")
+    assert problem["label"] == f"{LABEL}ssl_cert"
+    assert "one.pem" in problem["value"] + problem["message"], "the secret is called as the file was"
     l7.reach("mesh.local", l7.task_ids("mesh"))
     assert len({each.instance for each in l7.ask("mesh.local", times=9, headers={"Cookie": "session=1"})}) == 1
     redirected = l7.answered("old.local", "/x?y", status=302)

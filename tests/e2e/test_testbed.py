@@ -78,7 +78,7 @@ def test_nothing_stays_when_the_owner_is_ended(sig: signal.Signals) -> None:
         directory = Path(owner.stdout.readline().strip())
         assert traces(directory)
         os.killpg(owner.pid, sig)
-        owner.wait(30)
+        owner.wait(120)
     wait_for("the removal", lambda: not traces(directory), timeout=30)
 
 
