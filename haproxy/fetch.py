@@ -95,11 +95,13 @@ class Fetcher:
                 self._failing(source, type(error).__name__, str(error))
 
     def _failing(self, source: str, code: str, details: str) -> None:
-        """Logs a failure once, not at each try."""
+        """Logs a failure once, not at each try. A task that only just starts listens a moment later than Swarm says
+        that it runs: that is no warning, and what stays missing is told as a problem."""
         if self._failed.get(source) != code:
             self._failed = {each: said for each, said in self._failed.items() if each in self._sources}
             self._failed[source] = code
-            log.warning("secrets not fetched", source=source, code=code, details=details, missing=len(self.missing))
+            say = log.info if code == grpc.StatusCode.UNAVAILABLE.name else log.warning
+            say("secrets not fetched", source=source, code=code, details=details, missing=len(self.missing))
 
     async def _from(self, source: str) -> None:
         """All that is missing and there."""
