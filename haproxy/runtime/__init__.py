@@ -21,8 +21,8 @@ Who knows `requests` can use its transport alone: `haproxy.runtime.adapter.sessi
 one POST to `haproxy+unix://%2Frun%2Fhaproxy%2Fcli.sock/` or `haproxy+tcp://127.0.0.1:9999/` is one batch of
 command lines, and the body of the response their replies. Timeouts and errors are those of `requests`.
 
-codec (ops to bytes, bytes to replies), replies (did it work?) and dumps (rows of what HAProxy shows) do no IO;
-adapter has the only socket; client puts them together.
+codec (ops to bytes), framing (bytes to replies), replies (did it work?) and dumps (rows of what HAProxy shows) do
+no IO; adapter has the only socket; client puts them together.
 
 A reload of HAProxy replaces its worker, while open connections stay with the old one: `reopen()` after it.
 """

@@ -28,7 +28,8 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
-from haproxy.runtime.codec import PromptScanner, count_commands
+from haproxy.runtime.codec import count_commands
+from haproxy.runtime.framing import PromptScanner
 from l7.kit.errors import ProtocolError
 
 SCHEMES = ("haproxy+unix://", "haproxy+tcp://")

@@ -15,7 +15,7 @@ import requests
 from haproxy.capabilities import Capabilities, capabilities
 from haproxy.model import CrtListRow, ServerRow, Stored, StoredCertificate
 from haproxy.ops import Op
-from haproxy.runtime import adapter, codec, dumps, replies
+from haproxy.runtime import adapter, codec, dumps, framing, replies
 from haproxy.runtime.dumps import Info, Process, StatKind, StatRow
 from haproxy.runtime.replies import Refusal
 from l7.kit.errors import ProtocolError, Rejected, Unavailable
@@ -226,7 +226,7 @@ class Runtime:
         begin = time.perf_counter()
         try:
             with self._post(session, batch) as response:
-                return codec.split(b"".join(response.iter_content(adapter.CHUNK)))
+                return framing.split(b"".join(response.iter_content(adapter.CHUNK)))
         except requests.exceptions.RequestException as error:
             self._count(verbs, ["error"] * len(verbs), begin)
             raise _mapped(error, batch) from error

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haproxy import ops
-from haproxy.runtime import codec, dumps, replies
-from haproxy.runtime.codec import PROMPT, PromptScanner, Splitter
+from haproxy.runtime import codec, dumps, framing, replies
+from haproxy.runtime.framing import PROMPT, PromptScanner, Splitter
 from l7.kit.errors import ProtocolError
 
 texts = st.text(st.sampled_from("ab> +\n,#0;é"), max_size=12).filter(
@@ -51,7 +51,7 @@ def test_any_bytes_are_passed_on_or_refused(wire: bytes, count: int, sizes: list
     if not scanner.done:
         assert len(wire) - len(passed) <= 2
     with contextlib.suppress(ProtocolError):
-        codec.split(wire)
+        framing.split(wire)
 
 
 # What HAProxy makes of a line: it splits at blanks, and a backslash takes the next character as it is.

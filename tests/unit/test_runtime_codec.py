@@ -8,7 +8,7 @@ import pytest
 
 from haproxy import ops
 from haproxy.ops import Op
-from haproxy.runtime import codec
+from haproxy.runtime import codec, framing
 from l7.kit.errors import ProtocolError
 
 MAP = "/run/l7/routes.map"
@@ -150,10 +150,10 @@ def test_rows_that_a_payload_would_change_go_one_by_one() -> None:
 
 def test_replies_of_2_6_as_they_come() -> None:
     wire = b"New server registered.\n\n> \n> Server deleted.\n> + + + \n> + Missing value for key 'x'.\n\n> "
-    scanner = codec.PromptScanner(5)
+    scanner = framing.PromptScanner(5)
     body = scanner.feed(wire)
     assert scanner.done
-    assert codec.split(body) == [
+    assert framing.split(body) == [
         "New server registered.\n",
         "",
         "Server deleted.",
@@ -163,17 +163,17 @@ def test_replies_of_2_6_as_they_come() -> None:
 
 
 def test_a_single_reply_is_its_text_alone() -> None:
-    assert codec.PromptScanner(1).feed(b"3.4.7-1\n\n> ") == b"3.4.7-1\n"
+    assert framing.PromptScanner(1).feed(b"3.4.7-1\n\n> ") == b"3.4.7-1\n"
 
 
 def test_bytes_after_the_last_reply_are_an_error() -> None:
     with pytest.raises(ProtocolError):
-        codec.PromptScanner(1).feed(b"x\n> y")
+        framing.PromptScanner(1).feed(b"x\n> y")
 
 
 def test_a_reply_that_is_no_text_is_an_error() -> None:
     with pytest.raises(ProtocolError):
-        codec.split(b"\xff\xfe")
+        framing.split(b"\xff\xfe")
 
 
 # ---------------------------------------------------------------- payloads
