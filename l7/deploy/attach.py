@@ -1,9 +1,9 @@
 """Keeps the secrets that proxies need attached to the extension services of their clusters.
 
 Secrets reach a task only by its service's specification: attaching one replaces the task, start-first. So changes
-are gathered: the first goes out at once, those that follow within a second go together, and there is one update
-under way at a time. What Swarm holds already costs no call. A service that can't be updated is tried again with
-growing pauses, which are its own: the other clusters don't wait for it.
+are gathered: the first goes out at once, those that follow go together, with pauses that grow to a second, and
+there is one update under way at a time. What Swarm holds already costs no call. A service that can't be updated is
+tried again with growing pauses, which are its own: the other clusters don't wait for it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,19 @@ from l7.swarm.engine import Outdated
 _log = logs.get("deploy.attach")
 
 PAUSE = 1.0
-"""Seconds between the updates of extension services."""
+"""Seconds between the updates of extension services, while one change follows another."""
+FIRST_PAUSE = 1 / 8
+"""Part of it after a change that came alone: the next one does not wait for longer, and then twice as long."""
 
 _RETRY = Backoff(first=0.2, limit=30.0)
 _TRIES = 5
 """How often a specification is read again because someone else was faster."""
+
+
+def next_pause(pause: float, more: bool, longest: float) -> float:
+    """Seconds after the next update. `more`: something came during this one's pause."""
+    return min(2 * pause, longest) if more else longest * FIRST_PAUSE
+
 
 Required = Callable[[str], frozenset[Secret]]
 """What the proxies of a cluster need."""
@@ -120,10 +128,12 @@ class Attacher:
 
     async def run(self, api: ServiceApi, stop: asyncio.Event) -> None:
         """Attaches and detaches until `stop`."""
+        pause = next_pause(0.0, False, self._pause)
         while not stop.is_set():
             self._wake.clear()
             if await self._round(api):
-                await tasks.first(stop, asyncio.sleep(self._pause))
+                await tasks.first(stop, asyncio.sleep(pause))
+                pause = next_pause(pause, bool(self._open()), self._pause)
             turns = [self._turn(goal) for goal in self._open()]
             again = [asyncio.sleep(min(turns) - time.monotonic())] if turns else []
             await tasks.race(stop.wait(), self._wake.wait(), *again)

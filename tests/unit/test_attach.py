@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from l7.deploy import attach
-from l7.deploy.attach import Attacher
+from l7.deploy.attach import Attacher, next_pause
 from l7.deploy.attachment import Json, attached
 from l7.kit.backoff import Backoff
 from l7.kit.errors import Rejected, Unavailable
@@ -351,3 +351,10 @@ async def test_a_service_that_goes_while_it_is_refused_leaves_no_problem() -> No
         world.need()
         await quiet(world)
     assert not world.attacher.problems()
+
+
+def test_pauses_grow_while_one_change_follows_another() -> None:
+    pauses = [next_pause(0.0, False, 1.0)]
+    for more in (True, True, True, True, False, True):
+        pauses.append(next_pause(pauses[-1], more, 1.0))
+    assert pauses == [0.125, 0.25, 0.5, 1.0, 1.0, 0.125, 0.25]
