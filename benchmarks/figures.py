@@ -111,6 +111,31 @@ def labels(result: Result) -> str:
     return f"{count} labels: {failed(result)}; {reloads} reloads, for TCP ports that were not declared"
 
 
+def certificates(result: Result) -> str:
+    figures = result["figures"]
+    reports = [value for value in figures.values() if isinstance(value, dict) and "sent" in value]
+    wait = figures["seconds from the call to the first handshake with the new certificate"]
+    taken = f"label → first handshake with the new one: median {wait['p50']:.1f} s, {wait['max']:.1f} s at most"
+    return f"{figures['certificates']} certificates: {_handshakes(reports)}; {taken}"
+
+
+def certificate_faults(result: Result) -> str:
+    figures = result["figures"]
+    reports = [value for value in figures.values() if isinstance(value, dict)]
+    last = found(result, "last failed handshake")[0]
+    lost = figures["worker killed: failed handshakes"]
+    return (
+        f"extension service, core, sidecar: {_handshakes(reports)}; HAProxy killed: {lost} failed, the last one "
+        f"{last:.1f} s later; the newest certificate came each time"
+    )
+
+
+def _handshakes(reports: Iterable[Result]) -> str:
+    reports = list(reports)
+    sent, lost = (sum(report[key] for report in reports) for key in ("sent", "failed"))
+    return f"{lost} of {sent:,} handshakes failed"
+
+
 ROWS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "scale": ("scale 3→30→3, three times", failed),
     "rolling": ("rolling updates of 4 replicas, forced update, drained node", failed),
@@ -121,6 +146,8 @@ ROWS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "edits": ("200 label edits in 10 s, 200 services created in a row", edits),
     "kill": ("SIGKILL", kill),
     "labels": ("every label set, changed and removed once", labels),
+    "certificates": ("a certificate rotated, others added and removed, 310 handshakes/s", certificates),
+    "certificate_faults": ("SIGKILL while a certificate is rotated, 150 handshakes/s", certificate_faults),
 }
 
 

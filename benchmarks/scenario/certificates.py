@@ -15,7 +15,7 @@ from benchmarks.scenario.stage import TAIL, stage
 from testbed import app
 from testbed.certificates import Issued, TestAuthority
 from testbed.handshakes import HandshakeReport
-from testbed.system import LABEL, NETWORK, System
+from testbed.system import EXTENSION, LABEL, NETWORK, System
 
 HOSTS = int(os.environ.get("L7_BENCH_CERTIFICATES", "500"))
 SHORT = 20
@@ -78,6 +78,16 @@ def replace(system: System, name: str, issued: Issued) -> float:
     return began
 
 
+def settled(system: System) -> None:
+    """Waits until Swarm is done with the update before: one that comes meanwhile is a second late."""
+    client: Any = system.swarm.docker(system.manager)
+
+    def done() -> bool:
+        return str(client.inspect_service(EXTENSION).get("UpdateStatus", {}).get("State")) == "completed"
+
+    system.until("the extension service's update to be completed", done)
+
+
 def loaded(system: System) -> int:
     """How many certificates HAProxy has for hosts."""
     listing = system.haproxy("show ssl crt-list /run/l7/tls/certificates.list")
@@ -95,6 +105,7 @@ def rotate(system: System, case: Case, outcome: Outcome, authority: TestAuthorit
     with handshakes(system, others, RATE) as all_others, handshakes(system, [ONE], RATE_OF_ONE) as one:
         for _ in range(2 if case.short else ROTATIONS):
             issued = authority.issue(ONE)
+            settled(system)
             began = replace(system, "one", issued)
             called.append((began, issued.fingerprint))
             until_shown(system, ONE, issued.fingerprint)
@@ -121,6 +132,7 @@ def add_and_remove(
         for index in range(1 if case.short else 5):
             name, host = f"more{index}", f"more{index}.example.org"
             issued = authority.issue(host)
+            settled(system)
             began = time.time()
             create(system, name, host, issued)
             until_shown(system, host, issued.fingerprint)
