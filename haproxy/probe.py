@@ -27,8 +27,9 @@ LAST_PAUSE = 0.25
 QUICK_TRIES = 20
 CONNECT_TIMEOUT = 0.5
 OBJECTION = 0.1
-"""Seconds in which a task may say that it does not like our certificate: with TLS 1.3 our side of the handshake has
-ended by then (RFC 8446, section 2)."""
+SLOW_OBJECTION = 0.5
+"""Seconds in which a task may say that it wants a certificate, and that it does not like the one it was shown: with
+TLS 1.3 our side of the handshake has ended by then (RFC 8446, section 2)."""
 HEAD_LIMIT = 4096
 """Bytes of an answer within which its first line has to end."""
 
@@ -173,7 +174,8 @@ async def _answers(check: Check, trust: Trust, connection: socket.socket) -> boo
         if trust.ca is not None and (other := misnamed(check, _shown(writer))):
             return other
         if check.http is None:
-            return True if trust == BLIND or not await _hangs_up(reader) else hung_up(check)
+            patience = OBJECTION if trust.certificate is None else SLOW_OBJECTION
+            return True if trust == BLIND or not await _hangs_up(reader, patience) else hung_up(check)
         writer.write(_request(check.http))
         return _accepted(check.http, await reader.readuntil(b"\n"))
     finally:
@@ -203,10 +205,10 @@ def _shown(writer: asyncio.StreamWriter) -> Mapping[str, Any]:
     return shown
 
 
-async def _hangs_up(reader: asyncio.StreamReader) -> bool:
-    """Whether the other end does. Raises SSLError when it says why."""
+async def _hangs_up(reader: asyncio.StreamReader, patience: float) -> bool:
+    """Whether the other end does, within so many seconds. Raises SSLError when it says why."""
     try:
-        async with asyncio.timeout(OBJECTION):
+        async with asyncio.timeout(patience):
             return not await reader.read(1)
     except TimeoutError:
         return False
