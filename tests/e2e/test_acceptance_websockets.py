@@ -98,7 +98,7 @@ EDITS: list[tuple[str, tuple[str | None, ...]]] = [
 @pytest.mark.parametrize(
     "seconds",
     [
-        pytest.param(60, marks=pytest.mark.timeout(300)),
+        pytest.param(30, marks=pytest.mark.timeout(300)),
         pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(1200)]),
     ],
 )

@@ -26,8 +26,8 @@ from tests.e2e.tls_client import TlsClient
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
 ADDRESS = f"{NODE_NETWORK}.{BRIDGE_PORT}"
-LIFE = 60
-"""Seconds that certificates are valid: so they are renewed after 40."""
+LIFE = 45
+"""Seconds that certificates are valid: so they are renewed after 30."""
 
 SETTINGS = """
 [ACME]
