@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from testbed import app, haproxy_versions
 from testbed.swarm import Swarm
@@ -38,3 +39,10 @@ def app_image(swarm1: Swarm) -> str:
     """The test application's image, loaded into `swarm1`."""
     swarm1.load_image(app.image())
     return app.TAG
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """What a test says of logs (their level, by way of a command) holds for no other one."""
+    yield
+    structlog.reset_defaults()

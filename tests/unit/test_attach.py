@@ -163,7 +163,7 @@ async def test_each_cluster_has_its_own() -> None:
     assert world.docker.has("stranger") == frozenset()
 
 
-async def test_a_burst_is_two_updates() -> None:
+async def test_a_burst_is_few_updates() -> None:
     world = World()
     world.put(extension())
     async with world.running():
@@ -176,7 +176,7 @@ async def test_a_burst_is_two_updates() -> None:
             world.need(*many[: number + 1])
             await asyncio.sleep(0)
         await until(lambda: world.docker.has() == frozenset(many))
-    assert len(world.docker.updates) == 2
+    assert 2 <= len(world.docker.updates) < 10
 
 
 async def test_where_nothing_is_to_change_nothing_is_called() -> None:
