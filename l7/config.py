@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from l7.fleet import NO_OPTIONS, NO_PROXY_OPTIONS, ProxyOptions, ServiceOptions
 from l7.host_policy import HostPolicy
 from l7.kit.errors import ConfigError
 from l7.labels.grammar import Bad, parse_host
@@ -39,6 +40,8 @@ class Cluster:
     config: bytes = b"{}"
     default_certificate: str = ""
     default_key: str = ""
+    extension_options: ServiceOptions = NO_OPTIONS
+    proxy_options: ProxyOptions = NO_PROXY_OPTIONS
 
 
 ACME_ACCOUNT = "/run/secrets/l7-acme-account"
