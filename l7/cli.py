@@ -32,7 +32,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 EXTENSIONS = "l7.extensions"
 SOCKET = "/run/l7/admin.sock"
 DOCKER = "unix:///var/run/docker.sock"
-PKI = EntryPoint("pki", "l7.pki_cli:pki", EXTENSIONS)
+COMMANDS = {
+    entry.name: entry
+    for entry in (
+        EntryPoint("migrate", "l7.migrate_cli:migrate", EXTENSIONS),
+        EntryPoint("pki", "l7.pki_cli:pki", EXTENSIONS),
+    )
+}
+"""Of core's own, those that are loaded when they are named."""
 
 
 def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
@@ -42,17 +49,17 @@ def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
 
 
 class Root(click.Group):
-    """The commands of core, and those that are loaded when they are named: the PKI's, and those of extensions."""
+    """The commands of core, and those that are loaded when they are named: the operator's, and extensions'."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), PKI.name, *entry_points(group=EXTENSIONS).names})
+        return sorted({*super().list_commands(ctx), *COMMANDS, *entry_points(group=EXTENSIONS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        if cmd_name == PKI.name:
-            return _load(PKI)
+        if cmd_name in COMMANDS:
+            return _load(COMMANDS[cmd_name])
         found = entry_points(group=EXTENSIONS, name=cmd_name)
         return _load(next(iter(found))) if found else None
 
