@@ -43,13 +43,23 @@ class NodeState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A Swarm node. `address` is what it advertises to its peers, "" when unknown."""
+    """A Swarm node. `address` is what it advertises to its peers, "" when unknown.
+
+    `availability`: "active"; "pause" (keeps its tasks, gets no new ones); or "drain". `os` and `arch` are its own
+    words ("linux", "x86_64"), "" when unknown. `labels` and `engine_labels` are sorted by key.
+    """
 
     id: str
     version: int
     hostname: str
     state: NodeState
     address: str = ""
+    manager: bool = False
+    availability: str = "active"
+    os: str = ""
+    arch: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    engine_labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
@@ -74,17 +74,24 @@ class Touched:
     """The services, by id, to compile again; with `all`, every one. A removed service is among them.
 
     `secrets`: names of the secrets and configs that came, went or changed; who refers to one is build's to know.
+    `nodes`: a node came or went, or something changed about it that decides what Swarm may place there.
     """
 
     services: frozenset[str] = frozenset()
     all: bool = False
     secrets: frozenset[str] = frozenset()
+    nodes: bool = False
 
     def __bool__(self) -> bool:
-        return self.all or bool(self.services) or bool(self.secrets)
+        return self.all or bool(self.services) or bool(self.secrets) or self.nodes
 
     def __or__(self, other: Touched) -> Touched:
-        return Touched(self.services | other.services, self.all or other.all, self.secrets | other.secrets)
+        return Touched(
+            self.services | other.services,
+            self.all or other.all,
+            self.secrets | other.secrets,
+            self.nodes or other.nodes,
+        )
 
 
 NOTHING = Touched()
@@ -105,15 +112,16 @@ def kind_of(object_: Object) -> Kind:
 
 @dataclass(slots=True)
 class _Marks:
-    """What is touched so far: ids of services, names of secrets and configs."""
+    """What is touched so far: ids of services, names of secrets and configs, nodes as places for tasks."""
 
     services: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
+    nodes: bool = False
 
     def touched(self) -> Touched:
-        if not self.services and not self.secrets:
+        if not self.services and not self.secrets and not self.nodes:
             return NOTHING
-        return Touched(frozenset(self.services), secrets=frozenset(self.secrets))
+        return Touched(frozenset(self.services), secrets=frozenset(self.secrets), nodes=self.nodes)
 
 
 class _Stored:
@@ -255,6 +263,7 @@ class Cache:
         if _view(old) != _view(new):
             marks.services |= self._affected(kind, id_, old, new)
             marks.secrets |= _names(old) | _names(new)
+        marks.nodes |= _place_view(old) != _place_view(new)
 
     def _write(self, kind: Kind, id_: str, old: Object | None, new: Object | None) -> None:
         match kind:
@@ -322,6 +331,14 @@ def _view(object_: Object | None) -> Hashable:
             return _task_view(object_)
         case StoredSecret():
             return (object_.name, object_.labels)
+
+
+def _place_view(object_: Object | None) -> Hashable:
+    """The part of a node that placement depends on (`l7.deploy.placement`); None for anything else."""
+    if not isinstance(object_, Node):
+        return None
+    unknown = object_.state is NodeState.UNKNOWN
+    return replace(object_, version=0, state=NodeState.READY if unknown else object_.state)
 
 
 def _task_view(task: Task) -> Hashable:

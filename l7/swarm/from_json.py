@@ -76,12 +76,20 @@ def parse_node(raw: Json) -> Node:
     state = _NODE_STATES.get(str(status.get("State", "unknown")))
     if state is None:
         raise ProtocolError(f"node {raw.get('ID')}: unknown state {status.get('State')!r}")
+    spec, description = raw.get("Spec") or {}, raw.get("Description") or {}
+    platform = description.get("Platform") or {}
     return Node(
         id=_id(raw),
         version=_version(raw),
-        hostname=str((raw.get("Description") or {}).get("Hostname", "")),
+        hostname=str(description.get("Hostname", "")),
         state=state,
         address=str(status.get("Addr", "")),
+        manager=spec.get("Role") == "manager",
+        availability=str(spec.get("Availability") or "active"),
+        os=str(platform.get("OS", "")),
+        arch=str(platform.get("Architecture", "")),
+        labels=_labels(spec.get("Labels")),
+        engine_labels=_labels((description.get("Engine") or {}).get("Labels")),
     )
 
 
@@ -104,8 +112,7 @@ def parse_config(raw: Json) -> StoredSecret:
 
 def _stored(raw: Json, config: bool) -> StoredSecret:
     spec = raw.get("Spec") or {}
-    labels = tuple(sorted((spec.get("Labels") or {}).items()))
-    return StoredSecret(_id(raw), _version(raw), str(spec.get("Name", "")), config, labels)
+    return StoredSecret(_id(raw), _version(raw), str(spec.get("Name", "")), config, _labels(spec.get("Labels")))
 
 
 def parse_time(text: str) -> int:
@@ -159,6 +166,10 @@ def _state(name: str) -> TaskState:
     return state
 
 
+def _labels(raw: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((raw or {}).items()))
+
+
 def _spec(raw: Json) -> ServiceSpec:
     endpoint = raw.get("EndpointSpec") or {}
     template = raw.get("TaskTemplate") or {}
@@ -166,7 +177,7 @@ def _spec(raw: Json) -> ServiceSpec:
     networks = template.get("Networks") or raw.get("Networks") or ()
     container = template.get("ContainerSpec") or {}
     return ServiceSpec(
-        labels=tuple(sorted((raw.get("Labels") or {}).items())),
+        labels=_labels(raw.get("Labels")),
         networks=tuple(str(network.get("Target", "")) for network in networks),
         replicas=_replicas(raw.get("Mode") or {}),
         ports=_ports(endpoint.get("Ports") or ()),

@@ -15,6 +15,7 @@ from l7.swarm.from_json import PREDEFINED, bare_address, container_labels, uniqu
 _REMOVED = 4
 _PROTOCOLS = {0: "tcp", 1: "udp", 2: "sctp"}
 _MODES = {0: "ingress", 1: "host"}
+_AVAILABILITIES = {0: "active", 1: "pause", 2: "drain"}
 
 
 def parse_message(message: pb.WatchMessage) -> tuple[Event, ...]:
@@ -60,6 +61,12 @@ def parse_node(raw: pb.Node) -> Node:
         hostname=raw.description.hostname,
         state=state,
         address=raw.status.addr,
+        manager=raw.spec.desired_role == 1,
+        availability=_AVAILABILITIES.get(raw.spec.availability, str(raw.spec.availability)),
+        os=raw.description.platform.os,
+        arch=raw.description.platform.architecture,
+        labels=tuple(sorted(raw.spec.annotations.labels.items())),
+        engine_labels=tuple(sorted(raw.description.engine.labels.items())),
     )
 
 

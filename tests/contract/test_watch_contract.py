@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -250,6 +251,8 @@ async def test_both_sources_say_the_same(swarm1: Swarm, app_image: str, tmp_path
             observed(swarmkit.source, stored=swarmkit.stored) as pushed,
             observed(docker.source, stored=docker.stored) as polled,
         ):
+            node = next(iter(pushed.cache.nodes))
+            await asyncio.to_thread(swarm1.cli, 0, "node", "update", "--label-add=zone=east", node)
             network = await swarmkit.create_network("front")
             service = await swarmkit.create_service("web", {"a": "1"}, network, replicas=2, host_port=0)
             ported = await swarmkit.create_service("ported", {}, network, host_port=18432)
@@ -261,6 +264,10 @@ async def test_both_sources_say_the_same(swarm1: Swarm, app_image: str, tmp_path
             await agrees(polled, docker.listing)
             assert _comparable(pushed) == _comparable(polled)
             assert pushed.cache.services[service].vips
+            held = pushed.cache.nodes[node]
+            assert (held.manager, held.availability, held.labels) == (True, "active", (("zone", "east"),))
+            assert (held.os, held.arch) == ("linux", os.uname().machine)
+            assert any(change.touched.nodes for change in pushed.changes)
 
 
 def _comparable(seen: Observer) -> dict[str, object]:

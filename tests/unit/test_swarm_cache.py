@@ -57,12 +57,25 @@ def test_the_history_of_dead_tasks_touches_nothing(cache: Cache) -> None:
 
 @pytest.mark.parametrize(
     ("state", "touched"),
-    [(NodeState.UNKNOWN, Touched()), (NodeState.DISCONNECTED, Touched()), (NodeState.DOWN, TOUCHED)],
+    [
+        (NodeState.UNKNOWN, Touched()),
+        (NodeState.DISCONNECTED, Touched(nodes=True)),
+        (NodeState.DOWN, replace(TOUCHED, nodes=True)),
+    ],
 )
 def test_a_node_touches_the_services_on_it_when_it_goes_down_only(
     cache: Cache, state: NodeState, touched: Touched
 ) -> None:
     assert cache.apply(Upsert(replace(NODE, version=9, state=state))) == touched
+
+
+def test_what_makes_a_node_another_place_for_tasks_touches_no_service(cache: Cache) -> None:
+    changes = ({"labels": (("zone", "east"),)}, {"availability": "drain"}, {"manager": True})
+    for number, change in enumerate(changes):
+        changed = replace(cache.nodes["n1"], version=number + 9, **change)  # type: ignore[arg-type]
+        assert cache.apply(Upsert(changed)) == Touched(nodes=True)
+    assert not cache.apply(Upsert(replace(cache.nodes["n1"], version=99)))
+    assert cache.apply(Remove(Kind.NODE, "n1")).nodes
 
 
 def test_a_network_touches_the_services_that_refer_to_it(cache: Cache) -> None:
@@ -95,6 +108,7 @@ def test_touched_joins() -> None:
     assert Touched(frozenset({"a"})) | Touched(frozenset({"b"}), all=True) == Touched(frozenset({"a", "b"}), True)
     assert not Touched()
     assert Touched(all=True)
+    assert Touched(nodes=True) | Touched() == Touched() | Touched(nodes=True) == Touched(nodes=True)
 
 
 def test_a_secret_touches_its_name_when_it_comes_changes_and_goes(cache: Cache) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from l7.kit.errors import ProtocolError
-from l7.model import NodeState, PublishedPort, Task, TaskState
+from l7.model import Node, NodeState, PublishedPort, Task, TaskState
 from l7.swarm import from_json, from_proto
 from l7.swarm import swarmkit_pb2 as pb
 from l7.swarm.cache import Kind, Remove
@@ -81,6 +81,37 @@ def test_a_node_of_unknown_state_is_unknown_and_a_word_we_do_not_know_is_refused
     assert from_json.parse_node(raw).state is NodeState.UNKNOWN
     with pytest.raises(ProtocolError):
         from_json.parse_node({**raw, "Status": {"State": "sleepy"}})
+
+
+def test_a_node_as_a_place_for_tasks() -> None:
+    raw = {
+        "ID": "n1", "Version": {"Index": 1},
+        "Spec": {"Role": "manager", "Availability": "drain", "Labels": {"zone": "east", "a": "1"}},
+        "Description": {
+            "Hostname": "host", "Platform": {"Architecture": "x86_64", "OS": "linux"},
+            "Engine": {"EngineVersion": "20.10", "Labels": {"disk": "ssd"}},
+        },
+        "Status": {"State": "ready", "Addr": "10.0.0.1"},
+    }  # fmt: skip
+    node = Node(
+        "n1", 1, "host", NodeState.READY, "10.0.0.1", True, "drain", "linux", "x86_64",
+        (("a", "1"), ("zone", "east")), (("disk", "ssd"),),
+    )  # fmt: skip
+    assert from_json.parse_node(raw) == node
+    pushed = pb.Node(
+        id="n1",
+        meta=pb.Meta(version=pb.Version(index=1)),
+        spec=pb.NodeSpec(
+            annotations=pb.Annotations(labels={"zone": "east", "a": "1"}), desired_role=1, availability=2
+        ),
+        description=pb.NodeDescription(
+            hostname="host",
+            platform=pb.Platform(architecture="x86_64", os="linux"),
+            engine=pb.EngineDescription(labels={"disk": "ssd"}),
+        ),
+        status=pb.NodeStatus(state=2, addr="10.0.0.1"),
+    )
+    assert from_proto.parse_node(pushed) == node
 
 
 @pytest.mark.parametrize("raw", [{}, {"ID": ""}, {"ID": "x"}, {"ID": "x", "Version": {}}])
