@@ -45,6 +45,10 @@ def test_all_keys_in_any_case() -> None:
         endpoint_override="10.0.0.1:9090",
         watch_source="docker",
         clusters={"": Cluster("", "default", ("a", "b")), "east": Cluster("east", "east", None)},
+        warnings=(
+            "config.toml:6: AllowInsecure: whoever answers at tcp://manager:2376 is believed, whatever its "
+            "certificate",
+        ),
     )
 
 
@@ -52,11 +56,11 @@ def test_an_empty_list_of_networks_is_none_given() -> None:
     assert parse_settings("[Extensions.default]\nNetworks = []").clusters[""].networks is None
 
 
-def test_unknown_and_unused_keys_are_told() -> None:
+def test_unknown_keys_are_told() -> None:
     text = """\
 Colour = "red"
 [Extensions.default]
-ProxyReplicas = 2
+ProxyReplicaz = 2
 Nonsense = 1
 [Extensions.default.Config]
 User = "x"
@@ -64,7 +68,7 @@ User = "x"
     settings = parse_settings(text, "c.toml")
     assert settings.warnings == (
         "c.toml:1: Colour: not a key that l7 knows",
-        "c.toml:3: Extensions.default.ProxyReplicas: not used yet",
+        "c.toml:3: Extensions.default.ProxyReplicaz: not a key that l7 knows: did you mean ProxyReplicas?",
         "c.toml:4: Extensions.default.Nonsense: not a key that l7 knows",
     )
 
