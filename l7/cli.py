@@ -21,17 +21,18 @@ from rich.console import Console
 
 from l7 import __version__
 from l7.config import ACME_ACCOUNT, WATCH_SOURCES, Settings, parse_duration, parse_settings
+from l7.docker_cli import DOCKER, docker_options
 from l7.kit import logs, tasks, tls
 from l7.kit.errors import ConfigError, L7Error, ProtocolError, Unavailable
 from l7.report import report
 
 if TYPE_CHECKING:
     from l7.daemon import Options
+    from l7.swarm.engine import Address
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXTENSIONS = "l7.extensions"
 SOCKET = "/run/l7/admin.sock"
-DOCKER = "unix:///var/run/docker.sock"
 COMMANDS = {
     entry.name: entry
     for entry in (
@@ -238,8 +239,8 @@ def _tls_files(ca: str | None, identity: str | None) -> tls.TlsFiles | None:
 @main.command()
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @option("--admin-socket", "Core's admin socket.", default=SOCKET, show_default=True)
-@option("--docker-url", "Where to look for core's container when the socket is not here.", default=DOCKER)
-def status(output: str, admin_socket: str, docker_url: str) -> None:
+@docker_options("Where to look for core's container when the socket is not here.")
+def status(output: str, admin_socket: str, manager: Address) -> None:
     """Show what is routed where, at which revision, and what is not routed, and why.
 
     Run it in core's container, or on the node where core runs.
@@ -248,7 +249,7 @@ def status(output: str, admin_socket: str, docker_url: str) -> None:
       l7 status
       l7 status --output json | jq '.problems'
     """
-    document = fetch_status(admin_socket, docker_url)
+    document = fetch_status(admin_socket, manager)
     if output == "json":
         sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
         return
@@ -258,18 +259,18 @@ def status(output: str, admin_socket: str, docker_url: str) -> None:
         console.print(part)
 
 
-def fetch_status(socket: str, docker_url: str) -> dict[str, Any]:
+def fetch_status(socket: str, manager: Address) -> dict[str, Any]:
     """The status document, from core's socket if it is here, else through its container.
 
     Raises Unavailable when core cannot be asked.
     """
     if os.path.exists(socket):
         return asyncio.run(_ask(socket))
-    if not docker_url:
+    if not manager.url:
         raise Unavailable(f"core's admin socket {socket} is not there: it does not run here, or is just starting")
     from l7.deploy import secrets
 
-    client = secrets.connect(docker_url)
+    client = secrets.connect(manager)
     container = secrets.core_container(client)
     if container is None:
         raise Unavailable(

@@ -284,6 +284,12 @@ def _authorities(files: TlsFiles) -> str:
     return authorities_digest(read("ca", files.ca))
 
 
+def docker_address(settings: Settings) -> Address:
+    """Where core finds the Engine API."""
+    files = (settings.tls_ca_cert, settings.tls_cert, settings.tls_key)
+    return Address(settings.docker_url, *files, settings.allow_insecure)
+
+
 _SOURCES: Mapping[str, WatchSource] = {"auto": "auto", "swarmkit": "swarmkit", "docker": "docker"}
 
 
@@ -294,7 +300,7 @@ def watch_settings(options: Options) -> WatchSettings:
     if source is None:
         raise ConfigError("WatchSource", f"{settings.watch_source!r} is none of {', '.join(_SOURCES)}")
     return WatchSettings(
-        docker=Address(settings.docker_url, settings.tls_ca_cert, settings.tls_cert, settings.tls_key),
+        docker=docker_address(settings),
         control_socket=Path(options.control_socket),
         source=source,
         poll_interval=settings.poll_interval / 1000,

@@ -16,18 +16,9 @@ from l7.deploy import init as pki_init
 from l7.deploy import references, secrets
 from l7.deploy.rotate import Rotation, is_rotating
 from l7.deploy.secrets import Stored, Swarm
+from l7.docker_cli import docker_options
 from l7.kit.tls import DEFAULT_CLUSTER
-
-DOCKER = "unix:///var/run/docker.sock"
-
-docker_url = click.option(
-    "--docker-url",
-    envvar="L7_DOCKER_URL",
-    show_envvar=True,
-    help="The Engine API of a manager.",
-    default=DOCKER,
-    show_default=True,
-)
+from l7.swarm.engine import Address
 
 
 @click.group()
@@ -45,8 +36,8 @@ def pki() -> None:
     help="Also a name of core, beside core, l7_core, tasks.core, tasks.l7_core and localhost; repeat.",
 )
 @click.option("--directory", type=click.Path(file_okay=False), help="Write files here instead of Docker secrets.")
-@docker_url
-def init(clusters: tuple[str, ...], names: tuple[str, ...], directory: str | None, docker_url: str) -> None:
+@docker_options()
+def init(clusters: tuple[str, ...], names: tuple[str, ...], directory: str | None, manager: Address) -> None:
     """Make the CA and the identities that are missing; what is there stays as it is.
 
     \b
@@ -64,7 +55,7 @@ def init(clusters: tuple[str, ...], names: tuple[str, ...], directory: str | Non
       l7 pki init --cluster blue            later, on the node where core runs
       l7 pki init --directory pki           files pki/<name>.pem, for use without Swarm
     """
-    place = secrets.Directory(Path(directory)) if directory else secrets.Swarm(secrets.connect(docker_url))
+    place = secrets.Directory(Path(directory)) if directory else secrets.Swarm(secrets.connect(manager))
     made = pki_init.init(place, clusters, names)
     for name in made:
         click.echo(f"made {name}")
@@ -75,8 +66,8 @@ def init(clusters: tuple[str, ...], names: tuple[str, ...], directory: str | Non
 @pki.command("rotate")
 @click.option("--finish", is_flag=True, help="Drop the old CA, when nothing uses it any more.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@docker_url
-def rotate(finish: bool, dry_run: bool, docker_url: str) -> None:
+@docker_options()
+def rotate(finish: bool, dry_run: bool, manager: Address) -> None:
     """Replace the CA and all first identities, while everything goes on. Run it on the node where core runs.
 
     Makes a new generation of the secrets, with the new CA and the old one, and gives it to core and the extension
@@ -88,7 +79,7 @@ def rotate(finish: bool, dry_run: bool, docker_url: str) -> None:
       L7_PKI=.2 docker stack deploy -c deploy/stack.yml l7       now, or with the next version
       l7 pki rotate --finish                                     the old CA is not trusted any more
     """
-    rotation = Rotation(secrets.Swarm(secrets.connect(docker_url)), dry_run)
+    rotation = Rotation(secrets.Swarm(secrets.connect(manager)), dry_run)
     if finish:
         rotation.finish()
     else:
@@ -104,14 +95,14 @@ def rotate(finish: bool, dry_run: bool, docker_url: str) -> None:
 
 
 @pki.command("status")
-@docker_url
-def status(docker_url: str) -> None:
+@docker_options()
+def status(manager: Address) -> None:
     """Show which CA and identity each part uses, and until when.
 
     Secrets are only first identities; what a proxy connected with last is known on the node where core runs. `l7
     status` says when renewal does not work.
     """
-    client = secrets.connect(docker_url)
+    client = secrets.connect(manager)
     swarm = secrets.Swarm(client)
     stored = swarm.stored()
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)

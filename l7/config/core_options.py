@@ -34,7 +34,7 @@ CORE: tuple[Option, ...] = (
         "File with the CA that the Engine API's certificate must be of.",
         '"/run/secrets/docker-ca.pem"',
         Cost.CORE,
-        otherwise="the system's CAs, where the connection is TLS",
+        otherwise="the public CAs, where the connection is TLS",
     ),
     Option(
         "TLSCert",

@@ -24,6 +24,8 @@ from l7.deploy import pki
 from l7.deploy.pki import Authority
 from l7.kit import tls
 from l7.kit.errors import ConfigError, L7Error, Rejected, Unavailable
+from l7.swarm import engine
+from l7.swarm.engine import Address
 
 CA = "l7-ca"
 CA_KEY = "l7-ca-key"
@@ -47,6 +49,9 @@ AUTHORITIES = "com.docker.l7.pki.authorities"
 """Of the CA: fingerprints of those that it holds, the newest first, between commas."""
 
 SECRETS = "/run/secrets"
+
+TIMEOUT = 10
+"""Seconds for a call of the Engine API."""
 _NUMBER = re.compile(r"[0-9]{1,11}")
 """Whoever makes secrets writes their labels: a date beyond all calendars must not end who reads it."""
 
@@ -233,10 +238,14 @@ class Swarm:
             api._raise_for_status(answer)
 
 
-def connect(url: str) -> docker.DockerClient:
-    """A client of the Engine API at `url`. Raises Unavailable."""
-    with mapped(f"connect to {url}"):
-        client = docker.DockerClient(base_url=url, version="auto", timeout=10)
+def connect(where: Address | str) -> docker.DockerClient:
+    """A client of the Engine API there, or at a URL. Raises Unavailable, and ConfigError for a file of TLS that is
+    missing."""
+    address = Address(where) if isinstance(where, str) else where
+    tls_config = engine.tls_config(address)
+    with mapped(f"connect to {address.url}"):
+        version = engine.api_version(address, TIMEOUT)
+        client = docker.DockerClient(base_url=address.url, version=version, timeout=TIMEOUT, tls=tls_config)
     # REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE of the environment would override the client's own CA.
     client.api.trust_env = False
     return client

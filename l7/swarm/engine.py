@@ -52,12 +52,22 @@ class Outdated(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the Engine API is. With `tls_ca`, TLS, and with `tls_cert` and `tls_key`, as that client."""
+    """Where the Engine API is. TLS as soon as one of the files is given, or for https://.
+
+    `tls_ca`: whom the daemon's certificate must be of, "" for the public CAs; `insecure`: any will do. `tls_cert`
+    and `tls_key`: who we are.
+    """
 
     url: str = "unix:///var/run/docker.sock"
     tls_ca: str = ""
     tls_cert: str = ""
     tls_key: str = ""
+    insecure: bool = False
+
+    @property
+    def has_tls(self) -> bool:
+        files = bool(self.tls_ca or self.tls_cert or self.tls_key)
+        return self.url.startswith("https://") or (self.url.startswith("tcp://") and files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,21 +295,22 @@ class Events:
 
 
 def _connect(address: Address, timeout: int) -> docker.APIClient:
-    """A client that speaks the version of the API that the daemon does.
+    """A client that speaks the version of the API that the daemon does."""
+    return _client(address, timeout, api_version(address, timeout))
 
-    In two steps, since the SDK's own detection would run before the session can be told to leave
-    REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE alone, which override the CA given here.
-    """
+
+def api_version(address: Address, timeout: int) -> str:
+    """Asks the daemon. The SDK's own detection would run before the session can be told to leave REQUESTS_CA_BUNDLE
+    and CURL_CA_BUNDLE alone, which override the CA given here."""
     probe = _client(address, timeout, docker.constants.DEFAULT_DOCKER_API_VERSION)
     try:
-        version = str(probe.version(api_version=False)["ApiVersion"])
+        return str(probe.version(api_version=False)["ApiVersion"])
     finally:
         probe.close()
-    return _client(address, timeout, version)
 
 
 def _client(address: Address, timeout: int, version: str) -> docker.APIClient:
-    client = docker.APIClient(base_url=address.url, version=version, timeout=timeout, tls=_tls(address))
+    client = docker.APIClient(base_url=address.url, version=version, timeout=timeout, tls=tls_config(address))
     client.trust_env = False
     return client
 
@@ -333,14 +344,15 @@ def _swarm_networks(client: docker.APIClient) -> list[Any]:
     return listed
 
 
-def _tls(address: Address) -> docker.tls.TLSConfig | bool:
-    if not address.tls_ca:
-        if address.tls_cert or address.tls_key:
-            raise ConfigError("TLSCACert", "is missing: TLSCert and TLSKey are for TLS, which needs it")
+def tls_config(address: Address) -> docker.tls.TLSConfig | bool:
+    """What the SDK wants to know. Raises ConfigError where a file is missing."""
+    if not address.has_tls:
         return False
-    pair = (address.tls_cert, address.tls_key) if address.tls_cert else None
+    if address.insecure:  # whoever asked for it was told; the library would tell with each request
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    pair = (address.tls_cert, address.tls_key) if address.tls_cert or address.tls_key else None
     try:
-        return docker.tls.TLSConfig(client_cert=pair, ca_cert=address.tls_ca, verify=True)
+        return docker.tls.TLSConfig(client_cert=pair, ca_cert=address.tls_ca or None, verify=not address.insecure)
     except docker.errors.TLSParameterError as error:
         raise ConfigError("TLSCACert, TLSCert, TLSKey", str(error)) from error
 

@@ -28,6 +28,7 @@ from l7.deploy.secrets import Directory
 from l7.kit import http
 from l7.kit.errors import ConfigError, L7Error
 from l7.kit.metrics import Metrics
+from l7.swarm.engine import Address
 
 
 def run(*arguments: str, env: dict[str, str] | None = None) -> Result:
@@ -283,7 +284,7 @@ def test_status_without_core_says_so(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "does not run here" in result.output
     with pytest.raises(L7Error):
-        cli.fetch_status(str(tmp_path / "none"), "")
+        cli.fetch_status(str(tmp_path / "none"), Address(""))
 
 
 def test_status_without_docker_says_so(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from l7.deploy import secrets
 from l7.kit.errors import ConfigError, Rejected, Unavailable
 from l7.model import StoredSecret
 from l7.swarm.cache import Kind
@@ -94,11 +95,36 @@ async def test_a_certificate_that_is_not_there_is_a_matter_of_settings(daemon: D
     await engine.close()
 
 
-async def test_a_certificate_without_its_ca_is_a_matter_of_settings_and_not_left_out(daemon: Daemon) -> None:
-    engine = Engine(replace(daemon.address, tls_ca="", tls_cert="c.pem", tls_key="k.pem"), timeout=1)
-    with pytest.raises(ConfigError, match="TLSCACert"):
+async def test_without_a_ca_it_is_the_public_ones_that_count(daemon: Daemon, tmp_path: Path) -> None:
+    certificate, key = _self_signed(tmp_path)
+    engine = Engine(replace(daemon.address, tls_ca="", tls_cert=certificate, tls_key=key), timeout=1)
+    with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
         await engine.tasks()
     await engine.close()
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "https"])
+async def test_insecure_is_any_certificate(daemon: Daemon, tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "other").mkdir()
+    other, _ = _self_signed(tmp_path / "other")
+    url = daemon.address.url.replace("tcp", scheme)
+    engine = Engine(Address(url, "" if scheme == "https" else other, insecure=True), timeout=1)
+    assert len(await engine.tasks()) == 1
+    await engine.close()
+
+
+async def test_commands_connect_as_core_does(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other, _ = _self_signed(tmp_path / "other")
+    client = await asyncio.to_thread(secrets.connect, daemon.address)
+    assert client.api.api_version == "1.41"
+    client.close()
+    with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        await asyncio.to_thread(secrets.connect, replace(daemon.address, tls_ca=other))
+    client = await asyncio.to_thread(secrets.connect, replace(daemon.address, tls_ca=other, insecure=True))
+    client.close()
+    with pytest.raises(ConfigError):
+        await asyncio.to_thread(secrets.connect, replace(daemon.address, tls_ca="/nowhere"))
 
 
 @pytest.mark.parametrize("status", [500, 503])
