@@ -69,6 +69,8 @@ class Contents:
         self._uses = Uses()
         self._fetcher: Fetcher | None = None
         self._since: dict[str, float] = {}
+        self._complete = asyncio.Event()
+        self._complete.set()
         self._late: asyncio.TimerHandle | None = None
         self._stages: asyncio.TimerHandle | None = None
         self._said: dict[str, tuple[float, int | None]] = {}
@@ -146,6 +148,10 @@ class Contents:
             pem[default.store] = self.material.pem[default.store]
         return stores_of(self.material.settings, pem, entries, self.material.credentials)
 
+    async def complete(self) -> None:
+        """Returns when nothing is missing but what had its time to come (`PATIENCE`)."""
+        await self._complete.wait()
+
     def written(self, stores: Stores) -> None:
         """HAProxy starts from these."""
         self.kept.written(stores)
@@ -191,6 +197,10 @@ class Contents:
         missing = {lack.secret.id for lack in self.material.lacks}
         self._since = {each: self._since.get(each, now) for each in missing}
         times = [since + PATIENCE for since in self._since.values() if since + PATIENCE > now]
+        if times:
+            self._complete.clear()
+        else:
+            self._complete.set()
         if self._late is not None:
             self._late.cancel()
         later = asyncio.get_running_loop().call_later

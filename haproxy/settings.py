@@ -142,5 +142,8 @@ IDENTITIES = "tls/identities"
 """Directories, and with them the first parts of HAProxy's names: certificates of hosts, by host; CAs of clients and
 of servers, by the secret's id; certificates that servers are shown, by the ids of their secrets."""
 
+READY = "ready"
+"""File that is there once HAProxy has taken a first complete state (`haproxy.readiness`)."""
+
 LUA = "l7.lua"
 """File name of what HAProxy can't say itself (`haproxy.lua`)."""

@@ -25,6 +25,7 @@ from haproxy.mirror import Mirror, Touched
 from haproxy.observation import Observation
 from haproxy.places import PoolExhausted
 from haproxy.process import Process, version_of
+from haproxy.readiness import Readiness
 from haproxy.reconcile import AuditKind, Reconciler
 from haproxy.runtime.client import Runtime, unix_url
 from haproxy.runtime.dumps import StatKind
@@ -74,13 +75,13 @@ class Options:
 
 
 class Sidecar:
-    """All parts of the sidecar. `run` is its life; `ready` is set at the first confirmed revision."""
+    """All parts of the sidecar. `run` is its life; `readiness` is set at the first confirmed revision."""
 
     def __init__(self, options: Options, settings: Settings, metrics: Metrics, version: str) -> None:
         self.options = options
         self.metrics = metrics
         self.mirror = Mirror()
-        self.ready = asyncio.Event()
+        self.readiness = Readiness(settings, metrics)
         self.revision = ""
         self.drift = 0
         self._version = version
@@ -171,8 +172,11 @@ class Sidecar:
 
     async def _serve(self) -> None:
         """HAProxy up, converged, and watched, again and again. Not before there is a state: an empty one would
-        take everything out of an HAProxy that serves already."""
+        take everything out of an HAProxy that serves already. The first one begins to listen with its certificates:
+        a client who comes before them would be refused."""
         await self._synced.wait()
+        if not (self.options.attach or self.readiness.was_set):
+            await self.contents.complete()
         delays = RESTARTS.delays()
         while True:
             since = time.monotonic()
@@ -267,7 +271,7 @@ class Sidecar:
 
     def not_ready(self) -> str:
         """Why the proxy cannot be used yet; "" when it can."""
-        return "" if self.ready.is_set() else "no complete state of the cluster has been applied yet"
+        return self.readiness.missing
 
     def status(self) -> dict[str, Any]:
         """For /status."""
@@ -343,10 +347,9 @@ class Sidecar:
 
     def acknowledged(self, revision: str, seconds: float) -> None:
         self.revision = revision
-        self.ready.set()
+        self.readiness.set()
         if self._saving is None:  # the whole is written, so not for each of many changes
             self._saving = asyncio.get_running_loop().call_later(SAVE_PAUSE, self._save)
-        self.metrics.ready.set(1)
         self.metrics.set_revision(self.options.cluster, revision)
         self.metrics.routes.labels(self.options.cluster).set(len(self.mirror.routes))
         self.metrics.convergence.labels("apply").observe(seconds)
@@ -363,8 +366,7 @@ class Sidecar:
 
     def refused(self, revision: str, reason: str) -> None:
         """All that was not refused is in effect: a proxy is not kept from its work by one bad backend."""
-        self.ready.set()
-        self.metrics.ready.set(1)
+        self.readiness.set()
         self.stream.send(pb.SyncRequest(nack=pb.Nack(revision=revision, reason=reason)))
 
     def stored(self, names: Collection[str]) -> None:

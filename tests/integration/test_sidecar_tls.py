@@ -28,6 +28,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first state with something missing is served soon."""
+    monkeypatch.setattr(contents, "PATIENCE", 0.5)
+
+
 @pytest.fixture
 async def running(haproxy_binary: Path, world: World) -> AsyncIterator[Proxy]:
     async with proxy(haproxy_binary, world.settings, world.core.port) as running:
@@ -135,6 +141,29 @@ async def test_a_revision_does_not_wait_for_a_secret_and_the_secret_is_served_wh
     world.secrets.contents["late"] = issued.combined
     await world.shows("a.test", issued.fingerprint)
     await world.content()
+
+
+async def test_a_new_proxy_begins_to_listen_with_its_certificates(
+    world: World, running: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "PATIENCE", 60.0)
+    issued = world.authority.issue("a.test")
+    world.core.tls("a.test", "a1")
+    world.core.push()
+    await until(lambda: "a1" in world.secrets.asked)
+    assert not await listens(world)
+    world.secrets.contents["a1"] = issued.combined
+    await eventually(lambda: listens(world), True)
+    assert await world.visitor.shown("a.test") == issued.fingerprint
+
+
+async def listens(world: World) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", world.visitor.port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
 
 
 async def test_clients_are_asked_for_a_certificate_when_the_ca_is_there(

@@ -108,6 +108,21 @@ async def test_what_is_missing_for_long_is_told_until_it_comes(
     assert bench.messages == []
 
 
+async def test_all_is_complete_when_it_has_come_or_had_its_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.wait_for(bench.contents.complete(), 5)
+    bench.host("c")
+    waiting = asyncio.create_task(bench.contents.complete())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    bench.arrives("c", AUTHORITY.issue("x.test").combined)
+    await asyncio.wait_for(waiting, 5)
+    monkeypatch.setattr(contents, "PATIENCE", 0.02)
+    bench.host("never", host="y.test")
+    await asyncio.wait_for(bench.contents.complete(), 5)
+
+
 async def test_problems_are_told_once_and_in_order(bench: Bench) -> None:
     for host in ("x.test", "y.test", "a.test"):
         bench.host("c", host=host)
