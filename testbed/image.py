@@ -7,7 +7,7 @@ Four kinds of layers, each made anew only when what it consists of has changed:
 * the libraries l7 needs at run time, as the virtual environment has them, in /opt/l7
 * the packages `l7` and `haproxy` themselves, compiled, in /opt/l7, and the command /usr/local/bin/l7
 
-There is a user ``l7`` (uid and gid 1000); the image itself runs as root, the stack file decides per service.
+It runs as the user ``l7`` (uid and gid 1000); core, which needs root's sockets, is given root by its service.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from l7.deploy import healthcheck
 from testbed import haproxy_versions
 from testbed.archive import write_image, write_layer
 from testbed.haproxy_versions import MIRROR, cache_directory, locked
@@ -45,8 +46,10 @@ CONFIG = {
         "PYTHONUNBUFFERED=1",
         "LANG=C.UTF-8",
     ],
+    "User": "1000:1000",
     "WorkingDir": "/",
     "StopSignal": "SIGTERM",
+    "Healthcheck": dict(healthcheck.ANY),
 }
 
 _COMMAND = """#!/usr/bin/python3
@@ -186,8 +189,14 @@ def _code(home: Path) -> Path:
     command.parent.mkdir(parents=True)
     command.write_text(_COMMAND)
     command.chmod(0o755)
+    health = stage / healthcheck.PROGRAM.lstrip("/")
+    shutil.copyfile(REPOSITORY / "l7/healthcheck.py", health)
+    health.chmod(0o755)
+    run = stage / "run/l7"
+    run.mkdir(parents=True)
+    run.chmod(0o1777)  # a tmpfs that is mounted there takes its mode, not its owner, from what it covers
     layer = home / "code.tar"
-    write_layer(layer, [(packages, "opt/l7"), (command, "usr/local/bin/l7")])
+    write_layer(layer, [(packages, "opt/l7"), (command.parent, "usr/local/bin"), (run, "run/l7")])
     shutil.rmtree(stage)
     return layer
 

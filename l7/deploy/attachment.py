@@ -17,6 +17,8 @@ Json = Mapping[str, Any]
 
 SECRET_TARGET = "l7/"
 CONFIG_TARGET = "/run/secrets/l7/"
+_OWNER = "1000"
+"""As which the tasks of extension services run."""
 _MODE = 0o400
 
 
@@ -92,5 +94,5 @@ def _is_ours(raw: Json, kind: _Kind) -> bool:
 
 def _reference(secret: Secret, kind: _Kind) -> Json:
     """As Docker gives it back, so that the same is recognised."""
-    file = {"Name": kind.target + secret.id, "UID": "0", "GID": "0", "Mode": _MODE}
+    file = {"Name": kind.target + secret.id, "UID": _OWNER, "GID": _OWNER, "Mode": _MODE}
     return {"File": file, kind.id: secret.id, kind.name: secret.name}

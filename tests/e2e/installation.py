@@ -90,7 +90,8 @@ class Installation(System):
     def _all_ready(self) -> bool:
         revision = self.core_revision()
         applied = [each["applied"] for each in self.status()["extensions"]]
-        return bool(revision) and applied == [revision] * len(self.services)
+        run = all(self._pids(name) for name in self.services)
+        return run and bool(revision) and applied == [revision] * len(self.services)
 
     def restart_core(self, *options: str) -> None:
         """Waits for the task that takes the place of the old one, with these options of its service."""

@@ -13,9 +13,10 @@ from typing import Any
 import orjson
 import pytest
 
+from l7.deploy import healthcheck
 from testbed import image, processes
 from testbed.namespace import TestbedError
-from testbed.system import CORE, CORE_ADMIN_SOCKET, PROXY_ADMIN_PORT
+from testbed.system import CORE, CORE_ADMIN_SOCKET, EXTENSION, PROXY, PROXY_ADMIN_PORT
 from tests.e2e import call_core
 from tests.e2e.conftest import WITNESS, Create
 from tests.e2e.installation import Installation
@@ -125,6 +126,32 @@ def test_an_application_reaches_none_of_the_private_interfaces(l7: Installation,
     assert listening(l7.core_pid()) == {8080}
 
 
+def capabilities(status: str) -> set[str]:
+    lines = dict(line.split(":", 1) for line in status.splitlines())
+    return {lines[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+
+
+def test_no_part_can_do_more_than_it_has_to(l7: Installation) -> None:
+    """No capability, nothing to write to but a tmpfs; and root is core alone, whose sockets ask for that."""
+    everybody = {CORE: 0, EXTENSION: 1000, **dict.fromkeys(l7.services, 1000)}
+    for service, user in everybody.items():
+        (pid,) = l7._pids(service)
+        for each in processes.in_container(pid):
+            directory = Path(f"/proc/{each}")
+            assert directory.stat().st_uid == user, (service, processes.command_of(each))
+            assert capabilities((directory / "status").read_text()) == {"0" * 16}
+        mounts = [line.split() for line in Path(f"/proc/{pid}/mounts").read_text().splitlines()]
+        assert next(options for _, where, _, options, *_ in mounts if where == "/").split(",")[0] == "ro"
+        assert [kind for _, where, kind, *_ in mounts if where == "/run/l7"] == ["tmpfs"]
+
+
+def test_secrets_are_for_their_task_alone(l7: Installation) -> None:
+    for service in (EXTENSION, *l7.services):
+        (pid,) = l7._pids(service)
+        found = [path.stat() for path in Path(f"/proc/{pid}/{SECRETS}").iterdir() if path.is_file()]
+        assert {(each.st_uid, each.st_mode & 0o777) for each in found} == {(1000, 0o400)}
+
+
 # -- health ------------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +160,14 @@ def test_ready_after_the_first_complete_state(l7: Installation) -> None:
     for proxy in range(len(l7.services)):
         assert processes.get_tcp(l7.proxy_pid(proxy), PROXY_ADMIN_PORT, "/readyz") == b"ready\n"
         assert processes.get_tcp(l7.proxy_pid(proxy), PROXY_ADMIN_PORT, "/healthz") == b"ok\n"
+
+
+def test_what_swarm_asks_for_health_is_what_core_will_say_in_its_own_services(l7: Installation) -> None:
+    client: Any = l7.swarm.docker()
+    wanted = {CORE: healthcheck.CORE, PROXY: healthcheck.PROXY, EXTENSION: healthcheck.EXTENSION}
+    for service, check in wanted.items():
+        spec = client.inspect_service(service)["Spec"]["TaskTemplate"]["ContainerSpec"]
+        assert spec["Healthcheck"] == dict(check)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from haproxy.model import Desired
 from haproxy.render import CONFIG, render_files, render_static
 from haproxy.runtime.client import unix_url
 from haproxy.settings import Settings
+from l7 import healthcheck
 from l7.kit.errors import Incompatible
 from tests.integration.live_haproxy import await_listening, capabilities_of, free_port, write_files
 from tests.integration.live_sidecar import (
@@ -245,8 +246,10 @@ async def test_the_supervisor_brings_a_killed_sidecar_back_and_haproxy_never_not
         info = await command(settings.socket, "show info")
         (child,) = [pid for pid in children(supervisor.pid) if pid != master]
 
+        assert healthy(settings)
         os.kill(child, signal.SIGKILL)
         assert await watched.get("a.test") == (200, "one")
+        assert healthy(settings)
         core.service("b", app)
         await core.applied()
         await eventually(lambda: answer(watched, "b.test"), (200, "one"))
@@ -258,6 +261,14 @@ async def test_the_supervisor_brings_a_killed_sidecar_back_and_haproxy_never_not
         await until(lambda: supervisor.poll() is not None)
         assert supervisor.returncode == 0
         assert not alive(master)
+        assert not healthy(settings)
+
+
+def healthy(settings: Settings) -> bool:
+    """What Docker is told."""
+    command = ["/usr/bin/python3", "-IS", healthcheck.__file__, "proxy"]
+    environment = os.environ | {"L7_HAPROXY_RUN_DIR": settings.run_dir}
+    return subprocess.run(command, env=environment, check=False, timeout=20).returncode == 0
 
 
 def pid_of(info: str) -> str:

@@ -16,7 +16,7 @@ CERT, KEY, CA = Secret("x1", "shop.cert"), Secret("x2", "shop.key"), Secret("x3"
 
 def reference(secret: Secret) -> dict[str, Any]:
     word, target = ("Config", "/run/secrets/l7/") if secret.config else ("Secret", "l7/")
-    file = {"Name": target + secret.id, "UID": "0", "GID": "0", "Mode": 256}
+    file = {"Name": target + secret.id, "UID": "1000", "GID": "1000", "Mode": 256}
     return {"File": file, f"{word}ID": secret.id, f"{word}Name": secret.name}
 
 
