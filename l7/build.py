@@ -11,25 +11,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
-from functools import reduce
-from operator import and_
+from dataclasses import dataclass, field, replace
 
 from l7 import host_policy, upstreams
+from l7.approach import approach
 from l7.config import CERTIFICATE_KEYS, Settings
 from l7.fragment import Claim, Fragment, claim_of
 from l7.host_policy import Claimant
+from l7.joined import Joined
 from l7.labels.grammar import printable
 from l7.labels.parse import Parsed, parse_labels
 from l7.labels.spec import RouteSpec
-from l7.labels.table import PREFIX, PROXY_CLUSTER, PROXY_TYPE
+from l7.labels.table import PREFIX
 from l7.model import (
     Delta,
     KeyPair,
     Problem,
     PublishedPort,
     Secret,
-    ServerState,
     Service,
     ServiceSpec,
     Snapshot,
@@ -37,9 +36,10 @@ from l7.model import (
 )
 from l7.naming import IssuedCertificates, Lookup, Resolved, host_need, resolve
 from l7.pool import ANY_HOST, Pool
-from l7.reach import Reach, Way, choose_way
+from l7.proxies import Proxies, proxy_service
+from l7.reach import Way
 from l7.sources import Sources, extension_of
-from l7.upstreams import Place, server_state
+from l7.upstreams import Place
 from l7.views import CacheView, TouchedView
 
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
@@ -50,7 +50,7 @@ class _Plan:
     """What a set of labels asks for, checked against settings and networks. `claim` and `way` None: not routed.
 
     `cluster`: the one whose networks it depends on, None when it asks for nothing. `needs`: the secrets, configs
-    and certificates that it looked for.
+    and certificates that it looked for. `joins`: ids of the networks that the cluster's proxies shall be on for it.
     """
 
     claim: Claim | None = None
@@ -58,6 +58,7 @@ class _Plan:
     problems: tuple[Problem, ...] = ()
     cluster: str | None = None
     needs: frozenset[str] = frozenset()
+    joins: frozenset[str] = frozenset()
 
     @property
     def fatal(self) -> bool:
@@ -66,12 +67,14 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """One service's outcome. `clusters`: those whose proxies' networks it depends on; `needs` as in a plan."""
+    """One service's outcome. `clusters`: those whose proxies' networks it depends on; `needs` as in a plan, `joins`
+    by cluster."""
 
     fragment: Fragment | None = None
     problems: tuple[Problem, ...] = ()
     clusters: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
+    joins: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 _NOTHING = _Compiled()
@@ -84,21 +87,25 @@ class Build:
 
     Create it with the settings, `update` it with what changed (all, the first time), and read `snapshot` and
     `problems`. No IO; not for use from several threads.
+
+    `shared`: where core keeps the proxies, by cluster the name of the network that they are always on; they join
+    the networks of applications then (`networks_wanted`), unless the settings fix them.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shared: Mapping[str, str] | None = None) -> None:
         self._settings = settings
         clusters = settings.clusters
         self._pools = {name: Pool(name, clusters[name].config) for name in sorted(clusters)}
         self._compiled: dict[str, _Compiled] = {}
         self._read: dict[str, _Reading] = {}
-        self._proxies: dict[str, tuple[str, Reach]] = {}
+        self._proxies = Proxies(clusters, shared or {})
+        self._joined = Joined(clusters)
         self._dependents: dict[str, set[str]] = {name: set() for name in clusters}
         self._needing: dict[str, set[str]] = {}
         self._certificates = IssuedCertificates()
         self._sources = Sources()
         self._operators: dict[str, tuple[Problem, ...]] = {}
-        self._reach = {name: self._cluster_reach(name) for name in clusters}
+        self._reach = {name: self._proxies.reach(name) for name in clusters}
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -129,6 +136,11 @@ class Build:
         """All secrets and configs that the state of a cluster names; the same object until they change."""
         return self._pools[cluster].secrets
 
+    def networks_wanted(self, cluster: str) -> frozenset[str]:
+        """Ids of the applications' networks that a cluster's proxies are to be on, besides the one that they are
+        always on; the same object until they change."""
+        return self._joined.networks(cluster)
+
     def acme_services(self, cluster: str) -> Mapping[str, str]:
         """Hosts of a cluster that are to have a certificate from an ACME server, each with the name of the service
         that wants it; the same object until they change."""
@@ -155,12 +167,13 @@ class Build:
         secret."""
         affected = set(touched.services)
         if touched.all:
-            affected.update(cache.services, self._compiled, self._proxies, self._sources.services)
+            affected.update(cache.services, self._compiled, self._proxies.services, self._sources.services)
         for need in self._needs_touched(cache, touched):
             affected |= self._needing.get(need, set())
         moved = set[str]()
-        for cluster in self._note_proxies(cache, affected):
-            reach = self._cluster_reach(cluster)
+        rolled = (self._proxies.note(service_id, proxy_service(cache, service_id)) for service_id in affected)
+        for cluster in set().union(*rolled) & self._pools.keys():
+            reach = self._proxies.reach(cluster)
             if reach != self._reach[cluster]:
                 self._reach[cluster] = reach
                 affected |= self._dependents[cluster]
@@ -194,28 +207,6 @@ class Build:
             problems = [] if isinstance(found, KeyPair) else found
             self._operators[name] = tuple(replace(each, cluster=name) for each in problems)
 
-    def _note_proxies(self, cache: CacheView, affected: Iterable[str]) -> set[str]:
-        """Take in which of these services are proxies, and on which networks; the clusters changed."""
-        changed: set[str] = set()
-        for service_id in affected:
-            old, new = self._proxies.get(service_id), _proxy(cache, service_id)
-            if old == new:
-                continue
-            changed.update(proxy[0] for proxy in (old, new) if proxy)
-            if new:
-                self._proxies[service_id] = new
-            else:
-                del self._proxies[service_id]
-        return changed & self._pools.keys()
-
-    def _cluster_reach(self, cluster: str) -> Reach:
-        names = self._settings.clusters[cluster].networks
-        if names is not None:
-            return Reach(True, frozenset(names), ids=None)
-        reaches = [reach for name, reach in self._proxies.values() if name == cluster]
-        # What only some of a cluster's proxy services are on would fail on the others.
-        return reduce(and_, reaches) if reaches else Reach()
-
     def _replace(self, service_id: str, new: _Compiled) -> None:
         old = self._compiled.get(service_id, _NOTHING)
         if old == new:
@@ -234,6 +225,7 @@ class Build:
                 del self._needing[need]
         for need in new.needs - old.needs:
             self._needing.setdefault(need, set()).add(service_id)
+        self._joined.change(old.joins, new.joins)
         if old.fragment != new.fragment:
             self._change(old.fragment, new.fragment)
 
@@ -266,7 +258,11 @@ class Build:
         clusters = frozenset(each.cluster for each in plans if each.cluster is not None) & self._pools.keys()
         fragment, more = self._fragment(cache, service, plan)
         needs = frozenset[str]().union(*(each.needs for each in plans))
-        return _Compiled(fragment, tuple(sorted((*problems, *more))), clusters, needs)
+        joins = {
+            cluster: frozenset[str]().union(*(each.joins for each in (current, plan) if each.cluster == cluster))
+            for cluster in clusters
+        }
+        return _Compiled(fragment, tuple(sorted((*problems, *more))), clusters, needs, joins)
 
     def _plan(
         self, cache: CacheView, service: Service, specs: tuple[ServiceSpec, ServiceSpec | None], read: _Reading
@@ -277,20 +273,26 @@ class Build:
         if parsed.spec is None:
             return _Plan(problems=parsed.problems)
         cluster = parsed.spec.cluster
-        way = self._misplaced(service, parsed.spec) or choose_way(
-            parsed.spec, service, spec, cache.networks, self._reach[cluster]
-        )
-        if isinstance(way, Problem):
-            return _Plan(problems=_complete(parsed, (way,), service), cluster=cluster)
-        claimant = Claimant(service.name, parsed.spec.stack, way.network.name if way.network else "")
+        misplaced = self._misplaced(service, parsed.spec)
+        if misplaced is not None:
+            return _Plan(problems=_complete(parsed, (misplaced,), service), cluster=cluster)
+        place = Place(cache.nodes, cache.networks, self._reach[cluster])
+        found = approach(parsed.spec, service, spec, cache.tasks_of(service.id).values(), place)
+        if found.way is None and not found.joins:
+            return _Plan(problems=_complete(parsed, found.problems, service), cluster=cluster)
+        claimant = Claimant(service.name, parsed.spec.stack, found.network)
         allowed, refusals = host_policy.permitted(self._settings.host_policies, parsed.spec, claimant)
         if allowed is None:
-            return _Plan(None, way, _complete(parsed, refusals, service), cluster)
+            return _Plan(None, found.way, _complete(parsed, refusals, service), cluster)
+        if found.way is None:
+            told = _complete(parsed, (*found.problems, *refusals), service)
+            return _Plan(None, None, told, cluster, joins=found.joins)
         lookup = Lookup(cache.secrets, cache.configs, self._certificates, allowed.stack)
         before = self._parse(service, specs[1], read).spec if specs[1] else None
-        found = resolve(allowed, lookup, before, acme=self._settings.acme is not None)
-        told = _complete(parsed, (*refusals, *found.problems), service)
-        return _Plan(_claim(found, service), way, told, cluster, frozenset(lookup.needs))
+        resolved = resolve(allowed, lookup, before, acme=self._settings.acme is not None)
+        told = _complete(parsed, (*found.problems, *refusals, *resolved.problems), service)
+        needs = frozenset(lookup.needs)
+        return _Plan(_claim(resolved, service), found.way, told, cluster, needs, found.joins)
 
     def _parse(self, service: Service, spec: ServiceSpec, read: _Reading) -> Parsed:
         """Its labels, read once: they are the same with each event of a task."""
@@ -328,24 +330,6 @@ class Build:
         place = Place(cache.nodes, cache.networks, self._reach[claim.cluster])
         problems = [_told(each, service, claim.cluster) for each in upstreams.homeless(tasks, way, cache.nodes)]
         return Fragment(claim, wanted, upstreams.candidates(tasks, way, port, place)), tuple(problems)
-
-
-def _proxy(cache: CacheView, service_id: str) -> tuple[str, Reach] | None:
-    """(cluster, networks) of a proxy service, None for any other.
-
-    A network counts once every proxy task that serves is on it. While a proxy service is rolled to one more
-    network, its old tasks could not connect there.
-    """
-    service = cache.services.get(service_id)
-    if service is None or PROXY_TYPE not in service.spec.labels:
-        return None
-    ids = frozenset(service.spec.networks)
-    for task in cache.tasks_of(service_id).values():
-        if server_state(task, cache.nodes.get(task.node)) in (ServerState.READY, ServerState.LEAVING):
-            ids &= {network for network, _ in task.addresses}
-    known = (cache.networks[each] for each in ids if each in cache.networks)
-    names = frozenset(network.name for network in known if not network.ingress)
-    return dict(service.spec.labels).get(PROXY_CLUSTER, ""), Reach(True, names, ids)
 
 
 def _claim(found: Resolved, service: Service) -> Claim | None:

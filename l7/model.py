@@ -64,12 +64,20 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A swarm-scoped network. `ingress` marks the routing mesh, which is never a route to a task."""
+    """A swarm-scoped network. `ingress` marks the routing mesh, which is never a route to a task.
+
+    `subnets`: what addresses are taken from, as "10.0.1.0/24"; none before Swarm has chosen.
+    """
 
     id: str
     version: int
     name: str
     ingress: bool = False
+    driver: str = "overlay"
+    attachable: bool = False
+    internal: bool = False
+    encrypted: bool = False
+    subnets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def _old_networks(task: Task, place: Place) -> list[str]:
     A task from before its service changed networks serves on the old one until its successor is there.
     """
     known = (place.networks[network] for network, _ in task.addresses if network in place.networks)
-    return [each.id for each in sorted(known, key=lambda each: (each.name, each.id)) if place.reach.covers(each)]
+    return [each.id for each in place.reach.sorted(known) if place.reach.covers(each)]
 
 
 def homeless(tasks: Iterable[Task], way: Way, nodes: Mapping[str, Node]) -> Iterator[Problem]:

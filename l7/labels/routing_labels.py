@@ -48,9 +48,10 @@ PORT = Label(
 NETWORK = Label(
     "network",
     kinds.NAME,
-    "the first by name of those that service and proxies share",
+    "of those that service and proxies share, the one that the proxies have been on for longest",
     "Network over which the proxies reach the tasks: its full name, or inside a stack the short one of "
-    "the compose file. Service and proxies must both be on it. The ingress network is never used.",
+    "the compose file. The service must be on it; the proxies are, or join it where core keeps them and `Networks` "
+    "is not set. The ingress network is never used.",
     "shop_frontend",
     tcp=True,
 )

@@ -322,7 +322,7 @@ def _view(object_: Object | None) -> Hashable:
             # UNKNOWN, which all nodes pass through after a change of leader, is not told apart from READY.
             return (object_.state is NodeState.DOWN, object_.address, object_.hostname)
         case Network():
-            return (object_.name, object_.ingress)
+            return replace(object_, version=0)
         case Service():
             # Whatever is changed in an extension service may have taken secrets away from it.
             version = object_.version if EXTENSION_TYPE in object_.spec.labels else 0

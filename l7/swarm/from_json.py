@@ -94,9 +94,18 @@ def parse_node(raw: Json) -> Node:
 
 
 def parse_network(raw: Json) -> Network:
-    """An element of GET /networks, which says no version (0): a swarm network never changes."""
+    """An element of GET /networks, which says no version (0): a swarm network with addresses never changes."""
+    pools = (raw.get("IPAM") or {}).get("Config") or ()
     return Network(
-        id=str(raw.get("Id", "")), version=0, name=str(raw.get("Name", "")), ingress=bool(raw.get("Ingress"))
+        id=str(raw.get("Id", "")),
+        version=0,
+        name=str(raw.get("Name", "")),
+        ingress=bool(raw.get("Ingress")),
+        driver=str(raw.get("Driver") or "overlay"),
+        attachable=bool(raw.get("Attachable")),
+        internal=bool(raw.get("Internal")),
+        encrypted="encrypted" in (raw.get("Options") or {}),
+        subnets=tuple(str(pool.get("IPRange") or pool.get("Subnet") or "") for pool in pools),
     )
 
 

@@ -76,6 +76,11 @@ def parse_network(raw: pb.Network) -> Network:
         version=raw.meta.version.index,
         name=raw.spec.annotations.name,
         ingress=raw.spec.ingress,
+        driver=raw.driver_state.name or "overlay",
+        attachable=raw.spec.attachable,
+        internal=raw.spec.internal,
+        encrypted="encrypted" in raw.driver_state.options,
+        subnets=tuple(pool.range or pool.subnet for pool in raw.ipam.configs),
     )
 
 

@@ -163,22 +163,59 @@ class NetworkAttachment(_message.Message):
     def __init__(self, network: _Optional[_Union[Network, _Mapping]] = ..., addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Network(_message.Message):
-    __slots__ = ("id", "meta", "spec")
+    __slots__ = ("id", "meta", "spec", "driver_state", "ipam")
     ID_FIELD_NUMBER: _ClassVar[int]
     META_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_STATE_FIELD_NUMBER: _ClassVar[int]
+    IPAM_FIELD_NUMBER: _ClassVar[int]
     id: str
     meta: Meta
     spec: NetworkSpec
-    def __init__(self, id: _Optional[str] = ..., meta: _Optional[_Union[Meta, _Mapping]] = ..., spec: _Optional[_Union[NetworkSpec, _Mapping]] = ...) -> None: ...
+    driver_state: Driver
+    ipam: IPAMOptions
+    def __init__(self, id: _Optional[str] = ..., meta: _Optional[_Union[Meta, _Mapping]] = ..., spec: _Optional[_Union[NetworkSpec, _Mapping]] = ..., driver_state: _Optional[_Union[Driver, _Mapping]] = ..., ipam: _Optional[_Union[IPAMOptions, _Mapping]] = ...) -> None: ...
 
 class NetworkSpec(_message.Message):
-    __slots__ = ("annotations", "ingress")
+    __slots__ = ("annotations", "internal", "attachable", "ingress")
     ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    INTERNAL_FIELD_NUMBER: _ClassVar[int]
+    ATTACHABLE_FIELD_NUMBER: _ClassVar[int]
     INGRESS_FIELD_NUMBER: _ClassVar[int]
     annotations: Annotations
+    internal: bool
+    attachable: bool
     ingress: bool
-    def __init__(self, annotations: _Optional[_Union[Annotations, _Mapping]] = ..., ingress: _Optional[bool] = ...) -> None: ...
+    def __init__(self, annotations: _Optional[_Union[Annotations, _Mapping]] = ..., internal: _Optional[bool] = ..., attachable: _Optional[bool] = ..., ingress: _Optional[bool] = ...) -> None: ...
+
+class Driver(_message.Message):
+    __slots__ = ("name", "options")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    options: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class IPAMOptions(_message.Message):
+    __slots__ = ("configs",)
+    CONFIGS_FIELD_NUMBER: _ClassVar[int]
+    configs: _containers.RepeatedCompositeFieldContainer[IPAMConfig]
+    def __init__(self, configs: _Optional[_Iterable[_Union[IPAMConfig, _Mapping]]] = ...) -> None: ...
+
+class IPAMConfig(_message.Message):
+    __slots__ = ("subnet", "range")
+    SUBNET_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    subnet: str
+    range: str
+    def __init__(self, subnet: _Optional[str] = ..., range: _Optional[str] = ...) -> None: ...
 
 class Service(_message.Message):
     __slots__ = ("id", "meta", "spec", "endpoint", "previous_spec")

@@ -268,6 +268,11 @@ async def test_both_sources_say_the_same(swarm1: Swarm, app_image: str, tmp_path
             assert (held.manager, held.availability, held.labels) == (True, "active", (("zone", "east"),))
             assert (held.os, held.arch) == ("linux", os.uname().machine)
             assert any(change.touched.nodes for change in pushed.changes)
+            assert pushed.cache.networks[network].subnets
+            assert (pushed.cache.networks[network].driver, pushed.cache.networks[network].attachable) == (
+                "overlay",
+                True,
+            )
 
 
 def _comparable(seen: Observer) -> dict[str, object]:

@@ -70,9 +70,11 @@ def proxy(networks: tuple[str, ...] = ("front",), cluster: str = "", name: str =
 class World:
     """A cache, the build that follows it, and the last deltas. Node n1, networks front, back and ingress."""
 
-    def __init__(self, settings: Settings | None = None, *, with_proxy: bool = True) -> None:
+    def __init__(self, settings: Settings | None = None, *, with_proxy: bool = True, shared: str = "") -> None:
+        """`shared`: the proxies of every cluster are always on this network, and join those of applications."""
         self.cache = Cache()
-        self.build = Build(settings or Settings())
+        settings = settings or Settings()
+        self.build = Build(settings, dict.fromkeys(settings.clusters, shared) if shared else None)
         self.put(Node("n1", 1, "host1", NodeState.READY))
         self.put(*(Network(name, 1, name) for name in ("front", "back")), Network("ingress", 1, "ingress", True))
         if with_proxy:

@@ -39,6 +39,8 @@ SETTINGS = Settings(
     legacy_labels=True,
 )
 NETWORKS = ("n0", "n1", "n2")
+SHARED = {"": "n1"}
+"""The proxies of the default cluster are always on n1, and join the others; those of "east" stay where they are."""
 NODES = ("h0", "h1")
 SERVICES = tuple("abcd")
 NAMES = {"a": "a", "b": "b", "c": "c", "d": "c"}
@@ -193,10 +195,11 @@ nodes = st.builds(
     st.sampled_from(["", "192.0.2.1", "192.0.2.2"]),
 )
 networks = st.builds(
-    lambda id_, name, ingress: Network(id_, 1, name or id_, ingress),
+    lambda id_, name, ingress, driver: Network(id_, 1, name or id_, ingress, driver),
     st.sampled_from(NETWORKS),
     st.sampled_from(["", "", "n1"]),
     st.sampled_from([False, False, False, True]),
+    st.sampled_from(["overlay", "overlay", "overlay", "macvlan"]),
 )
 STORED: dict[str, list[tuple[tuple[str, str], ...]]] = {
     "one": [(), (), (("com.docker.l7", "pki"),)],
@@ -256,7 +259,7 @@ def newer(event: Event, version: int) -> Event:
 
 
 def fresh(cache: Cache) -> Build:
-    build = Build(SETTINGS)
+    build = Build(SETTINGS, SHARED)
     build.update(cache, Touched(all=True))
     return build
 
@@ -268,6 +271,7 @@ def outcome(build: Build) -> tuple[object, ...]:
         build.problems(),
         [build.required(cluster) for cluster in clusters],
         [build.acme_services(cluster) for cluster in clusters],
+        [build.networks_wanted(cluster) for cluster in clusters],
     )
 
 
@@ -308,7 +312,7 @@ def check_sound(snapshot: Snapshot) -> None:
 
 @given(batches)
 def test_incremental_build_equals_a_fresh_one_and_its_deltas_lead_there(sequence: list[list[Event]]) -> None:
-    cache, build = Cache(), Build(SETTINGS)
+    cache, build = Cache(), Build(SETTINGS, SHARED)
     held = {cluster: build.snapshot(cluster) for cluster in build.clusters}
     for number, batch in enumerate([START, *sequence]):
         touched = Touched()
@@ -342,7 +346,7 @@ departures = st.sampled_from(SERVICES).map(lambda name: Remove(Kind.SERVICE, f"s
 
 @given(st.lists(st.one_of(circling_services, circling_services, departures), min_size=3, max_size=12))
 def test_circles_are_found_and_opened_whatever_came_first(sequence: list[Event]) -> None:
-    cache, build = Cache(), Build(SETTINGS)
+    cache, build = Cache(), Build(SETTINGS, SHARED)
     for number, event in enumerate([*START[:6], *sequence]):
         build.update(cache, cache.apply(newer(event, number + 1)))
         assert outcome(build) == outcome(fresh(cache))
@@ -375,7 +379,7 @@ stored_events = st.one_of(stored.map(Upsert), stored.map(lambda each: Remove(kin
     )
 )
 def test_tls_of_hosts_is_decided_whatever_came_first(sequence: list[Event]) -> None:
-    cache, build = Cache(), Build(SETTINGS)
+    cache, build = Cache(), Build(SETTINGS, SHARED)
     for number, event in enumerate([*START[:6], *sequence]):
         build.update(cache, cache.apply(newer(event, number + 1)))
         assert outcome(build) == outcome(fresh(cache))
@@ -398,7 +402,7 @@ def test_the_order_of_arrival_does_not_show(sequence: list[list[Event]], random:
         *cache.configs.values(),
     ]
     random.shuffle(objects)  # type: ignore[attr-defined]
-    other, build = Cache(), Build(SETTINGS)
+    other, build = Cache(), Build(SETTINGS, SHARED)
     for each in objects:
         build.update(other, other.apply(Upsert(each)))
     assert outcome(build) == outcome(fresh(cache))

@@ -195,11 +195,14 @@ def test_the_network_label_chooses_the_address(network: str, address: str) -> No
     assert world.servers("web")["t"].address == address
 
 
-def test_without_a_label_the_first_common_network_by_name() -> None:
-    world = world_on_both()
+def test_without_a_label_the_common_network_that_the_proxies_have_been_on_for_longest() -> None:
+    world = World(with_proxy=False)
+    world.put(proxy(("back", "front")))
     world.put(service("web", spec(WEB, ("front", "back"))), task("t", "web", addresses=BOTH))
     assert world.servers("web")["t"].address == "10.2.0.1"
     world.put(service("proxy", proxy(("front",)).spec, version=2))
+    assert world.servers("web")["t"].address == "10.1.0.1"
+    world.put(service("proxy", proxy(("front", "back")).spec, version=3))
     assert world.servers("web")["t"].address == "10.1.0.1"
 
 
@@ -283,11 +286,11 @@ def test_proxies_change_networks_and_every_service_of_the_cluster_follows() -> N
 
 
 def test_a_new_network_of_the_proxies_counts_once_all_their_tasks_are_on_it() -> None:
-    """By name it would come first, but a proxy task from before could not connect there."""
+    """A proxy task from before could not connect there."""
     world = World()
     world.put(task("p1", "proxy", addresses=BOTH[1:]), task("p2", "proxy", addresses=BOTH[1:]))
     world.put(service("web", spec(WEB, ("front", "back"))), task("t", "web", addresses=BOTH))
-    world.put(service("proxy", proxy(("front", "back")).spec, version=2))
+    world.put(service("proxy", proxy(("back", "front")).spec, version=2))
     world.put(task("p1", "proxy", RUNNING, SHUTDOWN, BOTH[1:], version=2), task("p3", "proxy", addresses=BOTH))
     world.put(task("p1", "proxy", SHUTDOWN, SHUTDOWN, BOTH[1:], version=3))
     assert world.servers("web")["t"].address == "10.1.0.1"

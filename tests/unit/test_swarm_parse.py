@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from l7.kit.errors import ProtocolError
-from l7.model import Node, NodeState, PublishedPort, Task, TaskState
+from l7.model import Network, Node, NodeState, PublishedPort, Task, TaskState
 from l7.swarm import from_json, from_proto
 from l7.swarm import swarmkit_pb2 as pb
 from l7.swarm.cache import Kind, Remove
@@ -119,6 +119,25 @@ def test_an_object_without_id_or_version_is_refused(raw: dict[str, object]) -> N
     for parse in (from_json.parse_task, from_json.parse_service, from_json.parse_node):
         with pytest.raises(ProtocolError):
             parse(raw)
+
+
+def test_a_network_and_its_addresses() -> None:
+    raw = {
+        "Id": "net1", "Name": "front", "Driver": "overlay", "Scope": "swarm", "Attachable": True, "Internal": True,
+        "IPAM": {"Config": [{"Subnet": "10.1.0.0/16", "IPRange": "10.1.1.0/24"}, {"Subnet": "10.2.0.0/28"}]},
+        "Options": {"com.docker.network.driver.overlay.vxlanid_list": "4097", "encrypted": ""},
+    }  # fmt: skip
+    network = Network("net1", 0, "front", False, "overlay", True, True, True, ("10.1.1.0/24", "10.2.0.0/28"))
+    assert from_json.parse_network(raw) == network
+    spec = pb.NetworkSpec(annotations=pb.Annotations(name="front"), internal=True, attachable=True)
+    pools = [pb.IPAMConfig(subnet="10.1.0.0/16", range="10.1.1.0/24"), pb.IPAMConfig(subnet="10.2.0.0/28")]
+    driver = pb.Driver(name="overlay", options={"encrypted": ""})
+    pushed = pb.Network(id="net1", spec=spec, driver_state=driver, ipam=pb.IPAMOptions(configs=pools))
+    assert from_proto.parse_network(pushed) == network
+    bare = Network("net1", 0, "front")
+    assert from_json.parse_network({"Id": "net1", "Name": "front", "Driver": "overlay"}) == bare
+    spec = pb.NetworkSpec(annotations=spec.annotations)
+    assert from_proto.parse_network(pb.Network(id="net1", spec=spec)) == bare
 
 
 def test_messages_skip_what_we_do_not_know_and_swarms_stand_ins_for_local_networks() -> None:

@@ -76,7 +76,7 @@ def test_scaled_to_zero_there_is_no_server_and_none_is_expected() -> None:
 @pytest.mark.specification
 def test_another_network_is_another_address() -> None:
     world = World(with_proxy=False)
-    world.put(proxy(("front", "back")), virtual())
+    world.put(proxy(("back", "front")), virtual())
     vips = (("front", "10.1.0.2"), ("back", "10.2.0.2"))
     world.put(virtual(2, 2, networks=("front", "back"), vips=vips))
     assert world.servers("web")["id-web"].address == "10.2.0.2"
