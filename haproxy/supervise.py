@@ -1,7 +1,7 @@
 """The small parent of sidecar and HAProxy: restarts a sidecar that ended, adopts an HAProxy that lost its parent.
 
 It knows nothing of either's work, so that it has no reason to fail. In a container it runs under an init (PID 1),
-which passes SIGTERM on to it; it passes it on to the sidecar, which lets HAProxy finish.
+which passes a stop signal on to it; it passes it on to the sidecar, which lets HAProxy finish.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from types import FrameType
 
 from l7.kit import logs
 from l7.kit.backoff import Backoff
+from l7.kit.tasks import STOP_SIGNALS
 
 log = logs.get("supervise")
 
@@ -38,7 +39,7 @@ class Supervisor:
     def run(self) -> int:
         """The exit status for the process. Blocks."""
         become_subreaper()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
         delays = Backoff(first=0.05, limit=5.0).delays()
         while True:

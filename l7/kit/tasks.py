@@ -1,4 +1,4 @@
-"""Running the parts of a daemon together: start in order, stop in reverse order, end on SIGTERM or SIGINT.
+"""Running the parts of a daemon together: start in order, stop in reverse order, end on a stop signal.
 
 A part is a coroutine function that gets `stop`, an event, and returns soon after it is set. A part that
 raises ends the whole program with its exception: a daemon with half of its parts is worse than a restart.
@@ -26,17 +26,21 @@ class Part:
     grace: float = 5.0
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
+"""What ends a daemon in good order. SIGQUIT is how NGINX is asked for that, and SIGUSR1 how HAProxy is: operators
+set either as the stop signal of the proxies."""
+
+
 @asynccontextmanager
 async def signals(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Within the block, SIGTERM and SIGINT set `stop` instead of ending the process."""
+    """Within the block, STOP_SIGNALS set `stop` instead of ending the process."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, _stop, stop, number)
     try:
         yield
     finally:
-        for number in numbers:
+        for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
 

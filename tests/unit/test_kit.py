@@ -161,7 +161,7 @@ async def test_a_part_that_does_not_stop_is_cancelled() -> None:
     assert cancelled.is_set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1])
 async def test_signals_set_stop(number: signal.Signals) -> None:
     stop = asyncio.Event()
     async with tasks.signals(stop):

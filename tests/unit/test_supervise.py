@@ -9,6 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from l7.kit.tasks import STOP_SIGNALS
+
 PATIENCE = 20.0
 
 
@@ -34,17 +38,18 @@ sys.exit(3 if runs == 1 else 0)
     assert (tmp_path / "runs").read_text() == "3"
 
 
-def test_passes_the_signal_on_and_returns_what_the_child_says() -> None:
-    script = """
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_passes_the_signal_on_and_returns_what_the_child_says(number: signal.Signals) -> None:
+    script = f"""
 import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+signal.signal({number.value}, lambda *_: sys.exit(7))
 print('ready', flush=True)
 signal.pause()
 """
     process = supervised(script)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 7
 
