@@ -173,16 +173,18 @@ class Build:
         moved = set[str]()
         rolled = (self._proxies.note(service_id, proxy_service(cache, service_id)) for service_id in affected)
         for cluster in set().union(*rolled) & self._pools.keys():
+            moved.add(cluster)
             reach = self._proxies.reach(cluster)
             if reach != self._reach[cluster]:
                 self._reach[cluster] = reach
                 affected |= self._dependents[cluster]
-                moved.add(cluster)
         for service_id in affected:
             extension = extension_of(cache.services.get(service_id), cache.tasks_of(service_id))
             moved |= self._sources.note(service_id, extension)
         for cluster in moved & self._pools.keys():
-            found = self._sources.addresses(cluster, self._reach[cluster], cache.networks)
+            # Also over the networks that they share with core alone, whatever the settings say of applications.
+            reach = self._proxies.actual(cluster)
+            found = self._sources.addresses(cluster, reach or self._reach[cluster], cache.networks)
             self._pools[cluster].set_sources(found)
         return affected
 

@@ -45,7 +45,7 @@ COMMANDS = {
 
 def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
     """An option that can also be given as the environment variable L7_<FLAG>."""
-    variable = f"L7_{flag.removeprefix('--').upper().replace('-', '_')}"
+    variable = f"L7_{flag.partition('/')[0].removeprefix('--').upper().replace('-', '_')}"
     return click.option(flag, envvar=variable, show_envvar=True, help=help, **more)
 
 
@@ -143,6 +143,13 @@ def main() -> None:
     default="",
 )
 @option("--admin-socket", "The same on a unix socket.", default=SOCKET, show_default=True)
+@option("--service", "Name of core's own Swarm service.  [default: found by its container]", default="")
+@option(
+    "--fleet/--no-fleet",
+    "Keep the extension service and the proxies of each cluster; without, they are deployed by hand.",
+    default=True,
+    show_default=True,
+)
 @option(
     "--log-level", "Least severe level to log.", type=click.Choice(logs.LEVELS), default="info", show_default=True
 )
@@ -188,6 +195,8 @@ def core_options(given: Mapping[str, Any]) -> Options:
         admin=given["admin"],
         admin_socket=given["admin_socket"],
         control_socket=given["control_socket"],
+        service=given["service"],
+        fleet=given["fleet"],
     )
     if options.tls is None and not tls.is_private(options.listen):
         raise ConfigError(

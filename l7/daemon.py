@@ -1,7 +1,8 @@
 """Core as a process: builds every part, runs them in one group, stops them in order.
 
     watch ──▶ build ──▶ store ──▶ gRPC streams        admin: health, metrics, status
-                └─────▶ attach ──▶ extension services
+                ├─────▶ attach ──▶ secrets of extension services
+                └─────▶ fleet  ──▶ extension services, proxies, networks
 
 Watch tells what changed, build compiles it, the store wakes the streams. All of it happens in one event loop
 and without a queue in between, so that a change is with the streams before the next one is looked at.
@@ -30,7 +31,10 @@ from l7.build import Build
 from l7.config import ACME_ACCOUNT, Settings
 from l7.deploy import expiry
 from l7.deploy.attach import Attacher
+from l7.deploy.fleet import Fleet
+from l7.deploy.fleet import Options as FleetOptions
 from l7.deploy.issuer import Issuer
+from l7.deploy.names import shared_network
 from l7.kit import http, logs, tasks
 from l7.kit.errors import ConfigError
 from l7.kit.metrics import Metrics
@@ -70,6 +74,7 @@ class Options:
     """What the command line adds to the settings. `listen` is where extensions connect, see `Endpoint`.
 
     `tls_ca_key`: path of the CA's key, to renew the certificates of others with; "" for none.
+    `service`: name of core's own, "" to find out; `fleet`: core keeps the services of the clusters.
     `acme_account`: path of the key of the account at the ACME server.
     `admin` is "host:port" and `admin_socket` a path; "" leaves one out.
     """
@@ -82,6 +87,8 @@ class Options:
     admin: str = ""
     admin_socket: str = "/run/l7/admin.sock"
     control_socket: str = "/var/run/docker/swarm"
+    service: str = ""
+    fleet: bool = False
 
 
 class Core:
@@ -91,7 +98,7 @@ class Core:
         self.options = options
         self.clock = clock
         self.metrics = Metrics("core", __version__)
-        self.build = Build(options.settings)
+        self.build = Build(options.settings, _shared(options))
         self.store = Store(self.build.snapshot)
         self.extensions = status.Extensions()
         self.api = SyncApi(self.store, self.build.clusters, self.extensions, self.metrics, clock)
@@ -101,18 +108,23 @@ class Core:
             self.issuer = Issuer(options.tls, options.tls_ca_key) if options.tls_ca_key else None
         self.server = Server(self.api, [Endpoint(options.listen, options.tls)], PkiApi(self.issuer))
         self.attacher = Attacher(self.build.clusters, self.metrics)
+        self.fleet = self._fleet()
         self.acme = self._keeper()
         self.synced = False
         self._watch: Watching | None = None
         self._look = asyncio.Event()
         self.metrics.before_exposition = self._count
-        self.api.on_problems = self.attacher.on_problems = self._look.set
+        self.api.on_problems = self.attacher.on_problems = self.fleet.on_problems = self._look.set
         self.extensions.on_change = self.acme.heard
 
     def _keeper(self) -> Keeper:
         settings = self.options.settings.acme
         desk = Desk(self.build, self.store, self.extensions, lambda: self._look.set())
         return Keeper(desk, Client(settings, self.options.acme_account) if settings else None)
+
+    def _fleet(self) -> Fleet:
+        options = FleetOptions(self.options.service, port_of(self.options.listen), self.options.fleet)
+        return Fleet(self.options.settings, options, self.metrics, self.build.networks_wanted, self.issuer)
 
     # ------------------------------------------------------------ parts
 
@@ -128,6 +140,7 @@ class Core:
             tasks.Part("acme", self._certify),
             tasks.Part("follow", self._follow),
             tasks.Part("attach", self._attach),
+            tasks.Part("fleet", self._keep_fleet),
             tasks.Part("grpc", self._serve),
         ]
         await tasks.run(parts, stop)
@@ -141,6 +154,13 @@ class Core:
         engine = Engine(watch_settings(self.options).docker, PATIENT)
         try:
             await self.attacher.run(engine, stop)
+        finally:
+            await engine.close()
+
+    async def _keep_fleet(self, stop: asyncio.Event) -> None:
+        engine = Engine(watch_settings(self.options).docker, PATIENT)
+        try:
+            await self.fleet.run(engine, stop)
         finally:
             await engine.close()
 
@@ -183,6 +203,7 @@ class Core:
                 self._log_change(cluster, delta, change.observed, built - began)
         known = self._watch is not None and self._watch.status.secrets_listed
         self.attacher.take(cache, change.touched, self._required if known else None)
+        self.fleet.take(cache, change.touched)
         self.acme.look(change.touched.secrets)
         self._look.set()
 
@@ -229,6 +250,7 @@ class Core:
     def problems(self) -> tuple[Problem, ...]:
         """All that is not as users asked: core's own, and what the proxies report; sorted, each once."""
         own = {*self.build.problems(), *self.attacher.problems(), *self.acme.problems(), *self._pki_problems()}
+        own.update(self.fleet.problems())
         return tuple(sorted(own.union(*self._told())))
 
     def _told(self) -> Iterator[Iterator[Problem]]:
@@ -263,6 +285,7 @@ class Core:
             "reason": self.not_ready(),
             "source": asdict(self._watch.status) if self._watch else {},
             "clusters": [status.cluster_document(self.build.snapshot(name)) for name in self._served()],
+            "services": self.fleet.document(),
             "problems": [asdict(problem) for problem in self.problems()],
             "extensions": [status.extension_document(each) for each in self.extensions],
         }
@@ -278,6 +301,17 @@ class Core:
             self.metrics.routes.labels(cluster).set(len(snapshot.routes))
             self.metrics.set_servers(cluster, status.servers_by_state(snapshot))
         self.metrics.set_problems(problems_by_label(self.problems()))
+
+
+def _shared(options: Options) -> dict[str, str]:
+    """By cluster, the network that core keeps its proxies on; nothing where it keeps none."""
+    return {name: shared_network(name) for name in options.settings.clusters} if options.fleet else {}
+
+
+def port_of(listen: str) -> int:
+    """Of "host:port"; 0 for a unix socket."""
+    port = listen.rpartition(":")[2]
+    return int(port) if port.isdecimal() else 0
 
 
 def _authorities(files: TlsFiles) -> str:

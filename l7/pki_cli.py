@@ -15,7 +15,8 @@ from rich.table import Table
 from l7.deploy import init as pki_init
 from l7.deploy import references, secrets
 from l7.deploy.rotate import Rotation, is_rotating
-from l7.deploy.secrets import Stored, Swarm
+from l7.deploy.secrets import Swarm
+from l7.deploy.stored import Stored
 from l7.docker_cli import docker_options
 from l7.kit.tls import DEFAULT_CLUSTER
 from l7.swarm.engine import Address

@@ -70,7 +70,11 @@ class Proxies:
         key = f"Extensions.{settings.extension}.Networks"
         if settings.networks is not None:
             return Reach(True, frozenset(settings.networks), None, key=key, fixed=True)
+        found = self.actual(cluster) or Reach()
+        return replace(found, key=key, shared=self._shared.get(cluster, ""))
+
+    def actual(self, cluster: str) -> Reach | None:
+        """The networks that a cluster's proxies are on, whatever the settings say; None without proxies."""
         reaches = [each.reach for _, each in sorted(self._found.items()) if each.cluster == cluster]
         # What only some of a cluster's proxy services are on would fail on the others.
-        found = reduce(and_, reaches) if reaches else Reach()
-        return replace(found, key=key, shared=self._shared.get(cluster, ""))
+        return reduce(and_, reaches) if reaches else None

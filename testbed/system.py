@@ -12,6 +12,7 @@ the error.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import subprocess
@@ -57,7 +58,6 @@ class Options:
     core_on: int = 0
     proxy_on: tuple[int, ...] = (0,)
     core_environment: Mapping[str, str] = field(default_factory=dict)
-    proxy_environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def binary(self) -> str:
@@ -111,7 +111,8 @@ class System:
     # -- l7 ------------------------------------------------------------------------------------------------
 
     def deploy(self) -> None:
-        """``docker stack deploy`` of the repository's own stack file with this system's options on top."""
+        """``docker stack deploy`` of the repository's own stack file with this system's options on top; then core
+        creates the rest."""
         override = self.swarm.directory / "stack.json"
         override.write_bytes(orjson.dumps(self._override()))
         files = ["-c", str(REPOSITORY / "deploy/stack.yml"), "-c", str(override)]
@@ -131,28 +132,36 @@ class System:
     def _override(self) -> dict[str, Any]:
         options = self.options
         core = {"L7_WATCH_SOURCE": options.watch, "L7_POLL_INTERVAL": f"{round(options.poll * 1000)}ms"}
-        proxy = {"L7_HAPROXY_BINARY": options.binary}
+        text = toml({"Extensions": {"default": self.extension()}})
+        file = self.swarm.directory / "l7.toml"
+        file.write_text(text)
+        name = f"l7-conf-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         return {
             "version": "3.8",
             "services": {
-                "extension": {
-                    "image": image.TAG,
-                    "deploy": {"placement": {"constraints": ["node.labels.core==yes"]}},
-                },
                 "core": {
                     "image": image.TAG,
                     "environment": core | dict(options.core_environment),
                     "deploy": {"placement": {"constraints": ["node.labels.core==yes"]}},
                 },
-                "proxy": {
-                    "image": image.TAG,
-                    "environment": proxy | dict(options.proxy_environment),
-                    "deploy": {
-                        "replicas": len(options.proxy_on),
-                        "placement": {"constraints": ["node.labels.proxy==yes"]},
-                    },
-                },
             },
+            "configs": {"config": {"name": name, "file": str(file)}},
+        }
+
+    def extension(self) -> dict[str, Any]:
+        """The table of the default cluster, for core's TOML."""
+        options = self.options
+        return {
+            "ServiceName": EXTENSION,
+            "Constraints": ["node.labels.core==yes"],
+            "ProxyServiceName": PROXY,
+            "ProxyArgs": ["--binary", options.binary],
+            "ProxyConstraints": ["node.labels.proxy==yes"],
+            "ProxyReplicas": len(options.proxy_on),
+            "ProxyStopGracePeriod": "40s",
+            "PublishMode": "host",
+            "PublishedPort": PORT,
+            "PublishedSSLPort": TLS_PORT,
         }
 
     def _run_l7(self, *words: str) -> None:
@@ -387,7 +396,7 @@ class System:
     def logs(self, lines: int = 40) -> str:
         """The last lines of core and proxies, and what became of their tasks."""
         text = []
-        for service in (CORE, PROXY):
+        for service in (CORE, EXTENSION, PROXY):
             text += [f"--- {service}", self.cli("service", "ps", "--no-trunc", service)]
             text.append(self.log_of(service, lines))
         return "\n".join(text)
@@ -405,6 +414,16 @@ class System:
                 )
                 text.append(done.stdout)
         return "".join(text)
+
+
+def toml(table: Mapping[str, Any], prefix: str = "") -> str:
+    """A TOML file of tables, whose other values JSON writes as TOML does."""
+    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    lines = [f"{key} = {orjson.dumps(value).decode()}" for key, value in plain.items()]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += [f"[{prefix}{key}]", toml(value, f"{prefix}{key}.")]
+    return "\n".join(lines)
 
 
 def _pid(task: dict[str, Any]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.scenario.result import Case, Outcome
@@ -15,16 +15,9 @@ TAIL = 2.0
 
 
 @contextmanager
-def stage(
-    case: Case,
-    nodes: int = 1,
-    managers: int = 1,
-    proxy_environment: Mapping[str, str] | None = None,
-) -> Iterator[System]:
+def stage(case: Case, nodes: int = 1, managers: int = 1) -> Iterator[System]:
     """l7 on a new Swarm, core and one proxy on node 0."""
-    options = Options(
-        haproxy=case.haproxy, watch=case.watch, poll=case.poll, proxy_environment=proxy_environment or {}
-    )
+    options = Options(haproxy=case.haproxy, watch=case.watch, poll=case.poll)
     with Swarm.up(nodes=nodes, managers=managers) as swarm, System.up(swarm, options) as system:
         yield system
 

@@ -18,14 +18,14 @@ import docker
 from docker.errors import DockerException
 
 from examples.demo.story import BLOG, SHOP
-from l7.deploy import secrets
+from l7.deploy import stored
 from testbed import app, image
 from testbed.namespace import Namespace, TestbedError
 from testbed.swarm import Node, Swarm, wait_for
 from testbed.system import NETWORK, STACK
 
 SECRETS = (
-    secrets.CA, secrets.CA_KEY, secrets.CORE, secrets.PROXY, secrets.EXTENSION, secrets.ACME_ACCOUNT
+    stored.CA, stored.CA_KEY, stored.CORE, stored.PROXY, stored.EXTENSION, stored.ACME_ACCOUNT
 )  # fmt: skip
 IMAGES = (image.TAG, app.TAG)
 URL = "unix:///var/run/docker.sock"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from l7.deploy import pki
 from l7.deploy.issuer import Issuer
-from l7.deploy.secrets import EXTENSION, KIND, PROXY, Stored, newest, stored
+from l7.deploy.stored import EXTENSION, KIND, PROXY, Stored, newest, stored
 from l7.kit import tls
 from l7.kit.errors import ConfigError
 from l7.model import Problem, StoredSecret

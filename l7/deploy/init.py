@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from l7.deploy import pki
-from l7.deploy.secrets import ACME_ACCOUNT, CA, CA_KEY, CORE, EXTENSION, PROXY, PkiStore, newest
+from l7.deploy.secrets import PkiStore
+from l7.deploy.stored import (
+    ACME_ACCOUNT,
+    CA,
+    CA_KEY,
+    CORE,
+    EXTENSION,
+    extension_secret,
+    newest,
+    proxy_secret,
+)
 from l7.kit.errors import ConfigError
 from l7.kit.tls import DEFAULT_CLUSTER
-
-_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,40}")
-
-
-def proxy_secret(cluster: str) -> str:
-    """Name of the secret with the identity of a cluster's proxies. Raises ConfigError for a bad name."""
-    return _of_cluster(PROXY, cluster)
-
-
-def extension_secret(cluster: str) -> str:
-    """The same of a cluster's extension service."""
-    return _of_cluster(EXTENSION, cluster)
 
 
 def init(store: PkiStore, clusters: Sequence[str] = (), names: Sequence[str] = ()) -> list[str]:
@@ -52,14 +49,6 @@ def _roles(clusters: Sequence[str]) -> dict[str, str]:
     """Cluster of each secret that belongs to one."""
     names = (("" if name == DEFAULT_CLUSTER else name) for name in clusters)
     return {secret(name): name for name in names for secret in (proxy_secret, extension_secret)}
-
-
-def _of_cluster(base: str, cluster: str) -> str:
-    if not cluster or cluster == DEFAULT_CLUSTER:
-        return base
-    if not _CLUSTER.fullmatch(cluster):
-        raise ConfigError("--cluster", f"{cluster!r}: letters, digits and _.- only, up to 41")
-    return f"{base}-{cluster}"
 
 
 def _authority(store: PkiStore, present: Sequence[str], missing: Sequence[str]) -> pki.Authority:

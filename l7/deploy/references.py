@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from l7.deploy.secrets import ACME_ACCOUNT, CORE, EXTENSION, PROXY, Stored
+from l7.deploy.stored import ACME_ACCOUNT, CORE, EXTENSION, PROXY, Stored
 
 Json = dict[str, Any]
 

@@ -22,7 +22,8 @@ from typing import Protocol
 from l7.deploy import pki
 from l7.deploy.init import identity
 from l7.deploy.references import CORE_ROLE, PROXY_ROLE, Json, Part, parts, referred, with_generation
-from l7.deploy.secrets import ACME_ACCOUNT, CA, CA_KEY, EXTENSION, PROXY, PkiStore, Stored, named, newest
+from l7.deploy.secrets import PkiStore
+from l7.deploy.stored import ACME_ACCOUNT, CA, CA_KEY, EXTENSION, PROXY, Stored, named, newest
 from l7.kit.errors import ConfigError, Unavailable
 
 _TRIES = 5

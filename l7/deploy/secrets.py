@@ -1,16 +1,13 @@
 """Where the PKI is kept: Docker secrets of the Swarm, or files of a directory.
 
 Docker never gives a secret's data back. What must be read again (the CA's key, to make an identity for one
-more cluster) is read where core has it mounted. What must be known of the others is in their labels.
-
-A rotation makes a new generation of all secrets but the ACME account: `l7-ca`, then `l7-ca.2`, and so on.
+more cluster) is read where core has it mounted. What must be known of the others is in their labels (`stored`).
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,78 +19,32 @@ import requests
 
 from l7.deploy import pki
 from l7.deploy.pki import Authority
+from l7.deploy.stored import (
+    AUTHORITIES,
+    BASE,
+    CA,
+    CA_KEY,
+    CORE,
+    GENERATION,
+    KEYS,
+    KIND,
+    NOT_AFTER,
+    Stored,
+    named,
+    stored,
+)
 from l7.kit import tls
 from l7.kit.errors import ConfigError, L7Error, Rejected, Unavailable
 from l7.swarm import engine
 from l7.swarm.engine import Address
 
-CA = "l7-ca"
-CA_KEY = "l7-ca-key"
-CORE = "l7-core"
-PROXY = "l7-proxy"
-EXTENSION = "l7-extension"
-ACME_ACCOUNT = "l7-acme-account"
-KEYS = (CA_KEY, ACME_ACCOUNT)
-"""Those that hold no certificate."""
-
 ROLE_LABEL = "com.docker.l7.role"
 """Container label by which core is found on its node: `com.docker.l7.role=core`."""
-
-KIND = ("com.docker.l7", "pki")
-"""Label of every secret here, by which services are kept from naming them."""
-BASE = "com.docker.l7.pki.name"
-GENERATION = "com.docker.l7.pki.generation"
-NOT_AFTER = "com.docker.l7.pki.not_after"
-"""End of the certificate: seconds of Unix time, decimal."""
-AUTHORITIES = "com.docker.l7.pki.authorities"
-"""Of the CA: fingerprints of those that it holds, the newest first, between commas."""
 
 SECRETS = "/run/secrets"
 
 TIMEOUT = 10
 """Seconds for a call of the Engine API."""
-_NUMBER = re.compile(r"[0-9]{1,11}")
-"""Whoever makes secrets writes their labels: a date beyond all calendars must not end who reads it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A secret of the PKI, as its labels tell. `base`: its name without the generation; `not_after` in seconds of
-    Unix time, 0: unknown; `authorities`: of a CA, fingerprints, the newest first."""
-
-    id: str
-    name: str
-    base: str
-    generation: int = 1
-    not_after: int = 0
-    authorities: tuple[str, ...] = ()
-
-
-def named(base: str, generation: int) -> str:
-    """The secret's name."""
-    return base if generation == 1 or base == ACME_ACCOUNT else f"{base}.{generation}"
-
-
-def stored(id: str, name: str, labels: Mapping[str, str]) -> Stored:
-    """What a secret's labels say; those of a version without them are of the first generation."""
-    return Stored(
-        id,
-        name,
-        labels.get(BASE, name),
-        _number(labels, GENERATION, 1),
-        _number(labels, NOT_AFTER, 0),
-        tuple(each for each in labels.get(AUTHORITIES, "").split(",") if each),
-    )
-
-
-def _number(labels: Mapping[str, str], key: str, default: int) -> int:
-    text = labels.get(key, "")
-    return int(text) if _NUMBER.fullmatch(text) else default
-
-
-def newest(secrets: Iterable[Stored]) -> int:
-    """The newest generation; its CA is made last, so that one without is none yet."""
-    return max((each.generation for each in secrets if each.base == CA), default=1)
 
 
 def labels_of(base: str, generation: int, data: bytes) -> dict[str, str]:

@@ -61,6 +61,12 @@ class Metrics:
             ["cluster", "action"],
             registry=registry,
         )
+        self.fleet = Counter(
+            "l7_fleet_actions_total",
+            "What core did to the services, networks and identities of service clusters, by action",
+            ["cluster", "action"],
+            registry=registry,
+        )
         self.certificates = Gauge(
             "l7_cert_not_after_seconds",
             "End of the certificate that a host is served with, Unix time",

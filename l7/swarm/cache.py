@@ -18,7 +18,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
-from l7.labels.table import EXTENSION_TYPE
+from l7.labels.table import EXTENSION_TYPE, PROXY_TYPE
 from l7.model import Network, Node, NodeState, Service, StoredSecret, Task, TaskState
 
 Object: TypeAlias = Service | Task | Node | Network | StoredSecret
@@ -74,16 +74,18 @@ class Touched:
     """The services, by id, to compile again; with `all`, every one. A removed service is among them.
 
     `secrets`: names of the secrets and configs that came, went or changed; who refers to one is build's to know.
-    `nodes`: a node came or went, or something changed about it that decides what Swarm may place there.
+    `nodes`: a node came or went, or something changed about it that decides what Swarm may place there; `networks`:
+    a network came, went or changed.
     """
 
     services: frozenset[str] = frozenset()
     all: bool = False
     secrets: frozenset[str] = frozenset()
     nodes: bool = False
+    networks: bool = False
 
     def __bool__(self) -> bool:
-        return self.all or bool(self.services) or bool(self.secrets) or self.nodes
+        return self.all or bool(self.services) or bool(self.secrets) or self.nodes or self.networks
 
     def __or__(self, other: Touched) -> Touched:
         return Touched(
@@ -91,6 +93,7 @@ class Touched:
             self.all or other.all,
             self.secrets | other.secrets,
             self.nodes or other.nodes,
+            self.networks or other.networks,
         )
 
 
@@ -112,16 +115,19 @@ def kind_of(object_: Object) -> Kind:
 
 @dataclass(slots=True)
 class _Marks:
-    """What is touched so far: ids of services, names of secrets and configs, nodes as places for tasks."""
+    """What is touched so far: ids of services, names of secrets and configs, nodes (as places), networks."""
 
     services: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
     nodes: bool = False
+    networks: bool = False
 
     def touched(self) -> Touched:
-        if not self.services and not self.secrets and not self.nodes:
+        if not self.services and not self.secrets and not self.nodes and not self.networks:
             return NOTHING
-        return Touched(frozenset(self.services), secrets=frozenset(self.secrets), nodes=self.nodes)
+        return Touched(
+            frozenset(self.services), secrets=frozenset(self.secrets), nodes=self.nodes, networks=self.networks
+        )
 
 
 class _Stored:
@@ -264,6 +270,7 @@ class Cache:
             marks.services |= self._affected(kind, id_, old, new)
             marks.secrets |= _names(old) | _names(new)
         marks.nodes |= _place_view(old) != _place_view(new)
+        marks.networks |= kind is Kind.NETWORK
 
     def _write(self, kind: Kind, id_: str, old: Object | None, new: Object | None) -> None:
         match kind:
@@ -324,8 +331,10 @@ def _view(object_: Object | None) -> Hashable:
         case Network():
             return replace(object_, version=0)
         case Service():
-            # Whatever is changed in an extension service may have taken secrets away from it.
-            version = object_.version if EXTENSION_TYPE in object_.spec.labels else 0
+            # Whatever is changed in an extension service may have taken secrets away from it; in both, the fleet's
+            # plan looks at all of the specification, and at the state of its update.
+            is_ours = EXTENSION_TYPE in object_.spec.labels or PROXY_TYPE in object_.spec.labels
+            version = object_.version if is_ours else 0
             return (object_.name, object_.created, object_.spec, object_.previous, object_.vips, version)
         case Task():
             return _task_view(object_)

@@ -144,6 +144,12 @@ class Engine:
         """Rejected while a service has it attached, and when it is not there."""
         await self._call(lambda client: client.remove_secret(id_))
 
+    async def ask(
+        self, method: str, path: str, params: Mapping[str, str] | None = None, body: object = None
+    ) -> Any:
+        """Any other call of the API, "/networks" and the like; the decoded answer, None when it is empty."""
+        return await self._call(lambda client: _ask(client, (method, path), params or {}, body, self._timeout))
+
     @asynccontextmanager
     async def events(self, kinds: Iterable[Kind] = _WATCHED) -> AsyncIterator[Events]:
         """Hints at changes from now on; Unavailable when the stream can't be opened."""
@@ -327,12 +333,20 @@ def _inspected(call: Callable[..., Any], id_: str) -> from_json.Json:
 
 def _update(client: docker.APIClient, id_: str, version: int, spec: from_json.Json, timeout: int) -> None:
     """The SDK's own `update_service` knows only some of a specification's fields, and drops the others."""
-    url = f"{client.base_url}/v{client.api_version}/services/{id_}/update"
-    response = client.post(url, params={"version": str(version)}, json=spec, timeout=timeout)
+    _ask(client, ("POST", f"/services/{id_}/update"), {"version": str(version)}, spec, timeout)
+
+
+def _ask(
+    client: docker.APIClient, call: tuple[str, str], params: Mapping[str, str], body: object, timeout: int
+) -> Any:
+    """For what the SDK has no method, or one that knows only some of the fields."""
+    url = f"{client.base_url}/v{client.api_version}{call[1]}"
+    response = client.request(call[0], url, params=params, json=body, timeout=timeout)
     try:
         response.raise_for_status()
     except requests.HTTPError as error:
         docker.errors.create_api_error_from_http_exception(error)
+    return orjson.loads(response.content) if response.content else None
 
 
 def _swarm_networks(client: docker.APIClient) -> list[Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from l7.deploy.names import APPLIED, MANAGED
 from testbed import app, image, processes
 from testbed.load import Report, load_command
 from testbed.namespace import TestbedError
@@ -74,7 +75,7 @@ class Installation(System):
         system = cls(swarm, series)
         swarm.load_image(image.build([name for name in series if name != "2.6"]))
         swarm.load_image(app.image())
-        system.cli("network", "create", "--driver=overlay", FRONT)
+        system.cli("network", "create", "--driver=overlay", FRONT)  # NETWORK is made by core
         system._run_l7("pki", "init", "--docker-url", swarm.node(0).url)
         system._mark_nodes()
         system.deploy()
@@ -82,10 +83,8 @@ class Installation(System):
             system.add_proxy(name, 80 + number)
         return system
 
-    def _override(self) -> dict[str, Any]:
-        override = super()._override()
-        override["services"]["proxy"]["networks"] = [NETWORK, "front"]
-        return override | {"networks": {"front": {"external": True, "name": FRONT}}}
+    def extension(self) -> dict[str, Any]:
+        return super().extension() | {"Networks": [NETWORK, FRONT]}
 
     def _all_ready(self) -> bool:
         revision = self.core_revision()
@@ -109,9 +108,11 @@ class Installation(System):
         client: Any = self.swarm.docker(self.manager)
         spec = client.inspect_service(PROXY)["Spec"]
         spec["Name"] = f"{PROXY}_{port}"
-        container = spec["TaskTemplate"]["ContainerSpec"]
-        binary = f"L7_HAPROXY_BINARY={Options(haproxy=series).binary}"
-        container["Env"] = [each for each in container["Env"] if "L7_HAPROXY_BINARY" not in each] + [binary]
+        # Not core's: it would take a second proxy service of a cluster for one that nobody wants any more.
+        for label in (MANAGED, APPLIED):
+            del spec["Labels"][label]
+        arguments = spec["TaskTemplate"]["ContainerSpec"]["Args"]
+        arguments[arguments.index("--binary") + 1] = Options(haproxy=series).binary
         published = {PORT: port, TLS_PORT: port + TLS_PORT - PORT}
         for each in spec["EndpointSpec"]["Ports"]:
             each |= {"PublishedPort": published[each["TargetPort"]], "PublishMode": mode}

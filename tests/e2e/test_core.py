@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 
 from l7 import cli
 from l7 import delta as deltas
+from l7.config import parse_settings
 from l7.kit.channel import open_channel
 from l7.model import Delta, ServerState, Snapshot
 from l7.serve import wire
@@ -64,24 +66,21 @@ def test_the_stack_file_is_what_swarm_and_core_expect(secrets: Swarm, app_image:
     try:
         secrets.cli(0, "stack", "deploy", "--resolve-image", "never", "-c", str(STACK), "l7")
         client = secrets.docker(0)
-        core, proxy = (client.inspect_service(name)["Spec"] for name in ("l7_core", "l7_proxy"))  # type: ignore[no-untyped-call]
-        network = client.inspect_network("l7")
-        assert network["IPAM"]["Config"][0]["Subnet"].endswith("/16")
-        assert network["Attachable"]
-        assert core["TaskTemplate"]["ContainerSpec"]["Labels"]["com.docker.l7.role"] == "core"
-        assert core["TaskTemplate"]["Placement"]["Constraints"] == ["node.role == manager"]
-        assert proxy["Labels"]["type"] == "com.docker.interlock.core.proxy"
-        assert proxy["Labels"]["com.docker.l7.cluster"] == ""
-        assert proxy["EndpointSpec"]["Ports"][0]["PublishMode"] == "host"
-        assert proxy["TaskTemplate"]["ContainerSpec"]["Init"] is True
-        held = {each["SecretName"] for each in proxy["TaskTemplate"]["ContainerSpec"]["Secrets"]}
-        assert held == {"l7-ca", "l7-proxy"}
-        mounts = {each["Target"]: each for each in core["TaskTemplate"]["ContainerSpec"]["Mounts"]}
+        template = client.inspect_service("l7_core")["Spec"]["TaskTemplate"]  # type: ignore[no-untyped-call]
+        control = client.inspect_network("l7-control")
+        assert [each["Target"] for each in template["Networks"]] == [control["Id"]]
+        assert template["Placement"]["Constraints"] == ["node.role == manager"]
+        container = template["ContainerSpec"]
+        assert container["Labels"]["com.docker.l7.role"] == "core"
+        assert {each["SecretName"] for each in container["Secrets"]} == SECRETS - {"l7-proxy", "l7-extension"}
+        mounts = {each["Target"]: each for each in container["Mounts"]}
         assert mounts["/var/run/docker/swarm"]["ReadOnly"]
+        (config,) = client.configs(filters={"id": container["Configs"][0]["ConfigID"]})
+        parse_settings(base64.b64decode(config["Spec"]["Data"]).decode())
     finally:
         del os.environ["L7_IMAGE"]
         secrets.cli(0, "stack", "rm", "l7")
-        wait_for("stack gone", lambda: not secrets.docker(0).networks(names=["l7"]) or None)
+        wait_for("stack gone", lambda: not secrets.docker(0).networks(names=["l7-control"]) or None)
 
 
 class Core:

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from l7 import __version__, cli
 from l7.deploy import pki
-from l7.deploy.init import init, proxy_secret
+from l7.deploy.init import init
 from l7.deploy.secrets import Directory
+from l7.deploy.stored import proxy_secret
 from l7.kit import http
 from l7.kit.errors import ConfigError, L7Error
 from l7.kit.metrics import Metrics

@@ -14,7 +14,8 @@ from l7 import daemon
 from l7.daemon import Core, Options
 from l7.deploy import expiry, pki
 from l7.deploy.issuer import Issuer
-from l7.deploy.secrets import GENERATION, NOT_AFTER, labels_of
+from l7.deploy.secrets import labels_of
+from l7.deploy.stored import GENERATION, NOT_AFTER
 from l7.kit.tls import TlsFiles
 from l7.model import StoredSecret
 

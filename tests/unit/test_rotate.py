@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from l7.deploy import pki, rotate
 from l7.deploy.init import init
 from l7.deploy.rotate import Rotation
-from l7.deploy.secrets import ACME_ACCOUNT, CA, CA_KEY, CORE, Stored, labels_of, named, stored
+from l7.deploy.secrets import labels_of
+from l7.deploy.stored import ACME_ACCOUNT, CA, CA_KEY, CORE, Stored, named, stored
 from l7.kit import tls
 from l7.kit.errors import ConfigError, Rejected, Unavailable
 

@@ -79,9 +79,9 @@ def test_what_makes_a_node_another_place_for_tasks_touches_no_service(cache: Cac
 
 
 def test_a_network_touches_the_services_that_refer_to_it(cache: Cache) -> None:
-    assert cache.apply(Remove(Kind.NETWORK, "net1")) == TOUCHED
-    assert cache.apply(Upsert(Network("net1", 9, "front"))) == TOUCHED
-    assert not cache.apply(Upsert(Network("net2", 9, "back")))
+    assert cache.apply(Remove(Kind.NETWORK, "net1")) == replace(TOUCHED, networks=True)
+    assert cache.apply(Upsert(Network("net1", 9, "front"))) == replace(TOUCHED, networks=True)
+    assert cache.apply(Upsert(Network("net2", 9, "back"))) == Touched(networks=True)
 
 
 def test_a_removal_counts_whatever_its_version_and_once_only(cache: Cache) -> None:

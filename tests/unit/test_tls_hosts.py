@@ -571,3 +571,12 @@ def test_sources_are_on_a_network_that_the_proxies_share_and_of_their_cluster() 
     assert world.snapshot("").secret_sources == ()
     world.put(service("proxy", spec({"type": "com.docker.interlock.core.proxy"})))
     assert world.snapshot("").secret_sources == ("10.0.0.1:8081",)
+
+
+def test_sources_are_found_on_a_network_that_is_none_of_the_applications() -> None:
+    world = World(Settings(clusters={"": Cluster(networks=("back",))}), with_proxy=False)
+    control = (("front", "10.0.0.1"),)
+    world.put(extension(), task("s1", "secrets", addresses=control))
+    assert world.snapshot().secret_sources == ()
+    world.put(service("proxy", spec({"type": "com.docker.interlock.core.proxy"}, ("front", "back"))))
+    assert world.snapshot().secret_sources == ("10.0.0.1:8081",)

@@ -1,0 +1,31 @@
+"""Names and labels of what l7 makes in a Swarm. Pure."""
+
+from __future__ import annotations
+
+from l7.config import Cluster
+
+MANAGED = "com.docker.l7.managed"
+"""Label of all that l7 made; what has one of our names without it is somebody else's."""
+FLEET = "fleet"
+"""Its value on what core makes for service clusters."""
+INSTALLED = "core"
+"""Its value on what `l7 install` makes: core itself, its configuration and network."""
+APPLIED = "com.docker.l7.applied"
+"""Label of a service: the specification as l7 wanted it when it last wrote it, JSON (`l7.deploy.merge`)."""
+
+
+def extension_service(cluster: Cluster) -> str:
+    return cluster.extension_options.name or _of("l7-extension", cluster.name)
+
+
+def proxy_service(cluster: Cluster) -> str:
+    return cluster.proxy_options.name or _of("l7-proxy", cluster.name)
+
+
+def shared_network(cluster: str) -> str:
+    """The network that a cluster's proxies are on from the start, and that applications may join."""
+    return _of("l7", cluster)
+
+
+def _of(base: str, cluster: str) -> str:
+    return f"{base}-{cluster}" if cluster else base

@@ -1,0 +1,356 @@
+"""Wanted services, networks and identities against those there are → what to do, and what is wrong. Pure.
+
+A cluster's networks and identities come first, then its extension service, then its proxies; in the next round,
+what they needed is there. A fault of one cluster holds up no other. What nobody wants any more goes last, when
+those that take its place serve.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import orjson
+
+from l7.config import Cluster
+from l7.deploy import names, wanted
+from l7.deploy.decisions import Decision
+from l7.deploy.merge import differing, merge
+from l7.deploy.stored import CA
+from l7.deploy.subnets import free_subnet
+from l7.deploy.wanted import Installation, Json
+from l7.labels.table import PROXY_CLUSTER, PROXY_TYPE
+from l7.model import Problem
+
+# ---------------------------------------------------------------- what there is
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A service of ours. `update`: state of its update, "" when there never was one, with Swarm's `message`.
+    `running`: tasks that serve."""
+
+    id: str
+    version: int
+    spec: Json
+    update: str = ""
+    message: str = ""
+    running: int = 0
+
+    @property
+    def name(self) -> str:
+        return str(self.spec.get("Name", ""))
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.spec.get("Labels") or {}
+
+    @property
+    def cluster(self) -> str:
+        return str(self.labels.get(PROXY_CLUSTER, ""))
+
+    @property
+    def is_proxy(self) -> bool:
+        return self.labels.get(PROXY_TYPE[0]) == PROXY_TYPE[1]
+
+    @property
+    def applied(self) -> Json:
+        """What l7 wanted when it wrote this last; nothing where that can't be read."""
+        try:
+            found = orjson.loads(self.labels.get(names.APPLIED, "{}"))
+        except orjson.JSONDecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def in_flight(self) -> bool:
+        return self.update in ("updating", "rollback_started")
+
+    @property
+    def rolled_back(self) -> bool:
+        return self.update.startswith("rollback")
+
+    @property
+    def networks(self) -> frozenset[str]:
+        """Ids of those that it is on."""
+        return frozenset(str(each.get("Target", "")) for each in self.spec["TaskTemplate"].get("Networks") or ())
+
+    @property
+    def ports(self) -> frozenset[tuple[str, int]]:
+        return published(self.spec)
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedNetwork:
+    """A network of ours."""
+
+    id: str
+    name: str
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that a plan is made from.
+
+    `decisions`: by cluster; `foreign`: names of services that are not ours; `networks`: ours, `subnets`: all that
+    are taken, `wide`: Swarm's own choice of a subnet has room for a cluster. `refused`: digests of specifications
+    that Swarm rolled back, by the service's name.
+    """
+
+    installation: Installation
+    decisions: Mapping[str, Decision]
+    existing: tuple[Existing, ...] = ()
+    foreign: frozenset[str] = frozenset()
+    networks: tuple[ManagedNetwork, ...] = ()
+    subnets: tuple[str, ...] = ()
+    wide: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------- what to do
+
+
+@dataclass(frozen=True, slots=True)
+class CreateNetwork:
+    """`spec` as POST /networks/create takes it."""
+
+    cluster: str
+    name: str
+    spec: Json
+
+
+@dataclass(frozen=True, slots=True)
+class CreateIdentity:
+    """A secret of the PKI, by its base name."""
+
+    cluster: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateService:
+    cluster: str
+    name: str
+    spec: Json
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateService:
+    """`replaces`: its tasks, too; `digest`: of what is wanted."""
+
+    cluster: str
+    name: str
+    id: str
+    version: int
+    spec: Json
+    replaces: bool
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveService:
+    cluster: str
+    name: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNetwork:
+    cluster: str
+    name: str
+    id: str
+
+
+Action: TypeAlias = (
+    CreateNetwork | CreateIdentity | CreateService | UpdateService | RemoveService | RemoveNetwork
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`waiting`: more may be to do soon, without anything else's changing."""
+
+    actions: tuple[Action, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    waiting: bool = False
+
+    def with_(self, other: Plan) -> Plan:
+        """Both, one after the other."""
+        problems = (*self.problems, *other.problems)
+        return Plan((*self.actions, *other.actions), problems, self.waiting or other.waiting)
+
+
+def plan(clusters: Mapping[str, Cluster], situation: Situation) -> Plan:
+    """What to do now. Same in, same out."""
+    parts = [_cluster(clusters[name], situation) for name in sorted(clusters)]
+    parts.append(_left_over(clusters, situation))
+    return Plan(
+        tuple(action for part in parts for action in part.actions),
+        tuple(sorted(problem for part in parts for problem in part.problems)),
+        any(part.waiting for part in parts),
+    )
+
+
+def digest(spec: Json) -> str:
+    """Of a specification as it is wanted."""
+    return hashlib.sha256(orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+# ---------------------------------------------------------------- one cluster
+
+
+def _cluster(cluster: Cluster, situation: Situation) -> Plan:
+    if not situation.installation.image or not situation.installation.endpoint:
+        return _wrong(cluster, "", *_UNKNOWN)
+    needed: list[Action] = [*_networks(cluster, situation), *_identities(cluster, situation)]
+    if needed:
+        return Plan(tuple(needed), waiting=True)
+    if missing := _missing_networks(cluster, situation):
+        return _wrong(cluster, ", ".join(missing), *_NO_NETWORK)
+    decision = situation.decisions[cluster.name]
+    extension = _service(cluster, wanted.extension_spec(cluster, situation.installation, decision), situation)
+    proxies = Plan(problems=decision.problems, waiting=decision.withheld)
+    if not decision.withheld:
+        spec = wanted.proxy_spec(cluster, situation.installation, decision)
+        proxies = proxies.with_(_service(cluster, spec, situation))
+    return _in_turn(extension, proxies, _found(names.extension_service(cluster), situation))
+
+
+_UNKNOWN = (
+    "core does not know its own image, or where its extensions can reach it: it does not run as a service",
+    "run core as a service of this Swarm (`l7 install`), or set Image, ProxyImage and EndpointOverride",
+)
+_NO_NETWORK = ("Networks names what is no network of this Swarm", "create it, or remove it from Networks")
+
+
+def _networks(cluster: Cluster, situation: Situation) -> Iterator[CreateNetwork]:
+    """The shared network, where it is not there yet."""
+    name = names.shared_network(cluster.name)
+    if name not in wanted.network_names(cluster) or name in situation.installation.networks:
+        return
+    spec: Json = {
+        "Name": name,
+        "Driver": "overlay",
+        "Attachable": True,
+        "CheckDuplicate": True,
+        "Labels": {names.MANAGED: names.FLEET, PROXY_CLUSTER: cluster.name},
+    }
+    if not situation.wide:
+        # Docker's own default of 256 addresses is full at some 120 services, and a network can't grow later.
+        spec["IPAM"] = {"Config": [{"Subnet": free_subnet(situation.subnets)}]}
+    yield CreateNetwork(cluster.name, name, spec)
+
+
+def _identities(cluster: Cluster, situation: Situation) -> Iterator[CreateIdentity]:
+    for base in wanted.identities(cluster):
+        if base not in situation.installation.identities:
+            yield CreateIdentity(cluster.name, base)
+
+
+def _missing_networks(cluster: Cluster, situation: Situation) -> list[str]:
+    return [name for name in wanted.network_names(cluster) if name not in situation.installation.networks]
+
+
+def _in_turn(extension: Plan, proxies: Plan, existing: Existing | None) -> Plan:
+    """The proxies' tasks are replaced once the extension service has its own: they fetch their secrets there."""
+    busy = existing is not None and existing.in_flight
+    busy |= any(isinstance(each, UpdateService) and each.replaces for each in extension.actions)
+    later = busy and any(isinstance(each, UpdateService) and each.replaces for each in proxies.actions)
+    actions = extension.actions if later else (*extension.actions, *proxies.actions)
+    return replace(extension.with_(proxies), actions=actions, waiting=later or extension.waiting or proxies.waiting)
+
+
+def _service(cluster: Cluster, spec: Json, situation: Situation) -> Plan:
+    name = str(spec["Name"])
+    existing = _found(name, situation)
+    if existing is None and name in situation.foreign:
+        return _wrong(cluster, name, *_FOREIGN)
+    mark = digest(spec)
+    if existing is None:
+        return Plan((CreateService(cluster.name, name, _marked(spec, spec)),), waiting=True)
+    merged = merged_spec(existing, spec)
+    if merged == existing.spec:
+        return Plan(waiting=existing.in_flight)
+    if situation.refused.get(name) == mark:
+        return _wrong(cluster, name, f"Swarm took an update back: {existing.message or 'its tasks failed'}",
+                      "change the settings, or the image; what was before goes on")  # fmt: skip
+    replaces = differing(merged, existing.spec, _REPLACING)
+    update = UpdateService(cluster.name, name, existing.id, existing.version, merged, replaces, mark)
+    return Plan((update,), waiting=True)
+
+
+_FOREIGN = (
+    "a service of this name is there that l7 did not make: it is left alone",
+    "give l7's another name (ServiceName, ProxyServiceName), or remove that one",
+)
+_REPLACING = frozenset({"TaskTemplate", "EndpointSpec"})
+
+
+def merged_spec(existing: Existing, spec: Json) -> Json:
+    """The specification to be: what is wanted, and what an operator did to the rest."""
+    merged = merge(existing.applied, spec, {**existing.spec, "Labels": _unmarked(existing.labels)})
+    return _marked(merged, spec)
+
+
+def _marked(spec: Json, applied: Json) -> Json:
+    text = orjson.dumps(applied, option=orjson.OPT_SORT_KEYS).decode()
+    return {**spec, "Labels": {**spec["Labels"], names.APPLIED: text}}
+
+
+def _unmarked(labels: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if key != names.APPLIED}
+
+
+def _found(name: str, situation: Situation) -> Existing | None:
+    return next((each for each in situation.existing if each.name == name), None)
+
+
+# ---------------------------------------------------------------- what is left over
+
+
+def _left_over(clusters: Mapping[str, Cluster], situation: Situation) -> Plan:
+    """Services of clusters, and under names, that the settings do not have any more."""
+    wished = [name(each) for each in clusters.values() for name in (names.extension_service, names.proxy_service)]
+    extra = [each for each in situation.existing if each.name not in wished]
+    proxies = [_found(names.proxy_service(each), situation) for each in clusters.values()]
+    awaited = [each for each in proxies if each is None or not each.running]
+    ports = {port for each in proxies if each is not None and not each.running for port in each.ports}
+    going = [each for each in extra if not awaited or each.ports & ports or _gone(each, clusters)]
+    actions: list[Action] = [RemoveService(each.cluster, each.name, each.id) for each in going]
+    if not extra:
+        actions += [RemoveNetwork(each.cluster, each.name, each.id) for each in _unused(clusters, situation)]
+    return Plan(tuple(actions), waiting=bool(extra))
+
+
+def _gone(existing: Existing, clusters: Mapping[str, Cluster]) -> bool:
+    """An extension service whose cluster is gone: nobody asks it."""
+    return not existing.is_proxy and existing.cluster not in clusters
+
+
+def _unused(clusters: Mapping[str, Cluster], situation: Situation) -> list[ManagedNetwork]:
+    return [each for each in situation.networks if _is_unused(each, clusters)]
+
+
+def _is_unused(network: ManagedNetwork, clusters: Mapping[str, Cluster]) -> bool:
+    cluster = clusters.get(network.cluster)
+    return cluster is None or network.name not in wanted.network_names(cluster)
+
+
+def published(spec: Json) -> frozenset[tuple[str, int]]:
+    """(mode, port) of all that a service publishes."""
+    ports: Sequence[Mapping[str, Any]] = (spec.get("EndpointSpec") or {}).get("Ports") or ()
+    return frozenset(
+        (str(each.get("PublishMode") or "ingress"), int(each.get("PublishedPort", 0))) for each in ports
+    )
+
+
+def needs(clusters: Iterable[Cluster]) -> frozenset[str]:
+    """Base names of all secrets of the PKI that clusters use."""
+    return frozenset({CA, *(base for each in clusters for base in wanted.identities(each))})
+
+
+def _wrong(cluster: Cluster, value: str, message: str, remedy: str) -> Plan:
+    return Plan(problems=(Problem("", "", value, message, remedy, cluster.name, fatal=False),))

@@ -1,0 +1,281 @@
+"""What the fleet's plan does in each situation: settings and services in, exact actions out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from l7.config import Cluster
+from l7.deploy import names
+from l7.deploy.decisions import Decision
+from l7.deploy.plan import (
+    CreateIdentity,
+    CreateNetwork,
+    CreateService,
+    Existing,
+    ManagedNetwork,
+    Plan,
+    RemoveNetwork,
+    RemoveService,
+    Situation,
+    UpdateService,
+    digest,
+    plan,
+)
+from l7.deploy.stored import Stored
+from l7.deploy.wanted import Installation
+from l7.fleet import Port, ProxyOptions, ServiceOptions
+
+IDENTITIES = {base: Stored(f"id-{base}", base, base) for base in ("l7-ca", "l7-extension", "l7-proxy")}
+EAST = {base: Stored(base, base, base) for base in ("l7-proxy-east", "l7-extension-east")}
+INSTALLATION = Installation("l7:1", "tasks.l7-core:8080", ("ctl",), {"l7": "net", "shop": "net2"}, IDENTITIES)
+DECISION = Decision(proxies=("node.role==worker",))
+BLANK = Situation(INSTALLATION, {"": DECISION, "east": DECISION})
+DEFAULT = Cluster()
+
+
+def made(clusters: dict[str, Cluster], situation: Situation = BLANK) -> tuple[Existing, ...]:
+    """The services that a plan creates, as Swarm would have them, serving."""
+    done = plan(clusters, situation)
+    created = [each for each in done.actions if isinstance(each, CreateService)]
+    return tuple(Existing(f"id-{each.name}", 1, each.spec, running=2) for each in created)
+
+
+def with_existing(*existing: Existing, **more: Any) -> Situation:
+    return replace(BLANK, existing=existing, **more)
+
+
+def kinds(found: Plan) -> list[tuple[str, str]]:
+    return [(type(each).__name__, each.name) for each in found.actions]
+
+
+def edited(existing: Existing, **spec: Any) -> Existing:
+    return replace(existing, version=existing.version + 1, spec={**existing.spec, **spec})
+
+
+def changed(existing: Existing, container: dict[str, Any]) -> Existing:
+    template = existing.spec["TaskTemplate"]
+    merged = {**template, "ContainerSpec": {**template["ContainerSpec"], **container}}
+    return edited(existing, TaskTemplate=merged)
+
+
+# ---------------------------------------------------------------- from nothing
+
+
+def test_what_services_need_comes_first() -> None:
+    empty = replace(INSTALLATION, networks={}, identities={})
+    found = plan({"": DEFAULT}, replace(BLANK, installation=empty, subnets=("10.77.0.0/20",)))
+    identities = [("CreateIdentity", "l7-extension"), ("CreateIdentity", "l7-proxy")]
+    assert kinds(found) == [("CreateNetwork", "l7"), *identities]
+    network = found.actions[0]
+    assert isinstance(network, CreateNetwork)
+    assert network.spec["IPAM"] == {"Config": [{"Subnet": "10.78.0.0/16"}]}
+    assert (network.spec["Driver"], network.spec["Attachable"]) == ("overlay", True)
+    assert network.spec["Labels"][names.MANAGED] == names.FLEET
+
+
+def test_swarm_chooses_the_subnet_where_it_chooses_a_large_one() -> None:
+    empty = replace(INSTALLATION, networks={})
+    found = plan({"": DEFAULT}, replace(BLANK, installation=empty, wide=True)).actions[0]
+    assert isinstance(found, CreateNetwork)
+    assert "IPAM" not in found.spec
+
+
+def test_an_own_cluster_has_own_identities_and_a_network() -> None:
+    found = plan({"east": Cluster("east")}, BLANK)
+    assert [(type(each), each.name, each.cluster) for each in found.actions] == [
+        (CreateNetwork, "l7-east", "east"),
+        (CreateIdentity, "l7-extension-east", "east"),
+        (CreateIdentity, "l7-proxy-east", "east"),
+    ]
+
+
+def test_both_services_are_created_and_then_nothing() -> None:
+    found = plan({"": DEFAULT}, BLANK)
+    assert kinds(found) == [("CreateService", "l7-extension"), ("CreateService", "l7-proxy")]
+    for _ in range(1000):
+        assert plan({"": DEFAULT}, with_existing(*made({"": DEFAULT}))) == Plan()
+
+
+def test_the_proxies_are_as_asked() -> None:
+    options = ProxyOptions(
+        image="l7:2", args=("--threads", "2"), name="front", labels=(("team", "web"),),
+        container_labels=(("tier", "0"),), preferences=("spread=node.labels.zone",), replicas=5,
+        stop_signal="SIGTERM", stop_grace_period=40_000, update_delay=2_000, publish_mode="host",
+        http=Port(8080, 80), tls=Port(8443, 443),
+    )  # fmt: skip
+    _, proxy = made({"": Cluster(proxy_options=options)})
+    container = proxy.spec["TaskTemplate"]["ContainerSpec"]
+    assert proxy.name == "front"
+    assert proxy.labels["team"] == "web"
+    assert proxy.labels["type"] == "com.docker.interlock.core.proxy"
+    assert container["Image"] == "l7:2"
+    assert container["Args"] == ["haproxy", "run", "--threads", "2"]
+    assert container["Labels"] == {"tier": "0"}
+    assert (container["StopSignal"], container["StopGracePeriod"]) == ("SIGTERM", 40_000_000_000)
+    assert "L7_HAPROXY_STOP_GRACE=39.5" in container["Env"]
+    assert proxy.spec["TaskTemplate"]["Placement"] == {
+        "Constraints": ["node.role==worker"],
+        "Preferences": [{"Spread": {"SpreadDescriptor": "node.labels.zone"}}],
+    }
+    assert proxy.ports == {("host", 8080), ("host", 8443)}
+    update = proxy.spec["UpdateConfig"]
+    assert (update["Order"], update["Delay"], update["FailureAction"]) == ("stop-first", 2_000_000_000, "rollback")
+
+
+def test_proxies_that_share_no_port_of_a_node_start_before_others_stop() -> None:
+    for options in (ProxyOptions(), ProxyOptions(publish_mode="host", http=Port(0, 80), tls=Port(0, 443))):
+        _, proxy = made({"": Cluster(proxy_options=options)})
+        assert proxy.spec["UpdateConfig"]["Order"] == "start-first"
+
+
+def test_one_on_each_node() -> None:
+    _, proxy = made({"": DEFAULT}, replace(BLANK, decisions={"": replace(DECISION, replicas=None)}))
+    assert proxy.spec["Mode"] == {"Global": {}}
+
+
+def test_networks_of_the_settings_and_those_that_are_joined() -> None:
+    joined = replace(BLANK, decisions={"": replace(DECISION, joined=frozenset({"a2", "a1"}))})
+    _, proxy = made({"": Cluster(networks=("shop",))}, joined)
+    assert [each["Target"] for each in proxy.spec["TaskTemplate"]["Networks"]] == ["ctl", "net2", "a1", "a2"]
+
+
+# ---------------------------------------------------------------- what is wrong
+
+
+def test_a_network_that_is_not_there_costs_its_own_cluster_only() -> None:
+    installation = replace(INSTALLATION, identities=IDENTITIES | EAST)
+    clusters = {"": DEFAULT, "east": Cluster("east", networks=("no",))}
+    found = plan(clusters, replace(BLANK, installation=installation))
+    assert kinds(found) == [("CreateService", "l7-extension"), ("CreateService", "l7-proxy")]
+    assert [(each.cluster, each.value) for each in found.problems] == [("east", "no")]
+
+
+def test_a_service_of_our_name_that_is_not_ours_is_left_alone() -> None:
+    found = plan({"": DEFAULT}, replace(BLANK, foreign=frozenset({"l7-proxy"})))
+    assert kinds(found) == [("CreateService", "l7-extension")]
+    assert found.problems[0].value == "l7-proxy"
+
+
+def test_a_core_that_does_not_know_itself_creates_nothing() -> None:
+    nobody = replace(INSTALLATION, image="")
+    found = plan({"": DEFAULT}, replace(BLANK, installation=nobody))
+    assert not found.actions
+    assert "core does not know" in found.problems[0].message
+
+
+# ---------------------------------------------------------------- changes
+
+
+def test_a_changed_option_is_one_update_and_an_operators_own_changes_survive() -> None:
+    extension, proxy = made({"": DEFAULT})
+    placement = {"Constraints": ["node.role==worker", "node.labels.mine==1"]}
+    theirs = edited(proxy, Mode={"Replicated": {"Replicas": 7}},
+                    TaskTemplate={**proxy.spec["TaskTemplate"], "Placement": placement})  # fmt: skip
+    assert plan({"": DEFAULT}, with_existing(extension, theirs)) == Plan()
+    wanted = Cluster(proxy_options=ProxyOptions(stop_signal="SIGTERM"))
+    (update,) = plan({"": wanted}, with_existing(extension, theirs)).actions
+    assert isinstance(update, UpdateService)
+    assert update.version == theirs.version
+    assert update.replaces
+    assert update.spec["TaskTemplate"]["ContainerSpec"]["StopSignal"] == "SIGTERM"
+    assert update.spec["Mode"] == {"Replicated": {"Replicas": 7}}
+    assert update.spec["TaskTemplate"]["Placement"] == placement
+
+
+def test_a_label_or_the_number_of_proxies_replaces_no_task() -> None:
+    extension, proxy = made({"": DEFAULT})
+    more = replace(BLANK, existing=(extension, proxy), decisions={"": replace(DECISION, replicas=3)})
+    (update,) = plan({"": Cluster(proxy_options=ProxyOptions(labels=(("a", "b"),)))}, more).actions
+    assert isinstance(update, UpdateService)
+    assert not update.replaces
+    assert update.spec["Mode"] == {"Replicated": {"Replicas": 3}}
+
+
+def test_a_new_image_goes_to_the_extension_service_first() -> None:
+    extension, proxy = made({"": DEFAULT})
+    newer = replace(BLANK, installation=replace(INSTALLATION, image="l7:2"), existing=(extension, proxy))
+    found = plan({"": DEFAULT}, newer)
+    assert kinds(found) == [("UpdateService", "l7-extension")]
+    updated = replace(extension, spec=found.actions[0].spec, update="updating")  # type: ignore[union-attr]
+    waiting = plan({"": DEFAULT}, replace(newer, existing=(updated, proxy)))
+    assert not waiting.actions
+    assert waiting.waiting
+    done = plan({"": DEFAULT}, replace(newer, existing=(replace(updated, update="completed"), proxy)))
+    assert kinds(done) == [("UpdateService", "l7-proxy")]
+
+
+def test_what_swarm_rolled_back_is_not_tried_again_until_it_changes() -> None:
+    extension, proxy = made({"": DEFAULT})
+    bad = {"": Cluster(proxy_options=ProxyOptions(args=("--bad",)))}
+    (update,) = plan(bad, with_existing(extension, proxy)).actions
+    assert isinstance(update, UpdateService)
+    back = replace(proxy, update="rollback_completed", message="task failed")
+    refused = with_existing(extension, back, refused={"l7-proxy": update.digest})
+    found = plan(bad, refused)
+    assert not found.actions
+    assert "task failed" in found.problems[0].message
+    assert kinds(plan({"": Cluster(proxy_options=ProxyOptions(args=("--good",)))}, refused)) == [
+        ("UpdateService", "l7-proxy")
+    ]
+
+
+def test_secrets_that_core_attached_stay() -> None:
+    extension, proxy = made({"": DEFAULT})
+    own = extension.spec["TaskTemplate"]["ContainerSpec"]["Secrets"]
+    attached = {"File": {"Name": "l7/abc", "UID": "0"}, "SecretID": "abc", "SecretName": "x"}
+    theirs = changed(extension, {"Secrets": [*own, attached]})
+    wanted = Cluster(extension_options=ServiceOptions(args=("-D",)))
+    (update,) = plan({"": wanted}, with_existing(theirs, proxy)).actions
+    assert isinstance(update, UpdateService)
+    assert attached in update.spec["TaskTemplate"]["ContainerSpec"]["Secrets"]
+
+
+def test_labels_that_cannot_be_read_are_no_reason_to_fail() -> None:
+    extension, proxy = made({"": DEFAULT})
+    odd = edited(proxy, Labels={**proxy.labels, names.APPLIED: "{"})
+    (update,) = plan({"": DEFAULT}, with_existing(extension, odd)).actions
+    assert isinstance(update, UpdateService)
+    assert orjson.loads(update.spec["Labels"][names.APPLIED])["Name"] == "l7-proxy"
+    assert digest(orjson.loads(update.spec["Labels"][names.APPLIED])) == update.digest
+
+
+# ---------------------------------------------------------------- what is left over
+
+
+def test_another_name_is_a_new_service_and_the_old_one_goes_when_it_serves() -> None:
+    extension, proxy = made({"": DEFAULT})
+    options = ProxyOptions(name="front", http=Port(81, 80), tls=Port(444, 443))
+    renamed = {"": Cluster(proxy_options=options)}
+    found = plan(renamed, with_existing(extension, proxy))
+    assert kinds(found) == [("CreateService", "front")]
+    front = made(renamed)[1]
+    assert not plan(renamed, with_existing(extension, proxy, replace(front, running=0))).actions
+    assert plan(renamed, with_existing(extension, proxy, front)).actions == (
+        RemoveService("", "l7-proxy", "id-l7-proxy"),
+    )
+
+
+def test_a_service_that_holds_the_ports_of_its_successor_goes_before_it_serves() -> None:
+    extension, proxy = made({"": DEFAULT})
+    renamed = {"": Cluster(proxy_options=ProxyOptions(name="front"))}
+    front = replace(made(renamed)[1], running=0)
+    assert kinds(plan(renamed, with_existing(extension, proxy, front))) == [("RemoveService", "l7-proxy")]
+
+
+def test_a_cluster_that_is_gone_takes_its_services_and_network_along() -> None:
+    here = made({"": DEFAULT})
+    installation = replace(
+        INSTALLATION, networks={**INSTALLATION.networks, "l7-east": "e"},
+        identities=IDENTITIES | EAST,
+    )  # fmt: skip
+    east = made({"east": Cluster("east")}, replace(BLANK, installation=installation))
+    network = ManagedNetwork("e", "l7-east", "east")
+    situation = with_existing(*here, *east, installation=installation, networks=(network,))
+    assert kinds(plan({"": DEFAULT}, situation)) == [
+        ("RemoveService", "l7-extension-east"), ("RemoveService", "l7-proxy-east")
+    ]  # fmt: skip
+    situation = with_existing(*here, installation=installation, networks=(network,))
+    assert plan({"": DEFAULT}, situation).actions == (RemoveNetwork("east", "l7-east", "e"),)
