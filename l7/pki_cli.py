@@ -66,23 +66,26 @@ def init(clusters: tuple[str, ...], names: tuple[str, ...], directory: str | Non
 
 @pki.command("rotate")
 @click.option("--finish", is_flag=True, help="Drop the old CA, when nothing uses it any more.")
+@click.option("--proxies", is_flag=True, help="Give the proxies the new secrets now, by replacing their tasks.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @docker_options()
-def rotate(finish: bool, dry_run: bool, manager: Address) -> None:
+def rotate(finish: bool, proxies: bool, dry_run: bool, manager: Address) -> None:
     """Replace the CA and all first identities, while everything goes on. Run it on the node where core runs.
 
     Makes a new generation of the secrets, with the new CA and the old one, and gives it to core and the extension
-    services. Proxies trust both from then on, and get the new secrets when you deploy them next. It may be broken
-    off anywhere and run again.
+    services. Proxies trust both from then on, and get the new secrets when their tasks are replaced for another
+    reason. It may be broken off anywhere and run again.
 
     \b
       l7 pki rotate
-      L7_PKI=.2 docker stack deploy -c deploy/stack.yml l7       now, or with the next version
+      l7 pki rotate --proxies                                    now; else with the next update of the proxies
       l7 pki rotate --finish                                     the old CA is not trusted any more
     """
     rotation = Rotation(secrets.Swarm(secrets.connect(manager)), dry_run)
     if finish:
         rotation.finish()
+    elif proxies:
+        rotation.move_proxies()
     else:
         rotation.rotate()
     for line in rotation.said:

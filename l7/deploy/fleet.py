@@ -228,7 +228,7 @@ class Fleet:
         ours = {each.id for each in seen.services}
         everybody = cache.services.values() if cache is not None else ()
         return Situation(
-            Installation(me.image, me.endpoint, me.networks, seen.network_ids, self._identities()),
+            Installation(me.image, me.endpoint, me.networks, seen.network_ids, *self._identities()),
             self._decisions(seen),
             seen.services,
             frozenset(each.name for each in everybody if each.id not in ours),
@@ -251,12 +251,16 @@ class Fleet:
         busy = next((each for each in seen.services if each.name == service and each.in_flight), None)
         return joined & busy.networks if busy is not None else joined
 
-    def _identities(self) -> dict[str, Stored]:
-        """Of the newest generation."""
-        secrets = self._cache.secrets.values() if self._cache is not None else ()
-        found = [stored(each.id, each.name, dict(each.labels)) for each in secrets if KIND in each.labels]
+    def _identities(self) -> tuple[dict[str, Stored], dict[str, Stored]]:
+        """Secrets of the PKI: of the newest generation by base name, others by id."""
+        found = self._stored()
         generation = newest(found)
-        return {each.base: each for each in found if each.generation == generation}
+        older = {each.id: each for each in found if each.generation < generation}
+        return {each.base: each for each in found if each.generation == generation}, older
+
+    def _stored(self) -> list[Stored]:
+        secrets = self._cache.secrets.values() if self._cache is not None else ()
+        return [stored(each.id, each.name, dict(each.labels)) for each in secrets if KIND in each.labels]
 
     def _note_rollbacks(self) -> None:
         for each in self._seen:
@@ -296,7 +300,7 @@ class Fleet:
             self._tried[action.name] = action.digest
         try:
             authority = self._issuer.authority() if self._issuer is not None else None
-            await apply(api, action, authority, self._generation())
+            await apply(api, action, authority, newest(self._stored()))
         except L7Error as error:
             self._failed(action, error)
             return False
@@ -326,10 +330,6 @@ class Fleet:
             self._retries.pop(key, None)
             if self._failures.pop(key, None) is not None:
                 self.on_problems()
-
-    def _generation(self) -> int:
-        secrets = self._cache.secrets.values() if self._cache is not None else ()
-        return newest(stored(each.id, each.name, dict(each.labels)) for each in secrets if KIND in each.labels)
 
 
 @dataclass(frozen=True, slots=True)

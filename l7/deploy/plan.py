@@ -214,9 +214,19 @@ def _cluster(cluster: Cluster, situation: Situation) -> Plan:
     extension = _service(cluster, wanted.extension_spec(cluster, situation.installation, decision), situation)
     proxies = Plan(problems=decision.problems, waiting=decision.withheld)
     if not decision.withheld:
-        spec = wanted.proxy_spec(cluster, situation.installation, decision)
-        proxies = proxies.with_(_service(cluster, spec, situation))
+        proxies = proxies.with_(_proxies(cluster, decision, situation))
     return _in_turn(extension, proxies, _found(names.extension_service(cluster), situation))
+
+
+def _proxies(cluster: Cluster, decision: Decision, situation: Situation) -> Plan:
+    """Newer identities are no reason to replace a proxy's task, which renews its own; they go along with one."""
+    existing = _found(names.proxy_service(cluster), situation)
+    if existing is not None:
+        kept = wanted.keeping(situation.installation, existing.spec)
+        found = _service(cluster, wanted.proxy_spec(cluster, kept, decision), situation)
+        if not any(isinstance(each, UpdateService) and each.replaces for each in found.actions):
+            return found
+    return _service(cluster, wanted.proxy_spec(cluster, situation.installation, decision), situation)
 
 
 _UNKNOWN = (

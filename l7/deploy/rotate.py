@@ -4,7 +4,7 @@
     it. They carry the new CA's certificate signed by the old one, so that who knows only the old CA accepts them.
  2. Core and the extension services are given the new secrets, start-first. Proxies that run renew their identities
     when they hear from core that there is another CA.
- 3. Proxies get the new secrets when their tasks are replaced anyway.
+ 3. Proxies get the new secrets when their tasks are replaced anyway, or by `--proxies` now.
  4. `--finish`, when no task runs with an older generation: one more generation, with the new CA alone, goes to core
     and the extension services, and the secrets that nothing refers to are removed.
 
@@ -69,10 +69,16 @@ class Rotation:
             raise ConfigError(CA, "there is none: `l7 pki init` makes it")
         if not is_rotating(secrets):
             generation = self._make(secrets, generation + 1, finish=False)
-        self._move(generation)
+        self._move(generation, CORE_ROLE, EXTENSION)
         self._look(generation)
         self.left.append(f"from now on, `docker stack deploy` with L7_PKI={suffix(generation)}")
         self.left.append("then `l7 pki rotate --finish`")
+
+    def move_proxies(self) -> None:
+        """Step 3, now: Swarm replaces the proxies' tasks, as it does at any update. Raises L7Error."""
+        generation = newest(self.swarm.stored())
+        self._move(generation, PROXY_ROLE)
+        self._look(generation)
 
     def finish(self) -> None:
         """Step 4; run again, it goes on where it was. Raises L7Error."""
@@ -85,7 +91,7 @@ class Rotation:
             if self.left:
                 return
             generation = self._make(secrets, generation + 1, finish=True)
-        self._move(generation)
+        self._move(generation, CORE_ROLE, EXTENSION)
         if not self.dry:
             self._remove_unused(generation)
         self.left.append(f"from now on, `docker stack deploy` with L7_PKI={suffix(generation)}")
@@ -120,9 +126,9 @@ class Rotation:
 
     # ------------------------------------------------------------ step 2
 
-    def _move(self, generation: int) -> None:
+    def _move(self, generation: int, *roles: str) -> None:
         """Core first: who asks it for a renewal is to get one of the new CA."""
-        for role in (CORE_ROLE, EXTENSION):
+        for role in roles:
             names = [part.name for part in self._parts() if part.role == role and part.oldest < generation]
             for name in names:
                 self.said.append(f"give {name} the secrets of generation {generation}")
@@ -159,8 +165,8 @@ class Rotation:
         for part in self._parts():
             if part.role == PROXY_ROLE and part.oldest < generation:
                 self.left.append(
-                    f"{part.name} refers to secrets of generation {part.oldest}: deploy it with those of "
-                    f"generation {generation} when its tasks are to be replaced anyway"
+                    f"{part.name} refers to secrets of generation {part.oldest}: it gets those of generation "
+                    f"{generation} when its tasks are replaced anyway, or now by `l7 pki rotate --proxies`"
                 )
             elif part.outdated(generation):
                 self.left.append(f"{part.name} still has tasks with older secrets: {part.outdated(generation)}")

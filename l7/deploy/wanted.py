@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from l7.config import Cluster
@@ -33,7 +33,7 @@ class Installation:
     """What a cluster's services are made from.
 
     `image`: core's own; `endpoint`: where extensions reach core; `control`: ids of the networks that core is on;
-    `networks`: ids by name; `identities`: the PKI's newest secrets by base name.
+    `networks`: ids by name; `identities`: the PKI's newest secrets by base name, `older` those before by id.
     """
 
     image: str
@@ -41,6 +41,7 @@ class Installation:
     control: tuple[str, ...] = ()
     networks: Mapping[str, str] = field(default_factory=dict)
     identities: Mapping[str, Stored] = field(default_factory=dict)
+    older: Mapping[str, Stored] = field(default_factory=dict)
 
 
 def network_names(cluster: Cluster) -> tuple[str, ...]:
@@ -156,6 +157,14 @@ def _container(cluster: Cluster, options: ServiceOptions, installation: Installa
     if options.container_labels:
         container["Labels"] = dict(options.container_labels)
     return container
+
+
+def keeping(installation: Installation, spec: Json) -> Installation:
+    """With those secrets of the PKI that a specification refers to already, be they older."""
+    references = spec["TaskTemplate"]["ContainerSpec"].get("Secrets") or ()
+    held = {each["File"]["Name"]: installation.older.get(each["SecretID"]) for each in references}
+    kept = {base: held.get(base) or newest for base, newest in installation.identities.items()}
+    return replace(installation, identities=kept)
 
 
 def _secret(base: str, stored: Stored) -> Json:

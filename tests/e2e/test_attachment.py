@@ -189,7 +189,7 @@ async def test_secrets_and_configs_come_to_the_extension_service_and_go(scene: S
     assert scene.running(extension) != [first]
     files = await asyncio.to_thread(scene.files, extension)
     assert files.pop("own.pem")[2] == b"own"
-    assert files == {f"l7/{cert.id}": ("0400", 0, b"certificate"), f"l7/{ca.id}": ("0400", 0, b"authority")}
+    assert files == {f"l7/{cert.id}": ("0400", 1000, b"certificate"), f"l7/{ca.id}": ("0400", 1000, b"authority")}
     assert scene.spec(extension)["UpdateConfig"]["Order"] == "start-first"
 
     with pytest.raises(APIError, match="in use"):

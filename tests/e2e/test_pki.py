@@ -95,6 +95,10 @@ def test_a_ca_is_replaced_while_everything_goes_on(system: Installation) -> None
 
     os.environ["L7_PKI"] = ".2"
     system.deploy()
+    system.converged()
+    assert system.task_ids(PROXY) == before
+    moved = l7_pki(system, "rotate", "--proxies")
+    assert moved.exit_code == 0, moved.output
     system.until("the proxy's new task", lambda: not system.task_ids(PROXY) & before)
     system.converged()
     finished = l7_pki(system, "rotate", "--finish")
@@ -110,6 +114,7 @@ def test_a_ca_is_replaced_while_everything_goes_on(system: Installation) -> None
     assert not there & secrets(system, 1)
     os.environ["L7_PKI"] = ".3"
     system.deploy()
+    assert l7_pki(system, "rotate", "--proxies").exit_code == 0
     system.converged()
 
     def last() -> bool:

@@ -242,6 +242,23 @@ def test_labels_that_cannot_be_read_are_no_reason_to_fail() -> None:
     assert digest(orjson.loads(update.spec["Labels"][names.APPLIED])) == update.digest
 
 
+def test_newer_identities_replace_no_proxy_and_go_along_with_whatever_does() -> None:
+    extension, proxy = made({"": DEFAULT})
+    newer = {base: Stored(f"{each.id}.2", f"{base}.2", base, 2) for base, each in IDENTITIES.items()}
+    older = {each.id: each for each in IDENTITIES.values()}
+    installation = replace(INSTALLATION, identities=newer, older=older)
+    situation = with_existing(extension, proxy, installation=installation)
+    (update,) = plan({"": DEFAULT}, situation).actions
+    assert update.name == "l7-extension"
+    settled = made({"": DEFAULT}, replace(BLANK, installation=installation))[0]
+    situation = replace(situation, existing=(settled, proxy))
+    assert plan({"": DEFAULT}, situation) == Plan()
+    (update,) = plan({"": Cluster(proxy_options=ProxyOptions(args=("-D",)))}, situation).actions
+    assert isinstance(update, UpdateService)
+    held = [each["SecretName"] for each in update.spec["TaskTemplate"]["ContainerSpec"]["Secrets"]]
+    assert held == ["l7-ca.2", "l7-proxy.2"]
+
+
 # ---------------------------------------------------------------- what is left over
 
 
