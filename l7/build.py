@@ -183,8 +183,8 @@ class Build:
             moved |= self._sources.note(service_id, extension)
         for cluster in moved & self._pools.keys():
             # Also over the networks that they share with core alone, whatever the settings say of applications.
-            reach = self._proxies.actual(cluster)
-            found = self._sources.addresses(cluster, reach or self._reach[cluster], cache.networks)
+            reach = self._proxies.actual(cluster) or self._reach[cluster]
+            found = self._sources.addresses(cluster, reach, cache.networks)
             self._pools[cluster].set_sources(found)
         return affected
 
