@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from haproxy.capabilities import Capabilities, capabilities
-from haproxy.config import ports, prefixes
+from haproxy.config_values import ports, prefixes
 from haproxy.process import fitting_connections, version_of
 from haproxy.render import render_static, static_files
 from haproxy.secret_service import secrets

@@ -128,6 +128,7 @@ def _simple(settings: Settings) -> str:
   acl placed var(txn.physical) -m found
   http-request set-pathq %[var(txn.original)] if simple changed
   http-request {refusal(503, "no-server", "no server", settings)} if simple !placed
+{rules.any_body(settings, "simple")}\
   http-request allow if simple
 """
 
@@ -167,6 +168,7 @@ def _plain(settings: Settings) -> str:
   http-request set-var(txn.more) var(txn.row),field(3,|,0)
   acl plain var(txn.more) -m len 0
   http-request {refusal(503, "no-server", "no server", settings)} if plain !placed
+{rules.any_body(settings, "plain")}\
   http-request allow if plain
 """
 

@@ -94,7 +94,8 @@ _REQUEST = """\
 def request(settings: Settings) -> str:
     """What the application is told."""
     theirs = "  http-request set-header x-forwarded-port %[var(txn.port)] if { var(txn.port) -m found }\n"
-    return _REQUEST + (theirs if settings.trusted_proxies else "")
+    underscores = "" if settings.underscores else "  http-request del-header _ -m sub\n"
+    return underscores + _REQUEST + (theirs if settings.trusted_proxies else "")
 
 
 # `http-response` rules see an application's answers only, `http-after-response` rules see all. The placeholder's

@@ -52,7 +52,8 @@ def sections(settings: Settings, capabilities: Capabilities) -> tuple[str, ...]:
 def section(settings: Settings, capabilities: Capabilities, policy: Policy) -> str:
     """The section of one policy."""
     rules = _tcp(settings) if policy.tcp else _http(settings, capabilities, policy)
-    lines = (*_balance(policy), *_retries(settings, policy), *_timeouts(settings, policy), *rules)
+    theirs = () if policy.tcp else settings.default_options
+    lines = (*_balance(policy), *_retries(settings, policy), *_timeouts(settings, policy), *rules, *theirs)
     mode = "tcp" if policy.tcp else "http"
     return "".join(f"{line}\n" for line in (f"defaults {policy.name}", f"  mode {mode}", *_indented(lines)))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from haproxy import checks, compression, features, lua, pages, policies, policy, tcp, tls
+from haproxy import checks, compression, features, lua, pages, policies, policy, raw_lines, tcp, tls
 from haproxy.capabilities import Capabilities
 from haproxy.credentials import NO_CREDENTIALS, Credentials, key_rows
 from haproxy.frontend import frontend
@@ -157,15 +157,25 @@ def _process(settings: Settings, capabilities: Capabilities) -> str:
     is a connection more, and clients who have taken every one there is would wait for each other for ever.
     """
     frontends = 2 + bool(tcp.open_ports(settings)) + bool(settings.tls_bind)
-    threads = f"  nbthread {settings.threads}\n" if settings.threads else ""
     return (
-        f"{_GLOBAL}{_runtime_api(settings)}{_lua(settings, capabilities)}{threads}"
+        f"{_GLOBAL}{_runtime_api(settings)}{_lua(settings, capabilities)}"
         f"{tls.process(settings, capabilities)}"
         "  no strict-limits\n"
         f"  maxconn {frontends * settings.max_connections}\n"
         f"  hard-stop-after {settings.drain_timeout}\n"
-        "  log stdout len 16384 format raw local0 info\n"
+        f"  log stdout len 16384 format raw local0 {'info' if settings.access_log else 'notice'}\n"
+        f"{_sizes(settings)}{raw_lines.text(settings.global_options)}"
     )
+
+
+def _sizes(settings: Settings) -> str:
+    """Where the operator says them."""
+    given = (
+        ("nbthread", settings.threads),
+        ("ulimit-n", settings.open_files),
+        ("tune.bufsize", settings.buffer_size),
+    )
+    return "".join(f"  {keyword} {value}\n" for keyword, value in given if value)
 
 
 def _fixed(settings: Settings, capabilities: Capabilities) -> tuple[str, ...]:
@@ -210,7 +220,7 @@ defaults {BASE}
   timeout tunnel {settings.tunnel_timeout}
   timeout connect {settings.connect_timeout}
   timeout server {settings.server_timeout}
-{pages.own_errors(settings)}"""
+{pages.own_errors(settings)}{raw_lines.text(settings.default_options)}"""
 
 
 def _nowhere(settings: Settings) -> str:

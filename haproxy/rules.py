@@ -129,6 +129,7 @@ def _nowhere(settings: Settings) -> str:
     """A route may lead nowhere and redirect to https all the same: TLS of its host is passed on."""
     return f"""\
   http-request {refusal(503, "no-server", "no server", settings)} if !placed
+{any_body(settings, "placed", f" !{has(Flag.BODY)}")}\
   http-request allow if !{{ var(txn.flags) -m beg {Flag.FRONT} }}
 """
 
@@ -259,6 +260,24 @@ def _preflight(settings: Settings) -> str:
   http-request set-var(txn.age) var(txn.rules),concat(|age),{by} if cors origin METH_OPTIONS preflight
   http-request return status 204 if cors origin METH_OPTIONS preflight
 """  # noqa: E501
+
+
+def any_body(settings: Settings, condition: str, limited: str = "") -> str:
+    """What the operator says of every body, but its length where a service has a limit of its own (`limited`).
+
+    Both hold for what says its length: to measure the rest, or to wait for it, would hold up streams, and
+    everybody's, not those of one service that asked for it. Without `wait-for-body` a client that is silent in the
+    middle of a body is not noticed (2.6), or answered 400 (3.4).
+    """
+    too_large = refusal(413, "body-too-large", "the body is too large", settings)
+    rules = (
+        (settings.max_body, f"{too_large} if {condition}{limited} {{ req.body_size gt {settings.max_body} }}"),
+        (
+            settings.body_timeout,
+            f"wait-for-body time {settings.body_timeout}ms if {condition} {{ req.fhdr(content-length) -m found }}",
+        ),
+    )
+    return "".join(f"  http-request {rule}\n" for wanted, rule in rules if wanted)
 
 
 def _body(settings: Settings) -> str:

@@ -59,6 +59,21 @@ class Settings:
     """More words for the TLS listener (configuration manual, section 5.1)."""
     dh_param: int = 0
     """Bits of Diffie-Hellman parameters, 0: HAProxy's own."""
+    max_body: int = 0
+    """Bytes of a request's body where the service does not say, 0: no limit."""
+    body_timeout: int = 0
+    """How long the begin of a body may take, as much of it as fits into a buffer; 0: as long as it likes."""
+    buffer_size: int = 0
+    """Bytes of a buffer, which has to hold a request's head; 0: HAProxy's own."""
+    underscores: bool = True
+    """Whether headers with `_` in their name reach applications."""
+    open_files: int = 0
+    """Limit of open files, 0: that of the container."""
+    access_log: bool = True
+    global_options: tuple[str, ...] = ()
+    """Lines of the operator's for `global`."""
+    default_options: tuple[str, ...] = ()
+    """The same for the sections `defaults` of HTTP."""
     default_certificate: bool = False
     """Whether the running HAProxy has a certificate for clients that name no host, or an unknown one."""
 

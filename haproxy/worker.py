@@ -26,6 +26,7 @@ from haproxy.runtime.client import Master, master_url
 from haproxy.sayable import sayable
 from haproxy.settings import AUTH_MAP, Settings
 from haproxy.tls import ANY, NO_STORES, Stores
+from haproxy.verdicts import Verdicts, complaints_told
 from l7.kit import logs
 from l7.kit.errors import L7Error, Rejected, Unavailable
 from l7.kit.metrics import Metrics
@@ -89,8 +90,7 @@ class Worker:
         self._ports = Ports()
         self._wished = base
         self._complaints: tuple[Complaint, ...] = ()
-        self._refused: Settings | None = None
-        self._refusal = ""
+        self._verdicts = Verdicts()
         self._bad_default: bytes | None = None
 
     @property
@@ -104,13 +104,8 @@ class Worker:
         self._ports.update(touched.hosts, self._mirror.hosts)
         if touched.config:
             wished, self._complaints = configured(self.base, self._mirror.config)
-            if wished.max_connections != self.base.max_connections:
-                _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-                fitting = fitting_connections(wished.max_connections, descriptors, bool(wished.tls_bind))
-                wished = replace(wished, max_connections=fitting)
-            self._wished = wished
-            if self._wished != self._refused:
-                self._refused, self._refusal = None, ""
+            self._wished = _fitting(wished, self.base)
+            self._verdicts.forget(self._wished)
 
     def due(self) -> str:
         """The reason for a reload, "" when none is needed."""
@@ -123,23 +118,18 @@ class Worker:
 
     def problems(self, static: bool) -> list[pb.Problem]:
         """What the operator's configuration says and can't be done. `static`: HAProxy is someone else's."""
-        found = [
-            pb.Problem(message=f"Config: {each.key} {each.message}", remedy=each.remedy)
-            for each in self._complaints
-        ]
+        found = complaints_told(self._complaints)
         if static and self._lasting(self._wished) != self._lasting(self.base):
             message = "Config: has no effect on an HAProxy that someone else runs"
             remedy = "give `l7 haproxy render --static` the same settings, and include its output"
             found.append(pb.Problem(message=message, remedy=remedy))
-        if self._refused is not None:
-            message = f"Config: HAProxy refuses it, the one before stays: {self._refusal[:LONGEST_REASON]}"
-            found.append(pb.Problem(message=message, remedy="change the extension's Config"))
+        found += self._verdicts.told()
         open_settings = self.base if static else self.settings
         return found + self._ports.problems(open_settings, self._mirror, static, self._wished.allow_policy_reload)
 
     def _own(self) -> Settings:
         """What the operator wants, if HAProxy takes it; else what it has."""
-        return self.settings if self._wished == self._refused else self._wished
+        return self._verdicts.allowed(self._wished, self.settings)
 
     def _lasting(self, settings: Settings) -> Settings:
         """Without what follows from the services, and from no operator's word."""
@@ -177,15 +167,16 @@ class Worker:
             return
         await self.process.buried(self._thread.runtime.pid or 0)
         self._refuse_busy(self._target().extra_tcp_ports)
-        self._use(self._target())
-        try:
-            await self._start()
-        except Rejected as error:
-            if self._lasting(self.settings) == self._lasting(self.base):
-                raise
-            self._refuse(error)
+        while True:
             self._use(self._target())
-            await self._start()
+            try:
+                return await self._start()
+            except Rejected as error:
+                if self._lasting(self.settings) == self._lasting(self.base):
+                    raise
+                before = replace(self.base, spare_pools=self.settings.spare_pools)
+                self._refuse(error, before)
+                self._use(before)
 
     async def _start(self) -> None:
         await self._with_newest(self.process.start)
@@ -210,11 +201,11 @@ class Worker:
         busy = {port for port in ports if not is_free(self.settings.tcp_address, port)}
         self._ports.refuse(busy, "somebody else listens there")
 
-    def _refuse(self, error: Exception) -> None:
+    def _refuse(self, error: Exception, before: Settings) -> None:
+        """What was tried is taken back to what was `before` it."""
         log.error("configuration refused", error=str(error))
-        self._refused, self._refusal = self._wished, " ".join(str(error).split())
-        if self._lasting(self.settings) == self._lasting(self._wished):  # at the start: there is none before it
-            self._use(replace(self.base, spare_pools=self.settings.spare_pools))
+        tried = self._verdicts.allowed(self._wished, before)
+        self._verdicts.refuse(tried, before, " ".join(str(error).split())[:LONGEST_REASON])
 
     def write_files(self, stores: Stores) -> None:
         """The complete current state, as HAProxy will load it."""
@@ -281,7 +272,7 @@ class Worker:
         if tried.default_certificate and not before.default_certificate:
             self._bad_default = self._default()
         if self._lasting(tried) != self._lasting(before):
-            self._refuse(error)
+            self._refuse(error, before)
         elif reason != "settings":
             opened = set(tried.extra_tcp_ports) - set(before.extra_tcp_ports)
             self._ports.refuse(opened, str(error)[:LONGEST_REASON] or "HAProxy did not come up with it")
@@ -312,6 +303,16 @@ class Worker:
                     if info.pid != old and not info.stopping:
                         return
                 await asyncio.sleep(POLL)
+
+
+def _fitting(wished: Settings, base: Settings) -> Settings:
+    """No more open files than there may be, and no more connections than need these."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptors = min(wished.open_files, most) if wished.open_files else most
+    if (wished.max_connections, wished.open_files) == (base.max_connections, base.open_files):
+        return wished
+    fitting = fitting_connections(wished.max_connections, descriptors, bool(wished.tls_bind))
+    return replace(wished, max_connections=fitting, open_files=descriptors if wished.open_files else 0)
 
 
 def same_content(one: Stores, other: Stores) -> bool:

@@ -1,4 +1,5 @@
-"""Writes the tables of docs/operations.md that follow from the code: ``python -m scripts.docs``.
+"""Writes docs/settings.md, and those tables of docs/operations.md that follow from the code:
+``python -m scripts.docs``.
 
 Between ``<!-- table: name -->`` and ``<!-- end -->`` stands what `TABLES` makes; all else is written by hand.
 """
@@ -14,6 +15,7 @@ import click
 from haproxy.cli import haproxy
 from l7.cli import main as l7
 from l7.kit.metrics import Metrics
+from scripts import settings_docs
 
 FILE = Path(__file__).resolve().parents[1] / "docs/operations.md"
 _MARKED = re.compile(r"(<!-- table: (?P<name>[a-z ]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -86,3 +88,4 @@ def render(text: str) -> str:
 
 if __name__ == "__main__":
     FILE.write_text(render(FILE.read_text()))
+    settings_docs.FILE.write_text(settings_docs.render())

@@ -507,3 +507,55 @@ async def test_what_this_version_cannot_do_is_told(core: Core, running: Proxy, s
         del core.rules["a"]
         await core.applied()
         await until(lambda: problems(core) == [])
+
+
+GOOD = {"GlobalOptions": ["description good"], "DefaultOptions": ["timeout http-request 5s"]}
+BAD = {"GlobalOptions": ["description bad", "no.such.word 1"], "DefaultOptions": ["timeout http-request 6s"]}
+
+
+def described(running: Proxy) -> str:
+    lines = (Path(running.sidecar.settings.run_dir) / "haproxy.cfg").read_text().splitlines()
+    known = ("  description", "  timeout http-request 5")
+    return " ".join(line.strip() for line in lines if line.startswith(known))
+
+
+@pytest.mark.acceptance(100)
+@pytest.mark.acceptance(94)
+async def test_lines_that_haproxy_refuses_are_refused_as_a_whole_and_nothing_else(
+    core: Core, running: Proxy
+) -> None:
+    async with apps("one") as (one,):
+        core.service("a", one)
+        core.config = GOOD
+        await core.applied()
+        await eventually(lambda: running.servers("a"), {"one": True})
+        taken = described(running)
+        assert taken.startswith("description good timeout http-request 5s")
+        core.config = BAD | {"ServerTimeout": 30}
+        async with load(running, "a.test", kept=False) as answers:
+            await core.applied()
+            await until(lambda: problems(core))
+        assert {status for status, _ in answers} == {200}
+        (problem,) = problems(core) or [pb.Problem()]
+        assert "refuses GlobalOptions and DefaultOptions, those of before stay: haproxy -c:" in problem.message
+        assert "no.such.word" in problem.message
+        assert described(running) == taken
+        assert (running.sidecar.reloads, running.sidecar.settings.server_timeout) == (1, 30_000)
+        core.config = GOOD | {"ServerTimeout": 30}
+        await core.applied()
+        await until(lambda: problems(core) == [])
+        assert running.sidecar.reloads == 1
+
+
+async def test_a_proxy_starts_without_lines_that_haproxy_refuses(
+    haproxy_binary: Path, tmp_path: Path, core: Core
+) -> None:
+    core.config = BAD | {"ServerTimeout": 30}
+    core.push()
+    async with proxy(haproxy_binary, proxy_settings(tmp_path), core.port) as running, apps("one") as (one,):
+        core.service("a", one)
+        await core.applied()
+        assert await running.get("a.test") == (200, "one")
+        assert running.sidecar.settings.server_timeout == 30_000
+        assert described(running) == ""
+        await until(lambda: problems(core))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -144,8 +143,3 @@ def test_any_table_gives_settings(table: dict[str, object]) -> None:
     settings, _ = said(**table)
     assert settings.connect_timeout > 0
     assert all(1 <= port <= 65535 for port in settings.tcp_ports)
-
-
-@pytest.mark.parametrize("key", KEYS)
-def test_every_key_is_documented(key: str) -> None:
-    assert f"`{key}`" in (Path(__file__).parents[2] / "docs/operations.md").read_text()

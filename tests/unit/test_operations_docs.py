@@ -1,13 +1,16 @@
-"""docs/operations.md says all there is: tables as the code has them, every option, every key of the TOML file."""
+"""docs/operations.md and docs/settings.md say all there is: tables as the code has them, every option and key."""
 
 from __future__ import annotations
 
 import pytest
 
 from haproxy.cli import haproxy
+from haproxy.config import KEYS
 from l7.cli import main as l7
-from l7.config.core_options import CORE
-from scripts import docs
+from l7.config.core_options import ACME, CORE, HOST_POLICY
+from l7.config.extension_options import CLUSTER, EXTENSION
+from l7.config.proxy_options import PROXY
+from scripts import docs, settings_docs
 
 TEXT = docs.FILE.read_text()
 
@@ -34,9 +37,17 @@ def test_every_option_is_mentioned(command: docs.click.Command) -> None:
     assert [flag for flag in flags if f"`{flag}`" not in TEXT] == []
 
 
-@pytest.mark.parametrize("key", [*(row.key for row in CORE), "ServiceCluster", "Networks", "Config"])
-def test_every_key_of_the_file_is_mentioned(key: str) -> None:
-    assert f"`{key}`" in TEXT or f"`[{key}." in TEXT
+def test_the_page_of_settings_is_up_to_date() -> None:
+    text = settings_docs.FILE.read_text()
+    assert settings_docs.render() == text, "run python -m scripts.docs and commit the result"
+
+
+ROWS = (*CORE, *CLUSTER, *EXTENSION, *PROXY, *HOST_POLICY, *ACME)
+
+
+@pytest.mark.parametrize("key", [*(row.key for row in ROWS), *KEYS])
+def test_every_key_has_an_entry(key: str) -> None:
+    assert f"\n### `{key}`\n" in settings_docs.FILE.read_text()
 
 
 def test_a_stale_table_is_noticed() -> None:
