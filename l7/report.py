@@ -34,6 +34,9 @@ def report(document: Document) -> Iterator[RenderableType]:
         yield Text("\nProxies", style="bold")
         none = Text("none is connected to this core: they keep what they have, and learn no change", style="red")
         yield _extensions(document) if document["extensions"] else none
+    if document.get("services"):
+        yield Text("\nServices", style="bold")
+        yield _kept(document)
     if document["problems"]:
         yield Text("\nNot as asked", style="bold red")
         yield _Problems(document)
@@ -220,6 +223,23 @@ def _extensions(document: Document) -> Table:
             str(each["held_requests"]),
             str(len(each["unhealthy"])),
             note,
+        )
+    return table
+
+
+def _kept(document: Document) -> Table:
+    """What core keeps: extension services and proxies."""
+    table = _table("Cluster", "Service", "Is", "Image", "Running", "Last update")
+    for each in document["services"]:
+        wanted = "one per node" if each["replicas"] is None else str(each["replicas"])
+        update = each["update"].replace("_", " ")
+        table.add_row(
+            each["cluster"] or "default",
+            each["name"],
+            "proxies" if each["proxy"] else "extension service",
+            each["image"],
+            f"{each['running']} of {wanted}",
+            f"{update}: {each['message']}" if each["message"] and update != "completed" else update,
         )
     return table
 

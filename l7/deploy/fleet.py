@@ -32,6 +32,7 @@ from l7.kit.errors import L7Error
 from l7.kit.metrics import Metrics
 from l7.labels.table import EXTENSION_TYPE, PROXY_TYPE
 from l7.model import Node, Problem, Service, StoredSecret, Task, TaskState
+from l7.swarm.engine import Outdated
 
 _log = logs.get("deploy.fleet")
 
@@ -301,6 +302,8 @@ class Fleet:
         try:
             authority = self._issuer.authority() if self._issuer is not None else None
             await apply(api, action, authority, newest(self._stored()))
+        except Outdated:
+            return True  # somebody else was faster: look again
         except L7Error as error:
             self._failed(action, error)
             return False
