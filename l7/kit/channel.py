@@ -10,6 +10,9 @@ from l7.kit import tls
 
 Options = Sequence[tuple[str, int | str]]
 
+PROXY = "l7-proxy"
+"""Initial metadata of the Sync stream of an extension service: the oldest proxy of its cluster, as in Hello."""
+
 _KEEPALIVE: Options = (
     # A peer whose node is gone is noticed within 15 s; overlays lose idle connections without a word.
     ("grpc.keepalive_time_ms", 10_000),

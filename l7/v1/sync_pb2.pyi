@@ -7,6 +7,11 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROLE_UNSPECIFIED: _ClassVar[Role]
+    ROLE_EXTENSION: _ClassVar[Role]
+
 class HealthStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     HEALTH_STATUS_UNSPECIFIED: _ClassVar[HealthStatus]
@@ -74,6 +79,8 @@ class HashSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HASH_SOURCE_URI: _ClassVar[HashSource]
     HASH_SOURCE_HEADER: _ClassVar[HashSource]
     HASH_SOURCE_COOKIE: _ClassVar[HashSource]
+ROLE_UNSPECIFIED: Role
+ROLE_EXTENSION: Role
 HEALTH_STATUS_UNSPECIFIED: HealthStatus
 HEALTH_STATUS_UP: HealthStatus
 HEALTH_STATUS_DOWN: HealthStatus
@@ -128,18 +135,20 @@ class SyncRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("cluster", "instance", "software", "proxy", "revision")
+    __slots__ = ("cluster", "instance", "software", "proxy", "revision", "role")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     PROXY_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     instance: str
     software: str
     proxy: str
     revision: str
-    def __init__(self, cluster: _Optional[str] = ..., instance: _Optional[str] = ..., software: _Optional[str] = ..., proxy: _Optional[str] = ..., revision: _Optional[str] = ...) -> None: ...
+    role: Role
+    def __init__(self, cluster: _Optional[str] = ..., instance: _Optional[str] = ..., software: _Optional[str] = ..., proxy: _Optional[str] = ..., revision: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("revision", "apply_microseconds")
@@ -520,14 +529,25 @@ class HashKey(_message.Message):
     def __init__(self, source: _Optional[_Union[HashSource, str]] = ..., name: _Optional[str] = ...) -> None: ...
 
 class PublishConfigRequest(_message.Message):
-    __slots__ = ("cluster", "revision", "files")
+    __slots__ = ("cluster", "revision", "files", "configuration", "counts")
+    class CountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     revision: str
     files: _containers.RepeatedCompositeFieldContainer[ConfigFile]
-    def __init__(self, cluster: _Optional[str] = ..., revision: _Optional[str] = ..., files: _Optional[_Iterable[_Union[ConfigFile, _Mapping]]] = ...) -> None: ...
+    configuration: str
+    counts: _containers.ScalarMap[str, int]
+    def __init__(self, cluster: _Optional[str] = ..., revision: _Optional[str] = ..., files: _Optional[_Iterable[_Union[ConfigFile, _Mapping]]] = ..., configuration: _Optional[str] = ..., counts: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class ConfigFile(_message.Message):
     __slots__ = ("name", "data")
@@ -538,7 +558,9 @@ class ConfigFile(_message.Message):
     def __init__(self, name: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class PublishConfigResponse(_message.Message):
-    __slots__ = ("objects",)
+    __slots__ = ("objects", "proxy")
     OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    PROXY_FIELD_NUMBER: _ClassVar[int]
     objects: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, objects: _Optional[_Iterable[str]] = ...) -> None: ...
+    proxy: str
+    def __init__(self, objects: _Optional[_Iterable[str]] = ..., proxy: _Optional[str] = ...) -> None: ...

@@ -40,7 +40,7 @@ class SyncServiceStub:
                 request_serializer=l7_dot_v1_dot_sync__pb2.SyncRequest.SerializeToString,
                 response_deserializer=l7_dot_v1_dot_sync__pb2.SyncResponse.FromString,
                 _registered_method=True)
-        self.PublishConfig = channel.unary_unary(
+        self.PublishConfig = channel.stream_unary(
                 '/l7.v1.SyncService/PublishConfig',
                 request_serializer=l7_dot_v1_dot_sync__pb2.PublishConfigRequest.SerializeToString,
                 response_deserializer=l7_dot_v1_dot_sync__pb2.PublishConfigResponse.FromString,
@@ -58,8 +58,9 @@ class SyncServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def PublishConfig(self, request, context):
-        """PublishConfig hands a rendered configuration of a cluster to core, which stores it in Swarm.
+    def PublishConfig(self, request_iterator, context):
+        """PublishConfig hands a rendered configuration of a cluster to core, which stores it in Swarm. For the
+        cluster's extension service alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,7 +74,7 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     request_deserializer=l7_dot_v1_dot_sync__pb2.SyncRequest.FromString,
                     response_serializer=l7_dot_v1_dot_sync__pb2.SyncResponse.SerializeToString,
             ),
-            'PublishConfig': grpc.unary_unary_rpc_method_handler(
+            'PublishConfig': grpc.stream_unary_rpc_method_handler(
                     servicer.PublishConfig,
                     request_deserializer=l7_dot_v1_dot_sync__pb2.PublishConfigRequest.FromString,
                     response_serializer=l7_dot_v1_dot_sync__pb2.PublishConfigResponse.SerializeToString,
@@ -118,7 +119,7 @@ class SyncService:
             _registered_method=True)
 
     @staticmethod
-    def PublishConfig(request,
+    def PublishConfig(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -128,8 +129,8 @@ class SyncService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
+        return grpc.experimental.stream_unary(
+            request_iterator,
             target,
             '/l7.v1.SyncService/PublishConfig',
             l7_dot_v1_dot_sync__pb2.PublishConfigRequest.SerializeToString,
