@@ -67,6 +67,13 @@ class Metrics:
             ["cluster", "action"],
             registry=registry,
         )
+        self.published = Counter(
+            "l7_published_configs_total",
+            "Config objects with published configurations, by what was done: stored, again (was stored already), "
+            "removed, failed, too large",
+            ["cluster", "action"],
+            registry=registry,
+        )
         self.certificates = Gauge(
             "l7_cert_not_after_seconds",
             "End of the certificate that a host is served with, Unix time",
