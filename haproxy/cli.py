@@ -18,7 +18,7 @@ from haproxy.capabilities import Capabilities, capabilities
 from haproxy.config_values import ports, prefixes
 from haproxy.process import fitting_connections, version_of
 from haproxy.render import render_static, static_files
-from haproxy.secret_service import secrets
+from haproxy.service import service
 from haproxy.settings import LUA, Settings
 from haproxy.sidecar import Options, Sidecar
 from haproxy.supervise import Supervisor
@@ -144,7 +144,7 @@ def haproxy() -> None:
     """
 
 
-haproxy.add_command(secrets)
+haproxy.add_command(service)
 
 
 @haproxy.command()

@@ -1,8 +1,10 @@
-"""The last good state on tmpfs: what a restarted sidecar starts from when core is away."""
+"""What is started from when core is away: the last good state on tmpfs, and the one that is published in Swarm."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -11,6 +13,7 @@ from haproxy.mirror import Mirror
 from haproxy.model import Desired
 from haproxy.wire import changes_from
 from l7.kit import logs
+from l7.kit.bundle import STATE, unpack
 from l7.kit.errors import ProtocolError
 from l7.v1 import sync_pb2 as pb
 
@@ -34,6 +37,31 @@ def load(path: Path, mirror: Mirror) -> bool:
         log.warning("kept state unreadable", path=str(path), error=str(error))
         return False
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """`update`: the state as one COMPLETE; `files` of the configuration, by path."""
+
+    update: pb.SyncResponse
+    files: Mapping[str, bytes]
+
+
+def load_published(directory: Path, cluster: str) -> Published | None:
+    """What Swarm has mounted there: files 1, 2 … that are parts of one `l7.kit.bundle`. None when there is none, or
+    none that is whole and of this cluster."""
+    parts = sorted((path for path in directory.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
+    if not parts:
+        return None
+    try:
+        bundle = unpack(b"".join(path.read_bytes() for path in parts))
+        if bundle.cluster != cluster:
+            raise ProtocolError(f"it is of service cluster {bundle.cluster or 'default'!r}")
+        update = pb.SyncResponse.FromString(bundle.files[STATE])
+    except (OSError, KeyError, DecodeError, ProtocolError) as error:
+        log.warning("published state unusable", path=str(directory), error=str(error))
+        return None
+    return Published(update, bundle.files)
 
 
 def write(path: Path, data: bytes) -> None:

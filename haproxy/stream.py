@@ -13,7 +13,7 @@ import grpc.aio
 from haproxy.mirror import BrokenChain
 from l7.kit import logs
 from l7.kit.backoff import Backoff
-from l7.kit.channel import open_channel
+from l7.kit.channel import PROXY, open_channel
 from l7.kit.errors import ProtocolError
 from l7.kit.tls import AUTHORITIES, NewestFiles
 from l7.v1 import sync_pb2 as pb
@@ -38,7 +38,9 @@ notices only when its process is gone."""
 class Stream:
     """`hello` says who we are and what we hold; `update` takes a chunk and may raise BrokenChain, upon which we
     ask for the whole state, or ProtocolError, upon which the revision is refused. `tls` gives the newest identity;
-    `on_authorities` is told which CAs core trusts (`l7.kit.tls.authorities_digest`), "" when it does not say."""
+    `on_authorities` is told which CAs core trusts (`l7.kit.tls.authorities_digest`), "" when it does not say;
+    `on_proxy` the oldest proxy of the cluster (`l7.kit.channel.PROXY`). `failed` is set once core could not be
+    reached, or did not answer."""
 
     def __init__(
         self,
@@ -54,7 +56,9 @@ class Stream:
         self._update = update
         self._outgoing: Outgoing = asyncio.Queue()
         self._patience = FIRST_ANSWER
+        self.failed = asyncio.Event()
         self.on_authorities: Callable[[str], None] = lambda digest: None
+        self.on_proxy: Callable[[str], None] = lambda proxy: None
 
     def send(self, request: pb.SyncRequest) -> None:
         """Queue a message; dropped while there is no stream (Hello says what we hold when there is one again)."""
@@ -76,6 +80,7 @@ class Stream:
                 self._patience = min(LONGEST_FIRST_ANSWER, 2 * self._patience)
             finally:
                 self.connected = False
+            self.failed.set()
             if asyncio.get_running_loop().time() - since > HEALTHY:
                 delays = BACKOFF.jittered(Random())
             await asyncio.sleep(next(delays))
@@ -104,6 +109,7 @@ class Stream:
         self._patience = FIRST_ANSWER
         log.info("stream open", core=self._address)
         self.on_authorities(str(metadata.get(AUTHORITIES, "")))
+        self.on_proxy(str(metadata.get(PROXY, "")))
 
     def _take(self, response: pb.SyncResponse) -> None:
         try:

@@ -31,10 +31,12 @@ from l7.build import Build
 from l7.config import ACME_ACCOUNT, Settings
 from l7.deploy import expiry
 from l7.deploy.attach import Attacher
+from l7.deploy.config_store import ConfigStore
 from l7.deploy.fleet import Fleet
 from l7.deploy.fleet import Options as FleetOptions
 from l7.deploy.issuer import Issuer
 from l7.deploy.names import shared_network
+from l7.deploy.publish import Publisher
 from l7.kit import http, logs, tasks
 from l7.kit.errors import ConfigError
 from l7.kit.metrics import Metrics
@@ -108,13 +110,15 @@ class Core:
             self.issuer = Issuer(options.tls, options.tls_ca_key) if options.tls_ca_key else None
         self.server = Server(self.api, [Endpoint(options.listen, options.tls)], PkiApi(self.issuer))
         self.attacher = Attacher(self.build.clusters, self.metrics)
+        self.publisher = self.api.publisher = Publisher(self.build.clusters, self.metrics)
         self.fleet = self._fleet()
         self.acme = self._keeper()
         self.synced = False
         self._watch: Watching | None = None
         self._look = asyncio.Event()
         self.metrics.before_exposition = self._count
-        self.api.on_problems = self.attacher.on_problems = self.fleet.on_problems = self._look.set
+        for part in (self.api, self.attacher, self.publisher, self.fleet):
+            part.on_problems = self._look.set
         self.extensions.on_change = self.acme.heard
 
     def _keeper(self) -> Keeper:
@@ -140,6 +144,7 @@ class Core:
             tasks.Part("acme", self._certify),
             tasks.Part("follow", self._follow),
             tasks.Part("attach", self._attach),
+            tasks.Part("publish", self._publish),
             tasks.Part("fleet", self._keep_fleet),
             tasks.Part("grpc", self._serve),
         ]
@@ -154,6 +159,13 @@ class Core:
         engine = Engine(watch_settings(self.options).docker, PATIENT)
         try:
             await self.attacher.run(engine, stop)
+        finally:
+            await engine.close()
+
+    async def _publish(self, stop: asyncio.Event) -> None:
+        engine = Engine(watch_settings(self.options).docker, PATIENT)
+        try:
+            await self.publisher.run(ConfigStore(engine), stop)
         finally:
             await engine.close()
 
@@ -202,6 +214,7 @@ class Core:
                 self.store.put(cluster, delta)
                 self._log_change(cluster, delta, change.observed, built - began)
         known = self._watch is not None and self._watch.status.secrets_listed
+        self.publisher.take(cache.configs if known else None)
         self.attacher.take(cache, change.touched, self._required if known else None)
         self.fleet.take(cache, change.touched)
         self.acme.look(change.touched.secrets)
@@ -249,8 +262,8 @@ class Core:
 
     def problems(self) -> tuple[Problem, ...]:
         """All that is not as users asked: core's own, and what the proxies report; sorted, each once."""
-        own = {*self.build.problems(), *self.attacher.problems(), *self.acme.problems(), *self._pki_problems()}
-        own.update(self.fleet.problems())
+        parts = (self.build, self.attacher, self.publisher, self.fleet, self.acme)
+        own = {*self._pki_problems(), *(problem for part in parts for problem in part.problems())}
         return tuple(sorted(own.union(*self._told())))
 
     def _told(self) -> Iterator[Iterator[Problem]]:
@@ -288,6 +301,7 @@ class Core:
             "services": self.fleet.document(),
             "problems": [asdict(problem) for problem in self.problems()],
             "extensions": [status.extension_document(each) for each in self.extensions],
+            "extension_services": [status.service_document(each) for each in self.api.services],
         }
 
     def _served(self) -> tuple[str, ...]:

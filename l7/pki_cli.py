@@ -135,14 +135,15 @@ def _parts_table(swarm: Swarm, stored: tuple[Stored, ...]) -> Table:
 
 
 def _connected_table(client: docker.DockerClient) -> Table:
-    """What proxies connected with; nothing where core does not run, or does not answer."""
-    table = Table("proxy", "cluster", "CA", "until", title="Connected to core", title_justify="left")
+    """What proxies and extension services connected with; nothing where core does not run, or does not answer."""
+    table = Table("part", "cluster", "CA", "until", title="Connected to core", title_justify="left")
     container = secrets.core_container(client)
     if container is None:
         return table
     code, answer = secrets.run_in(container, ["l7", "status", "--output", "json", "--docker-url", ""])
     if code == 0:
-        for each in orjson.loads(answer)["extensions"]:
+        document = orjson.loads(answer)
+        for each in (*document["extensions"], *document["extension_services"]):
             until = each["identity_until"].partition("T")[0]
             table.add_row(each["instance"], each["cluster"] or DEFAULT_CLUSTER, each["ca"], until)
     return table

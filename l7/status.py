@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -91,6 +92,12 @@ class Extensions:
     def count(self, cluster: str) -> int:
         """Open streams of a cluster."""
         return sum(each.cluster == cluster for each in self._open.values())
+
+
+def oldest_proxy(extensions: Iterable[Extension], cluster: str) -> str:
+    """The proxy of a cluster with the lowest version, as it calls itself: "haproxy/2.6.12"; "": there is none."""
+    named = (each.proxy for each in extensions if each.cluster == cluster and each.proxy)
+    return min(named, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)], default="")
 
 
 def servers_by_state(snapshot: Snapshot) -> dict[str, int]:
@@ -218,6 +225,12 @@ def _server_document(server: Server) -> dict[str, Any]:
     # Not `asdict`, which copies deeply: of 100,000 servers that would hold up all streams for seconds.
     document = {name: getattr(server, name) for name in _SERVER}
     return document | {"state": server.state.name.lower()}
+
+
+def service_document(service: Extension) -> dict[str, Any]:
+    """An extension service as JSON values; `applied`: the revision that it has."""
+    kept = ("cluster", "instance", "software", "applied", "ca", "identity_until")
+    return {name: getattr(service, name) for name in kept}
 
 
 def extension_document(extension: Extension) -> dict[str, Any]:

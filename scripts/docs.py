@@ -76,7 +76,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "core": lambda: options(l7.commands["core"]),
     "status": lambda: options(l7.commands["status"]),
     "haproxy": lambda: options(haproxy.commands["run"]),
-    "secrets": lambda: options(haproxy.commands["secrets"]),
+    "service": lambda: options(haproxy.commands["service"]),
     "metrics": metrics,
 }
 

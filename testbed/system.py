@@ -349,7 +349,7 @@ class System:
     def extension_process(self) -> int:
         """The extension service's own process."""
         pids = processes.in_container(self._pids(EXTENSION)[0])
-        found = [pid for pid in pids if "haproxy.secret_service" in processes.command_of(pid)[:4]]
+        found = [pid for pid in pids if "haproxy.service" in processes.command_of(pid)[:4]]
         if not found:
             raise TestbedError("the extension service does not run")
         return found[-1]

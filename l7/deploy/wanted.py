@@ -60,8 +60,8 @@ def extension_spec(cluster: Cluster, installation: Installation, decision: Decis
     """The extension service. Its port is on the network that it shares with core and proxies alone."""
     options, identity = cluster.extension_options, identities(cluster)[0]
     container = _container(cluster, options, installation, identity) | {
-        # The same as `l7 haproxy secrets`, started faster: a new certificate waits for this.
-        "Command": ["python3", "-m", "haproxy.secret_service"],
+        # The same as `l7 haproxy service`, started faster: a new certificate waits for this.
+        "Command": ["python3", "-m", "haproxy.service"],
         "Healthcheck": dict(healthcheck.EXTENSION),
         "StopGracePeriod": EXTENSION_GRACE,
     }

@@ -10,23 +10,25 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from l7.kit import logs, tasks, tls
-from l7.kit.channel import SERVER_OPTIONS
-from l7.kit.errors import ProtocolError, Unavailable
+from l7.kit.channel import PROXY, SERVER_OPTIONS
+from l7.kit.errors import ProtocolError, Rejected, Unavailable
 from l7.kit.metrics import Metrics
 from l7.model import Delta, Snapshot
+from l7.publication import Publication
 from l7.serve import session as sessions
 from l7.serve import wire
+from l7.serve.collect import collect
 from l7.serve.pki_api import SERVICE as PKI_SERVICE
 from l7.serve.pki_api import PkiApi
 from l7.serve.session import Ack, Health, Hello, Nack, Report, Session
-from l7.status import Extension, Extensions
+from l7.status import Extension, Extensions, oldest_proxy
 from l7.store import Store
 from l7.v1 import pki_pb2_grpc as pki_rpc
 from l7.v1 import sync_pb2 as pb
@@ -41,6 +43,13 @@ HELLO_TIMEOUT = 10.0
 NANOSECONDS = 1e9
 
 
+class Publisher(Protocol):
+    """Who stores published configurations, see `l7.deploy.publish`."""
+
+    async def publish(self, publication: Publication) -> tuple[str, ...]:
+        """Names of its objects. Raises Rejected for what can't be stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where to listen: "host:port" or "unix:path". Plain (`files` None) only on loopback and unix sockets."""
@@ -51,6 +60,9 @@ class Endpoint:
 
 class SyncApi(rpc.SyncServiceServicer):
     """Serves the store's state to extensions and keeps book of what they answer.
+
+    `extensions` are the proxies, `services` the extension services, which follow the state, too. `publisher` stores
+    what these publish; None: nobody does.
 
     `clusters` are the service clusters there are; a Hello for another one is answered with NOT_FOUND.
     `on_problems` is called when what extensions report has changed; `authorities` gives the digest of the CAs to be
@@ -68,6 +80,8 @@ class SyncApi(rpc.SyncServiceServicer):
         self.store = store
         self.clusters = frozenset(clusters)
         self.extensions = extensions
+        self.services = Extensions()
+        self.publisher: Publisher | None = None
         self.metrics = metrics
         self.clock = clock
         self.on_problems: Callable[[], None] = lambda: None
@@ -79,11 +93,9 @@ class SyncApi(rpc.SyncServiceServicer):
         """One stream, until the extension or core ends it."""
         try:
             hello = await _first_hello(request_iterator)
-            _authorise(hello.cluster, context)
-            if hello.cluster not in self.clusters:
-                await context.abort(grpc.StatusCode.NOT_FOUND, f"no service cluster {hello.cluster!r}")
-            if digest := self.authorities():
-                await context.send_initial_metadata(((tls.AUTHORITIES, digest),))
+            await self._admit(hello.cluster, hello.serves, context)
+            if metadata := self._metadata(hello):
+                await context.send_initial_metadata(metadata)
             with logs.bound(cluster=hello.cluster, instance=hello.instance):
                 await self._stream(hello, request_iterator, context)
         except ProtocolError as error:
@@ -92,13 +104,34 @@ class SyncApi(rpc.SyncServiceServicer):
             _log.warning("stream forbidden", reason=str(error), peer=context.peer())
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
 
-    async def PublishConfig(self, request: pb.PublishConfigRequest, context: Any) -> pb.PublishConfigResponse:
-        """Not there yet; says so in words."""
-        await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED,
-            "this version of core does not store published configurations; extensions work without",
-        )
-        raise AssertionError("abort raises")
+    async def PublishConfig(
+        self, request_iterator: AsyncIterator[pb.PublishConfigRequest], context: Any
+    ) -> pb.PublishConfigResponse:
+        """Stores what the extension service of a cluster has rendered; answers when it is there."""
+        try:
+            first = await _first(request_iterator)
+            await self._admit(first.cluster, False, context)
+            publication = await collect(request_iterator, first)
+            objects = await self._publish(publication, context)
+        except ProtocolError as error:
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except _Forbidden as error:
+            _log.warning("publication forbidden", reason=str(error), peer=context.peer())
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
+        except Rejected as error:
+            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        return pb.PublishConfigResponse(objects=objects, proxy=oldest_proxy(self.extensions, first.cluster))
+
+    async def _publish(self, publication: Publication, context: Any) -> tuple[str, ...]:
+        if self.publisher is None:
+            await _abort(context, grpc.StatusCode.UNIMPLEMENTED, "this core stores no published configurations")
+        return await self.publisher.publish(publication)
+
+    async def _admit(self, cluster: str, serves: bool, context: Any) -> None:
+        """Raises _Forbidden, or aborts for a cluster that is not there."""
+        _authorise(cluster, serves, context)
+        if cluster not in self.clusters:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, f"no service cluster {cluster!r}")
 
     async def _stream(self, hello: Hello, requests: AsyncIterator[pb.SyncRequest], context: Any) -> None:
         ca, until = tls.peer_certificate(context.auth_context())
@@ -106,15 +139,22 @@ class SyncApi(rpc.SyncServiceServicer):
             hello.cluster, hello.instance, hello.software, hello.proxy, ca=ca, identity_until=until
         )
         _log.info("stream opened", revision=hello.revision, proxy=hello.proxy, peer=context.peer())
+        book = self.extensions if hello.serves else self.services
         try:
-            with self.store.reader(hello.cluster) as wake, self.extensions.connected(extension) as number:
+            with self.store.reader(hello.cluster) as wake, book.connected(extension) as number:
                 self._count(hello.cluster)
-                stream = _Stream(self, sessions.opened(hello), number, wake)
+                stream = _Stream(self, sessions.opened(hello), _Entry(book, number), wake)
                 await tasks.race(stream.read(requests), stream.write(context), self.stopping.wait())
         finally:
             self._count(hello.cluster)
             self.on_problems()
             _log.info("stream closed")
+
+    def _metadata(self, hello: Hello) -> tuple[tuple[str, str], ...]:
+        """What a stream begins with."""
+        proxy = "" if hello.serves else oldest_proxy(self.extensions, hello.cluster)
+        pairs = ((tls.AUTHORITIES, self.authorities()), (PROXY, proxy))
+        return tuple((key, value) for key, value in pairs if value)
 
     def messages(self, update: Snapshot | Delta) -> list[pb.SyncResponse]:
         """The update's messages; those of a whole state are kept, since all its proxies want the same."""
@@ -134,13 +174,28 @@ class _Forbidden(Exception):
     """The caller's certificate does not speak for the cluster."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Where a stream is in the books."""
+
+    book: Extensions
+    number: int
+
+    @property
+    def extension(self) -> Extension:
+        return self.book[self.number]
+
+    def update(self, **changes: Any) -> None:
+        self.book.update(self.number, **changes)
+
+
 class _Stream:
     """A stream with its session; `read` and `write` run at the same time and meet in the session."""
 
-    def __init__(self, api: SyncApi, session: Session, number: int, wake: asyncio.Event) -> None:
+    def __init__(self, api: SyncApi, session: Session, entry: _Entry, wake: asyncio.Event) -> None:
         self.api = api
         self.session = session
-        self.number = number
+        self.entry = entry
         self.wake = wake
 
     async def write(self, context: Any) -> None:
@@ -194,19 +249,23 @@ class _Stream:
                 self._greeted(message)
 
     def _greeted(self, hello: Hello) -> None:
-        if hello.cluster != self.session.hello.cluster:
-            raise ProtocolError("a stream stays with its cluster: open another one")
+        if (hello.cluster, hello.serves) != (self.session.hello.cluster, self.session.hello.serves):
+            raise ProtocolError("a stream stays with its cluster and role: open another one")
         _log.info("update asked for", revision=hello.revision)
         self.session = sessions.greeted_again(self.session, hello)
         self.wake.set()
 
     def _acknowledged(self, ack: Ack) -> None:
+        if not self.session.hello.serves:  # nothing is in effect there
+            self.session = sessions.acknowledged(self.session, ack)
+            self.entry.update(applied=ack.revision)
+            return
         metrics = self.api.metrics
         apply = ack.apply_microseconds / 1e6
         observed = sessions.observed_at(self.session, ack.revision)
         total = (self.api.clock() - observed) / NANOSECONDS if observed else None
         self.session = sessions.acknowledged(self.session, ack)
-        self.api.extensions.update(self.number, applied=ack.revision, refused="", reason="")
+        self.entry.update(applied=ack.revision, refused="", reason="")
         metrics.convergence.labels("apply").observe(apply)
         if total is not None:
             metrics.convergence.labels("all").observe(total)
@@ -214,7 +273,7 @@ class _Stream:
 
     def _refused(self, nack: Nack) -> None:
         self.session = sessions.refused(self.session, nack)
-        self.api.extensions.update(self.number, refused=nack.revision, reason=nack.reason)
+        self.entry.update(refused=nack.revision, reason=nack.reason)
         self.api.metrics.refusals.labels(self.session.hello.cluster).inc()
         _log.warning("revision refused", revision=nack.revision, reason=nack.reason)
         self.wake.set()
@@ -222,19 +281,18 @@ class _Stream:
     def _reported(self, report: Report) -> None:
         cluster = self.session.hello.cluster
         problems = tuple(replace(problem, cluster=cluster) for problem in report.problems)
-        self.api.extensions.update(self.number, problems=problems)
+        self.entry.update(problems=problems)
         self.api.on_problems()
 
     def _health(self, health: Health) -> None:
-        unhealthy = dict(self.api.extensions[self.number].unhealthy)
+        unhealthy = dict(self.entry.extension.unhealthy)
         for verdict in health.verdicts:
             unhealthy.pop((verdict.backend, verdict.task), None)
             if verdict.status == "down":
                 unhealthy[(verdict.backend, verdict.task)] = verdict.status
-        self.api.extensions.update(self.number, unhealthy=unhealthy)
+        self.entry.update(unhealthy=unhealthy)
         if (counters := health.counters) is not None:
-            self.api.extensions.update(
-                self.number,
+            self.entry.update(
                 reloads=counters.reloads,
                 drift=counters.drift,
                 held_requests=counters.held_requests,
@@ -307,14 +365,28 @@ async def _first_hello(requests: AsyncIterator[pb.SyncRequest]) -> Hello:
     return message
 
 
-def _authorise(cluster: str, context: Any) -> None:
-    """Raises _Forbidden unless the connection is plain or the caller's certificate speaks for the cluster."""
+def _authorise(cluster: str, serves: bool, context: Any) -> None:
+    """Raises _Forbidden unless the connection is plain or the caller's certificate speaks for the cluster, as one
+    of its proxies (`serves`) or as its extension service."""
     auth = context.auth_context()
     if tls.is_plain(auth):
         return
-    allowed = tls.peer_clusters(tls.peer_names(auth))
-    if cluster not in allowed:
+    names = tls.peer_names(auth)
+    if not (cluster in tls.peer_clusters(names) if serves else tls.extension_uri(cluster) in names):
+        role = "proxies" if serves else "the extension service"
         raise _Forbidden(
-            f"this certificate is not for service cluster {cluster or tls.DEFAULT_CLUSTER!r}; "
+            f"this certificate is not for {role} of service cluster {cluster or tls.DEFAULT_CLUSTER!r}; "
             f"`l7 pki init --cluster` makes one that is"
         )
+
+
+async def _first(requests: AsyncIterator[pb.PublishConfigRequest]) -> pb.PublishConfigRequest:
+    try:
+        return await anext(requests)
+    except StopAsyncIteration as error:
+        raise ProtocolError("a configuration without a piece") from error
+
+
+async def _abort(context: Any, code: grpc.StatusCode, details: str) -> NoReturn:
+    await context.abort(code, details)
+    raise AssertionError("abort raises")

@@ -22,13 +22,14 @@ Since = Callable[[str], Delta | None]
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who speaks and what it holds, see l7.v1.Hello."""
+    """Who speaks and what it holds, see l7.v1.Hello. `serves`: it is a proxy, not the extension service."""
 
     cluster: str
     instance: str
     software: str = ""
     proxy: str = ""
     revision: str = ""
+    serves: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,8 @@ def message_from(request: pb.SyncRequest) -> Message:
     kind = request.WhichOneof("message")
     if kind == "hello":
         hello = request.hello
-        return Hello(hello.cluster, hello.instance, hello.software, hello.proxy, hello.revision)
+        serves = hello.role != pb.ROLE_EXTENSION
+        return Hello(hello.cluster, hello.instance, hello.software, hello.proxy, hello.revision, serves)
     if kind == "ack":
         return Ack(request.ack.revision, request.ack.apply_microseconds)
     if kind == "nack":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 
-from haproxy import secret_service
+from haproxy.service import ExtensionService, Options
 from l7.deploy import pki
 from l7.deploy.issuer import Issuer
 from l7.kit.channel import open_channel
@@ -80,11 +80,11 @@ async def core_running(
 @asynccontextmanager
 async def service_running(
     directory: Path, files: TlsFiles | None, cluster: str = "", core: str = ""
-) -> AsyncIterator[tuple[secret_service.SecretService, str]]:
+) -> AsyncIterator[tuple[ExtensionService, str]]:
     """The extension service with the secrets of `directory`, and its address."""
     run_dir = directory.with_name("run")
-    options = secret_service.Options("127.0.0.1:0", str(directory), cluster, files, core, str(run_dir))
-    service = secret_service.SecretService(options)
+    options = Options("127.0.0.1:0", str(directory), cluster, files, core, str(run_dir))
+    service = ExtensionService(options)
     stop = asyncio.Event()
     running = asyncio.create_task(service.run(stop))
     await until(lambda: service.port or running.done())

@@ -22,7 +22,7 @@ from l7.kit.metrics import Metrics
 from l7.kit.tls import TlsFiles
 from l7.model import Backend, BackendChange, BackendSettings, Changes, Delta, Route, Server, Snapshot
 from l7.serve import wire
-from l7.serve.grpc_api import Endpoint, SyncApi
+from l7.serve.grpc_api import Endpoint, Publisher, SyncApi
 from l7.serve.grpc_api import Server as GrpcServer
 from l7.status import Extensions
 from l7.store import Store
@@ -52,6 +52,8 @@ class Core:
     extensions: Extensions = field(default_factory=Extensions)
     metrics: Metrics = field(default_factory=lambda: Metrics("core", "test"))
     server: GrpcServer = field(init=False)
+    api: SyncApi = field(init=False)
+    publisher: Publisher | None = None
 
     def __post_init__(self) -> None:
         self.store = Store(lambda cluster: self.states[cluster])
@@ -68,8 +70,9 @@ class Core:
 
     @asynccontextmanager
     async def running(self, files: TlsFiles | None, address: str = "127.0.0.1:0") -> AsyncIterator[Core]:
-        api = SyncApi(self.store, ("", "blue"), self.extensions, self.metrics)
-        self.server = GrpcServer(api, [Endpoint(address, files)])
+        self.api = SyncApi(self.store, ("", "blue"), self.extensions, self.metrics)
+        self.api.publisher = self.publisher
+        self.server = GrpcServer(self.api, [Endpoint(address, files)])
         await self.server.start()
         try:
             yield self
@@ -83,10 +86,13 @@ class Client:
     def __init__(self, channel: grpc.aio.Channel, cluster: str = "", instance: str = "h1") -> None:
         self.cluster = cluster
         self.instance = instance
+        self.role = pb.ROLE_UNSPECIFIED
+        self.proxy = "haproxy/2.6.12"
         self.call: Any = rpc.SyncServiceStub(channel).Sync()  # type: ignore[no-untyped-call]
 
     async def hello(self, revision: str = "") -> None:
-        hello = pb.Hello(cluster=self.cluster, instance=self.instance, proxy="haproxy/2.6.12", revision=revision)
+        hello = pb.Hello(cluster=self.cluster, instance=self.instance, proxy=self.proxy, revision=revision)
+        hello.role = self.role
         await self.call.write(pb.SyncRequest(hello=hello))
 
     async def update_after_hello(self) -> Snapshot | Delta:
@@ -413,14 +419,6 @@ async def test_core_stops_in_order_and_streams_end_cleanly(core: Core) -> None:
         await core.server.stop(grace=5)
         assert await client.call.read() is grpc.aio.EOF
         assert await client.call.code() == grpc.StatusCode.OK
-
-
-async def test_publish_config_says_that_it_is_not_there_yet(plain: grpc.aio.Channel) -> None:
-    stub = rpc.SyncServiceStub(plain)  # type: ignore[no-untyped-call]
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.PublishConfig(pb.PublishConfigRequest())
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert "does not store" in caught.value.details()
 
 
 async def test_health_service_follows_readiness(core: Core, plain: grpc.aio.Channel) -> None:

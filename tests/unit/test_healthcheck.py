@@ -101,8 +101,8 @@ def test_an_unknown_part_is_said(tmp_path: Path) -> None:
         ("/usr/bin/python3 /usr/local/bin/l7 haproxy sidecar --core core:8080", "proxy"),
         ("/sbin/docker-init -- /usr/local/bin/l7 core", "core"),
         ("/usr/bin/python3 /usr/local/bin/l7 -D run -c /config.toml", "core"),
-        ("/usr/bin/python3 /usr/local/bin/l7 haproxy secrets", ""),
-        ("/sbin/docker-init -- python3 -m haproxy.secret_service", ""),
+        ("/usr/bin/python3 /usr/local/bin/l7 haproxy service", ""),
+        ("/sbin/docker-init -- python3 -m haproxy.service", ""),
         ("sleep infinity", ""),
     ],
 )

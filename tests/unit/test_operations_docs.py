@@ -28,7 +28,7 @@ def test_every_table_is_there(name: str) -> None:
     "command",
     [
         *(l7.commands[name] for name in ("core", "status")),
-        *(haproxy.commands[name] for name in ("run", "sidecar", "secrets")),
+        *(haproxy.commands[name] for name in ("run", "sidecar", "service")),
     ],
 )
 def test_every_option_is_mentioned(command: docs.click.Command) -> None:

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from haproxy.fetch import Fetcher
+from haproxy.service import ExtensionService, Options
 from haproxy.vault import Vault
 from l7.deploy import pki
 from l7.kit.channel import open_channel
@@ -123,10 +124,8 @@ async def test_plain_is_only_for_this_host(secrets: Path) -> None:
     async with service_running(secrets, None) as (service, address):
         assert await fetched(address, None, "b2") == {"b2": b"two"}
         assert service.identity is None
-    from haproxy import secret_service
-
     with pytest.raises(ConfigError):
-        await secret_service.SecretService(secret_service.Options("0.0.0.0:0", str(secrets))).start()
+        await ExtensionService(Options("0.0.0.0:0", str(secrets))).start()
 
 
 async def test_it_says_that_it_serves(installation: Pki, secrets: Path) -> None:
@@ -160,8 +159,8 @@ def socket(tmp_path: Path) -> Path:
 
 
 COMMANDS: dict[str, Callable[[], list[str]]] = {
-    "module": lambda: [sys.executable, "-m", "haproxy.secret_service"],
-    "command": lambda: [sys.executable, "-c", "from l7.cli import main; main()", "haproxy", "secrets"],
+    "module": lambda: [sys.executable, "-m", "haproxy.service"],
+    "command": lambda: [sys.executable, "-c", "from l7.cli import main; main()", "haproxy", "service"],
 }
 
 

@@ -1,16 +1,20 @@
-"""The extension service of a service cluster: gives the contents of secrets to the cluster's proxies, by id.
+"""The extension service of a service cluster: gives secrets and the newest state to its proxies, publishes that.
 
 It has no Docker API: core attaches secrets to its service, and Swarm mounts them as files, named by id. A rotation
-waits for the start of this process, hence `python3 -m haproxy.secret_service`, which imports no more than it needs.
+waits for the start of this process, hence `python3 -m haproxy.service`, which imports no more than secrets need;
+what follows core (`haproxy.follow`) is loaded while they are served.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import grpc
@@ -19,11 +23,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from haproxy.identity import Identity
 from haproxy.vault import valid
+from l7 import __version__
 from l7.kit import logs, tasks, tls
 from l7.kit.channel import SERVER_OPTIONS
 from l7.kit.errors import ConfigError, L7Error, ProtocolError, Unavailable
 from l7.v1 import secrets_pb2 as pb
 from l7.v1 import secrets_pb2_grpc as rpc
+from l7.v1 import state_pb2, state_pb2_grpc
+
+if TYPE_CHECKING:
+    from haproxy.follow import Follower
 
 log = logs.get("secrets")
 
@@ -32,12 +41,15 @@ MOST = 10_000
 """Ids of one request."""
 STOP_GRACE = 3.0
 """Seconds that answers under way may take after SIGTERM."""
+PUBLISHED = "/run/l7-published"
+"""Where Swarm mounts the published configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """`listen`: "host:port" or "unix:path"; `tls` None: plain, on loopback or a unix socket only. `run_dir`: on
-    tmpfs, for renewed identities; `core`: where these come from, "" for nowhere."""
+    tmpfs, for renewed identities; `core`: where these and the state come from, "" for nowhere. `published`: the
+    directory with the state that is there without core."""
 
     listen: str
     directory: str = "/run/secrets/l7"
@@ -45,6 +57,16 @@ class Options:
     tls: tls.TlsFiles | None = None
     core: str = ""
     run_dir: str = "/run/l7"
+    published: str = PUBLISHED
+
+
+async def refuse_others(cluster: str, context: Any) -> None:
+    """Aborts a call that is none of the cluster's proxies'. A plain connection is of this host."""
+    auth = context.auth_context()
+    if not tls.is_plain(auth) and tls.peer_uri(auth) != tls.proxy_uri(cluster):
+        log.warning("fetch forbidden", identity=tls.peer_uri(auth), peer=context.peer())
+        reason = f"only the proxies of service cluster {cluster or tls.DEFAULT_CLUSTER!r} are served"
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
 
 
 class SecretApi(rpc.SecretServiceServicer):
@@ -56,10 +78,7 @@ class SecretApi(rpc.SecretServiceServicer):
 
     async def Fetch(self, request: pb.FetchRequest, context: Any) -> AsyncIterator[pb.FetchResponse]:
         """The contents that are there, in the order asked for."""
-        if not self._allowed(context):
-            log.warning("fetch forbidden", identity=tls.peer_uri(context.auth_context()), peer=context.peer())
-            reason = f"only the proxies of service cluster {self._cluster or tls.DEFAULT_CLUSTER!r} are served"
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
+        await refuse_others(self._cluster, context)
         try:
             ids = [valid(id) for id in request.ids[:MOST]]
         except ProtocolError as error:
@@ -71,10 +90,6 @@ class SecretApi(rpc.SecretServiceServicer):
                 sent += 1
         log.info("secrets sent", asked=len(ids), sent=sent, peer=context.peer())
 
-    def _allowed(self, context: Any) -> bool:
-        auth = context.auth_context()
-        return tls.is_plain(auth) or tls.peer_uri(auth) == tls.proxy_uri(self._cluster)
-
     def _read(self, id: str) -> bytes | None:
         try:
             return (self._directory / id).read_bytes()
@@ -85,27 +100,58 @@ class SecretApi(rpc.SecretServiceServicer):
             return None
 
 
-class SecretService:
-    """The server. `port` is the one that was bound, after `start`."""
+class StateApi(state_pb2_grpc.StateServiceServicer):
+    """The newest state that the follower has, to the proxies of one cluster."""
+
+    def __init__(self, cluster: str) -> None:
+        self._cluster = cluster
+        self._loaded = asyncio.Event()
+        self._follower: Follower | None = None
+
+    def serve(self, follower: Follower) -> None:
+        """From now on, and to those who wait already."""
+        self._follower = follower
+        self._loaded.set()
+
+    async def FetchState(
+        self, request: state_pb2.FetchStateRequest, context: Any
+    ) -> AsyncIterator[state_pb2.FetchStateResponse]:
+        """All chunks of one COMPLETE."""
+        await refuse_others(self._cluster, context)
+        if request.cluster != self._cluster:
+            reason = f"this is the extension service of cluster {self._cluster or tls.DEFAULT_CLUSTER!r}"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+        await self._loaded.wait()
+        chunks = self._follower.chunks() if self._follower is not None else []
+        if not chunks:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no state as yet")
+        for chunk in chunks:
+            yield state_pb2.FetchStateResponse(update=chunk)
+        log.info("state sent", revision=chunks[0].results_in, chunks=len(chunks), peer=context.peer())
+
+
+class ExtensionService:
+    """The server. `port` is the one that was bound, after `start`; `follower` is there a moment later."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.port = 0
         self.identity: Identity | None = None
+        self.follower: Follower | None = None
         if options.tls is not None:
             self.identity = Identity(options.tls, Path(options.run_dir, "identity"), options.core)
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
+        self._state = StateApi(options.cluster)
         api = SecretApi(options.directory, options.cluster)
         rpc.add_SecretServiceServicer_to_server(api, self._server)  # type: ignore[no-untyped-call]
+        state_pb2_grpc.add_StateServiceServicer_to_server(self._state, self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop`. Raises ConfigError for TLS files, Unavailable when the port cannot be bound."""
         await self.start()
-        if self.identity is not None and self.options.core:
-            await self.identity.run(stop)
-        await stop.wait()
+        await tasks.race(stop.wait(), self._renew(stop), self._follow(stop))
         await self.stop()
 
     async def start(self) -> None:
@@ -121,6 +167,26 @@ class SecretService:
         """Ends when the answers under way are sent."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(STOP_GRACE)
+
+    async def _renew(self, stop: asyncio.Event) -> None:
+        if self.identity is not None and self.options.core:
+            await self.identity.run(stop)
+        await stop.wait()
+
+    async def _follow(self, stop: asyncio.Event) -> None:
+        """Imported in a thread: loading takes longer than the whole start before it."""
+        await asyncio.to_thread(importlib.import_module, "haproxy.follow")
+        from haproxy.follow import Follower
+
+        options, identity = self.options, self.identity
+        instance = os.environ.get("L7_TASK_ID", "") or socket.gethostname()
+        files = identity.files if identity is not None else None
+        self.follower = Follower(options.core, files, options.cluster, instance, __version__)
+        await asyncio.to_thread(self.follower.load, options.published)
+        self._state.serve(self.follower)
+        if options.core and (identity is not None or tls.is_private(options.core)):
+            await self.follower.run(stop, identity.core_trusts if identity is not None else lambda digest: None)
+        await stop.wait()
 
     def _bind(self, address: str) -> int:
         try:
@@ -145,16 +211,18 @@ def _option(flag: str, help: str, default: str, **more: Any) -> Decorator:
 @click.command()
 @_option("--listen", "Where proxies connect: host:port or unix:path.", ":8081")
 @_option("--secrets", "Directory of the secrets, files named by id.", "/run/secrets/l7")
+@_option("--published", "Directory of the published configuration: the state without core.", PUBLISHED)
 @_option("--cluster", 'Service cluster, "" is the default one.', "")
-@_option("--core", "Address of core's gRPC API, which renews the certificate.", "core:8080")
+@_option("--core", "Address of core's gRPC API: state, and renewed certificates.", "core:8080")
 @_option("--tls-ca", "CA certificate, PEM.", "")
 @_option("--tls-identity", "Certificate and key of this cluster's extension service, PEM.", "")
 @_option("--run-dir", "Directory for renewed certificates; tmpfs is best.", "/run/l7")
 @_option("--log-level", "Least severe level that is logged.", "info", type=click.Choice(logs.LEVELS))
-def secrets(**given: str) -> None:
-    """The extension service: give secrets to the proxies of one service cluster, until SIGTERM.
+def service(**given: str) -> None:
+    """The extension service of one service cluster, until SIGTERM.
 
-    Core attaches them to this service; see deploy/stack.yml. `python3 -m haproxy.secret_service` is the same, and
+    Gives the contents of secrets, and the newest state, to the cluster's proxies, and publishes the configuration.
+    Core attaches secrets to this service; see deploy/stack.yml. `python3 -m haproxy.service` is the same, and
     starts faster.
     """
     logs.configure(given["log_level"])
@@ -176,14 +244,15 @@ def options_from(given: dict[str, str]) -> Options:
         tls=tls.TlsFiles(ca, identity) if ca else None,
         core=given["core"],
         run_dir=given["run_dir"],
+        published=given["published"],
     )
 
 
 async def _serve(options: Options) -> None:
     stop = asyncio.Event()
     async with tasks.signals(stop):
-        await SecretService(options).run(stop)
+        await ExtensionService(options).run(stop)
 
 
 if __name__ == "__main__":
-    secrets()
+    service()
