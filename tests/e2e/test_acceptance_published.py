@@ -64,7 +64,8 @@ def test_routes_until_the_file_passes_1_MB(l7: Installation) -> None:
     for name in names:
         l7.create(name, "x.test", 1, labels={"hosts": " ".join(hosts[name])})
     for name in names:
-        l7.published(name, hosts[name][-1])
+        l7.running(name, 1)
+        l7.answered(hosts[name][-1], timeout=60)
     every = {host for name in names for host in hosts[name]}
     l7.until("all hosts to be published", lambda: every <= published.routes())
     assert len(published.bundle().files["routes.map"]) > 1_000_000
