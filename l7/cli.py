@@ -36,8 +36,11 @@ SOCKET = "/run/l7/admin.sock"
 COMMANDS = {
     entry.name: entry
     for entry in (
+        EntryPoint("install", "l7.install_cli:install_command", EXTENSIONS),
         EntryPoint("migrate", "l7.migrate_cli:migrate", EXTENSIONS),
         EntryPoint("pki", "l7.pki_cli:pki", EXTENSIONS),
+        EntryPoint("uninstall", "l7.install_cli:uninstall_command", EXTENSIONS),
+        EntryPoint("upgrade", "l7.install_cli:upgrade", EXTENSIONS),
     )
 }
 """Of core's own, those that are loaded when they are named."""
@@ -103,12 +106,12 @@ def main() -> None:
 
     \b
     A first installation, on a manager:
-      l7 pki init                                        the installation's own CA and identities
-      docker stack deploy -c deploy/stack.yml l7         core and two proxies
+      l7 install --dry-run                           what it would make
+      l7 install                                     core, an extension service, two proxies
       docker service create --name web --network l7 \\
         --label com.docker.lb.hosts=web.example.org \\
-        --label com.docker.lb.port=8000  your/image      a service that is served at once
-      l7 status                                          what is routed where, and what is not, and why
+        --label com.docker.lb.port=8000 your/image   a service that is served at once
+      l7 status                                      what is routed, what is not, and why
     """
 
 

@@ -19,34 +19,27 @@ from l7.config import parse_settings
 from l7.deploy import interlock1
 from l7.deploy.migration import Migration, migrations
 from l7.deploy.swarm_api import Json, SwarmApi
+from l7.docker_cli import docker_options
 from l7.kit.errors import ConfigError
 from l7.model import Problem
-from l7.swarm.engine import Outdated
+from l7.swarm.engine import Address, Outdated
 from l7.swarm.from_json import parse_service
 from l7.terminal import console
 
-DOCKER = "unix:///var/run/docker.sock"
 _UCP_CONFIG = re.compile(r"com\.docker\.ucp\.interlock\.(?:conf-(\d+)|service-clusters\.conf)")
 _TRIES = 5
 _TASK = "com.docker.swarm.task.id"
 
 
-@click.command()
+@click.command(short_help="Write old labels and settings as today's.")
 @click.option("--service", "names", multiple=True, metavar="NAME", help="Only this service; repeat.")
 @click.option("--apply", is_flag=True, help="Do it, instead of only showing it.")
 @click.option("--remove-old", is_flag=True, help="Also remove the old labels of the services.")
 @click.option("--config", type=click.Path(dir_okay=False), help="Instead: print Interlock 1's TOML as today's.")
 @click.option("--from-ucp", is_flag=True, help="Instead: print the TOML of the Interlock in this UCP or MKE.")
-@click.option(
-    "--docker-url",
-    envvar="L7_DOCKER_URL",
-    show_envvar=True,
-    help="The Engine API of a manager.",
-    default=DOCKER,
-    show_default=True,
-)
+@docker_options()
 def migrate(
-    names: tuple[str, ...], apply: bool, remove_old: bool, config: str | None, from_ucp: bool, docker_url: str
+    names: tuple[str, ...], apply: bool, remove_old: bool, config: str | None, from_ucp: bool, manager: Address
 ) -> None:
     """Write old labels as today's: those of Interlock 1 (interlock.*) and of UCP 2's HTTP routing mesh
     (com.docker.ucp.mesh.http*).
@@ -69,9 +62,9 @@ def migrate(
     if config is not None:
         _config(config)
     elif from_ucp:
-        click.echo(_ucp_settings(SwarmApi.at(docker_url)), nl=False)
+        click.echo(_ucp_settings(SwarmApi.at(manager)), nl=False)
     else:
-        _labels(SwarmApi.at(docker_url), names, apply, remove_old)
+        _labels(SwarmApi.at(manager), names, apply, remove_old)
 
 
 # ---------------------------------------------------------------- labels

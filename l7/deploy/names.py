@@ -29,3 +29,9 @@ def shared_network(cluster: str) -> str:
 
 def _of(base: str, cluster: str) -> str:
     return f"{base}-{cluster}" if cluster else base
+
+
+def plain_image(image: str) -> str:
+    """As the operator wrote it. The digest that the client adds is a registry's: a node that was given the image
+    by `docker load` does not know it."""
+    return image.partition("@")[0]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from l7.deploy import names
 from l7.kit.errors import Rejected
 
 Json = Mapping[str, Any]
@@ -63,13 +64,7 @@ def own(spec: Json, port: int, managers: Iterable[str], override: str) -> Own:
         endpoint = f"tasks.{name}:{port}"
     elif not endpoint:
         endpoint = _on_nodes(spec, port, managers)
-    return Own(name, plain_image(str(template["ContainerSpec"]["Image"])), networks, endpoint)
-
-
-def plain_image(image: str) -> str:
-    """As the operator wrote it. The digest that the client adds is a registry's: a node that was given the image
-    by `docker load` does not know it."""
-    return image.partition("@")[0]
+    return Own(name, names.plain_image(str(template["ContainerSpec"]["Image"])), networks, endpoint)
 
 
 def _on_nodes(spec: Json, port: int, managers: Iterable[str]) -> str:

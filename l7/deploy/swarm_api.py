@@ -15,11 +15,13 @@ import orjson
 
 from l7.deploy.secrets import connect, mapped
 from l7.kit.errors import Rejected, Unavailable
-from l7.swarm.engine import Outdated
+from l7.swarm.engine import Address, Outdated
 
 Json = dict[str, Any]
 _TIMEOUT = 15
 """Seconds: a list of configs brings the content of all."""
+_WORDS = 3
+"""Lines."""
 _OUTDATED = "update out of sequence"
 
 
@@ -31,8 +33,8 @@ class SwarmApi:
         self._api: Any = client.api
 
     @classmethod
-    def at(cls, url: str) -> SwarmApi:
-        return cls(connect(url))
+    def at(cls, manager: Address) -> SwarmApi:
+        return cls(connect(manager))
 
     # ------------------------------------------------------------ asking
 
@@ -87,6 +89,14 @@ class SwarmApi:
     def containers(self, *labels: str) -> list[Json]:
         """Running containers of this node with all of these labels."""
         return self._list("/containers/json", label=list(labels))
+
+    def last_words(self, service: str) -> str:
+        """The end of the log of the service's task that ended last on this node, "" for none."""
+        with mapped(f"read the log of {service}"):
+            found = self.client.containers.list(
+                all=True, filters={"label": f"com.docker.swarm.service.name={service}", "status": "exited"}
+            )
+            return found[0].logs(tail=_WORDS).decode(errors="replace").strip() if found else ""
 
     # ------------------------------------------------------------ telling
 

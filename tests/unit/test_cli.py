@@ -49,15 +49,47 @@ def core_options(*arguments: str, env: dict[str, str] | None = None) -> Any:
 
 def test_help_teaches_the_first_installation() -> None:
     text = run("--help").output
-    for line in ("l7 pki init", "docker stack deploy", "com.docker.lb.hosts=", "l7 status"):
+    for line in ("l7 install", "docker service create", "com.docker.lb.hosts=", "l7 status"):
         assert line in text
 
 
-@pytest.mark.parametrize("command", [("core",), ("status",), ("pki",), ("pki", "init"), ("version",), ("haproxy",)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("core",), ("status",), ("pki",), ("pki", "init"), ("version",), ("haproxy",), ("install",), ("uninstall",),
+        ("upgrade",), ("migrate",),
+    ],
+)  # fmt: skip
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0, result.output
     assert "Usage:" in result.output
+
+
+def test_upgrade_wants_to_know_where_to() -> None:
+    assert "--image NAME, or --rollback" in run("upgrade").output
+    assert run("upgrade", "--image", "l7:2", "--rollback").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[Extensions.default\n", "l7.toml:1"), ("\n[Extensions.default]\nProxyReplicas = true\n", "l7.toml:3")],
+)
+def test_a_file_that_core_would_not_take_is_refused_before_docker_is_asked(
+    text: str, words: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "l7.toml"
+    file.write_text(text)
+    result = run("install", "--config", str(file), "--docker-url", "unix:///nowhere")
+    assert result.exit_code == 1
+    assert words in result.output
+    assert "unix" not in result.output
+
+
+def test_a_file_says_all_that_options_do(tmp_path: Path) -> None:
+    file = tmp_path / "l7.toml"
+    file.touch()
+    assert "--config" in run("install", "--config", str(file), "--http", "80").output
 
 
 def test_every_option_of_core_is_an_environment_variable() -> None:
