@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from l7.addresses import Addresses, no_room
 from l7.labels.spec import RouteSpec
 from l7.model import Network, Problem, ServerState, Service, ServiceSpec, Task
 from l7.reach import Way, choose_way, joinable, network_needed
@@ -12,20 +13,36 @@ from l7.upstreams import Place, server_state
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is around a service."""
+
+    place: Place
+    addresses: Addresses
+
+
+@dataclass(frozen=True, slots=True)
 class Approach:
     """`way` None: there is none (yet). `problems`: why, or why it is not the one that is wanted, whose network is
-    the one named `network`, "" for none. `joins`: ids of the networks that the proxies are to be on for it."""
+    the one named `network`, "" for none. `joins`: ids of the networks that the proxies are to be on for it;
+    `needs`: what else it depends on, the room on the one that they may join."""
 
     way: Way | None = None
     problems: tuple[Problem, ...] = ()
     network: str = ""
     joins: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+
+
+def room_need(network: str) -> str:
+    """What a service is noted for that depends on the room on a network, by id. No secret can have such a name."""
+    return f"#{network}"
 
 
 def approach(
-    spec: RouteSpec, service: Service, given: ServiceSpec, tasks: Iterable[Task], place: Place
+    spec: RouteSpec, service: Service, given: ServiceSpec, tasks: Iterable[Task], where: Surroundings
 ) -> Approach:
     """The way to a service with these labels. `given`: its specification."""
+    place = where.place
     way = choose_way(spec, service, given, place.networks, place.reach)
     needed = network_needed(spec, given, place.networks, place.reach)
     if needed is None:
@@ -33,11 +50,23 @@ def approach(
     older = _older(tasks, needed, place)
     if isinstance(way, Way):
         return Approach(way, (), _name(way), _joins(place, needed, *older, way.network))
-    joins = _joins(place, needed, *older)
+    cramped = _cramped(needed, where)
+    problem, joins = cramped or way, _joins(place, None if cramped else needed, *older)
+    needs = frozenset({room_need(needed.id)})
     if not older or spec.vip:
-        return Approach(None, (way,), needed.name, joins)
-    message = f"{way.message}; meanwhile it is reached on {older[0].name}, where it was before"
-    return Approach(Way(older[0]), (replace(way, message=message, fatal=False),), needed.name, joins)
+        return Approach(None, (problem,), needed.name, joins, needs)
+    message = f"{problem.message}; meanwhile it is reached on {older[0].name}, where it was before"
+    told = replace(problem, message=message, fatal=False)
+    return Approach(Way(older[0]), (told,), needed.name, joins, needs)
+
+
+def _cramped(needed: Network, where: Surroundings) -> Problem | None:
+    """Why the proxies can't be put on a network: their tasks would wait for addresses, and all that comes later for
+    them. None when they can, or have been."""
+    reach = where.place.reach
+    if needed.id in reach.order or needed.name == reach.shared or where.addresses.free(needed) >= reach.size:
+        return None
+    return no_room(needed, where.addresses, reach.size)
 
 
 def _older(tasks: Iterable[Task], needed: Network, place: Place) -> list[Network]:

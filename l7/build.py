@@ -9,12 +9,13 @@ Same state, same outcome: nothing depends on the order in which the state came t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from l7 import host_policy, upstreams
-from l7.approach import approach
+from l7.addresses import Addresses, starved, warning
+from l7.approach import Surroundings, approach, room_need
 from l7.config import CERTIFICATE_KEYS, Settings
 from l7.fragment import Claim, Fragment, claim_of
 from l7.host_policy import Claimant
@@ -26,6 +27,7 @@ from l7.labels.table import PREFIX
 from l7.model import (
     Delta,
     KeyPair,
+    Network,
     Problem,
     PublishedPort,
     Secret,
@@ -100,6 +102,8 @@ class Build:
         self._read: dict[str, _Reading] = {}
         self._proxies = Proxies(clusters, shared or {})
         self._joined = Joined(clusters)
+        self._addresses = Addresses()
+        self._networks: Mapping[str, Network] = {}
         self._dependents: dict[str, set[str]] = {name: set() for name in clusters}
         self._needing: dict[str, set[str]] = {}
         self._certificates = IssuedCertificates()
@@ -158,7 +162,24 @@ class Build:
         found = [problem for compiled in self._compiled.values() for problem in compiled.problems]
         for cluster, pool in self._pools.items():
             found.extend((*pool.problems(), *self._operators.get(cluster, ())))
-        return tuple(sorted(found))
+            found.extend(self._nearly_full(cluster))
+        return tuple(sorted((*found, *self._starved())))
+
+    def _nearly_full(self, cluster: str) -> Iterator[Problem]:
+        """The networks of a cluster's proxies that are."""
+        reach = self._reach[cluster]
+        for network in (self._networks[each] for each in reach.order if each in self._networks):
+            if self._addresses.scarce(network):
+                yield replace(warning(network, self._addresses), label=reach.key, cluster=cluster)
+
+    def _starved(self) -> Iterator[Problem]:
+        """The services whose tasks wait for an address, proxies among them."""
+        for service_id, waiting in self._addresses.waiting.items():
+            clusters = self._compiled.get(service_id, _NOTHING).clusters | self._proxies.clusters_of(service_id)
+            for network in (self._networks[each] for each in waiting.networks if each in self._networks):
+                if clusters and self._addresses.full(network):
+                    told = starved(waiting, network, self._addresses)
+                    yield replace(told, cluster=min(clusters), service_id=service_id)
 
     # ------------------------------------------------------------ what to compile
 
@@ -168,7 +189,9 @@ class Build:
         affected = set(touched.services)
         if touched.all:
             affected.update(cache.services, self._compiled, self._proxies.services, self._sources.services)
-        for need in self._needs_touched(cache, touched):
+            # Those of removed services, too: they hold addresses until they have ended.
+            affected.update(task.service for task in cache.tasks.values())
+        for need in (*self._needs_touched(cache, touched), *self._rooms_touched(cache, affected)):
             affected |= self._needing.get(need, set())
         moved = set[str]()
         rolled = (self._proxies.note(service_id, proxy_service(cache, service_id)) for service_id in affected)
@@ -193,6 +216,15 @@ class Build:
         names = touched.secrets if not touched.all else self._certificates.names | cache.secrets.keys()
         hosts = (host for name in names for host in self._certificates.update(cache.secrets, name))
         return {*names, *map(host_need, hosts)}
+
+    def _rooms_touched(self, cache: CacheView, affected: Iterable[str]) -> set[str]:
+        """Networks on which there is more or less room than before."""
+        self._networks = cache.networks
+        found: set[str] = set()
+        for service_id in affected:
+            tasks = cache.tasks_of(service_id).values()
+            found |= self._addresses.note(service_id, cache.services.get(service_id), tasks)
+        return set(map(room_need, found))
 
     def _set_defaults(self, cache: CacheView) -> None:
         """Look anew for the certificates that the settings name."""
@@ -279,8 +311,9 @@ class Build:
         if misplaced is not None:
             return _Plan(problems=_complete(parsed, (misplaced,), service), cluster=cluster)
         place = Place(cache.nodes, cache.networks, self._reach[cluster])
-        found = approach(parsed.spec, service, spec, cache.tasks_of(service.id).values(), place)
-        if found.way is None and not found.joins:
+        tasks = cache.tasks_of(service.id).values()
+        found = approach(parsed.spec, service, spec, tasks, Surroundings(place, self._addresses))
+        if found.way is None and not found.network:
             return _Plan(problems=_complete(parsed, found.problems, service), cluster=cluster)
         claimant = Claimant(service.name, parsed.spec.stack, found.network)
         allowed, refusals = host_policy.permitted(self._settings.host_policies, parsed.spec, claimant)
@@ -288,12 +321,12 @@ class Build:
             return _Plan(None, found.way, _complete(parsed, refusals, service), cluster)
         if found.way is None:
             told = _complete(parsed, (*found.problems, *refusals), service)
-            return _Plan(None, None, told, cluster, joins=found.joins)
+            return _Plan(None, None, told, cluster, found.needs, found.joins)
         lookup = Lookup(cache.secrets, cache.configs, self._certificates, allowed.stack)
         before = self._parse(service, specs[1], read).spec if specs[1] else None
         resolved = resolve(allowed, lookup, before, acme=self._settings.acme is not None)
         told = _complete(parsed, (*found.problems, *refusals, *resolved.problems), service)
-        needs = frozenset(lookup.needs)
+        needs = frozenset(lookup.needs) | found.needs
         return _Plan(_claim(resolved, service), found.way, told, cluster, needs, found.joins)
 
     def _parse(self, service: Service, spec: ServiceSpec, read: _Reading) -> Parsed:

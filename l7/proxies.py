@@ -10,7 +10,7 @@ from operator import and_
 
 from l7.config import Cluster
 from l7.labels.table import PROXY_CLUSTER, PROXY_TYPE
-from l7.model import ServerState
+from l7.model import ServerState, TaskState
 from l7.reach import Reach
 from l7.upstreams import server_state
 from l7.views import CacheView
@@ -34,13 +34,22 @@ def proxy_service(cache: CacheView, service_id: str) -> ProxyService | None:
     if service is None or PROXY_TYPE not in service.spec.labels:
         return None
     ids = frozenset(service.spec.networks)
-    for task in cache.tasks_of(service_id).values():
+    tasks = cache.tasks_of(service_id).values()
+    for task in tasks:
         if server_state(task, cache.nodes.get(task.node)) in (ServerState.READY, ServerState.LEAVING):
             ids &= {network for network, _ in task.addresses}
     known = (cache.networks[each] for each in ids if each in cache.networks)
     names = frozenset(network.name for network in known if not network.ingress)
     cluster = dict(service.spec.labels).get(PROXY_CLUSTER, "")
-    return ProxyService(cluster, Reach(True, names, ids, service.spec.networks))
+    places = {task.node for task in tasks if task.node and task.state <= TaskState.RUNNING}
+    count = len(places) if service.spec.replicas is None else service.spec.replicas
+    return ProxyService(cluster, Reach(True, names, ids, service.spec.networks, size=addresses_of(count)))
+
+
+def addresses_of(proxies: int) -> int:
+    """How many addresses of a network so many proxies may take: a virtual one, one each, with one more while they
+    are rolled, and as many of the nodes."""
+    return 2 * proxies + 2
 
 
 class Proxies:
@@ -57,6 +66,10 @@ class Proxies:
         """Their ids."""
         return self._found.keys()
 
+    def clusters_of(self, service_id: str) -> frozenset[str]:
+        """The cluster whose proxies a service is; none for any other."""
+        return frozenset({self._found[service_id].cluster} if service_id in self._found else ())
+
     def note(self, service_id: str, new: ProxyService | None) -> set[str]:
         """What this service is now; the clusters that it concerns."""
         old = self._found.pop(service_id, None)
@@ -68,10 +81,11 @@ class Proxies:
         """The networks of a cluster of the settings."""
         settings = self._clusters[cluster]
         key = f"Extensions.{settings.extension}.Networks"
+        found = self.actual(cluster)
         if settings.networks is not None:
-            return Reach(True, frozenset(settings.networks), None, key=key, fixed=True)
-        found = self.actual(cluster) or Reach()
-        return replace(found, key=key, shared=self._shared.get(cluster, ""))
+            return Reach(True, frozenset(settings.networks), None, found.order if found else (), key, fixed=True)
+        unmade = Reach(size=addresses_of(settings.proxy_options.replicas))
+        return replace(found or unmade, key=key, shared=self._shared.get(cluster, ""))
 
     def actual(self, cluster: str) -> Reach | None:
         """The networks that a cluster's proxies are on, whatever the settings say; None without proxies."""

@@ -20,7 +20,7 @@ class Reach:
 
     `order`: ids of those that the proxies are on or being put on, the oldest first. `key`: where the settings would
     list them. `shared`: name of the network that the proxies are always on, where they join those of applications,
-    too; "" where they don't.
+    too; "" where they don't. `size`: how many addresses of a network the proxies may take.
     """
 
     known: bool = False
@@ -30,6 +30,7 @@ class Reach:
     key: str = ""
     fixed: bool = False
     shared: str = ""
+    size: int = 0
 
     def covers(self, network: Network) -> bool:
         if network.ingress:
@@ -45,7 +46,7 @@ class Reach:
 
     def __and__(self, other: Reach) -> Reach:
         ids = (self.ids or frozenset()) & (other.ids or frozenset())
-        return Reach(True, self.names & other.names, ids, self.order)
+        return Reach(True, self.names & other.names, ids, self.order, size=self.size + other.size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def parse_network(raw: Json) -> Network:
         attachable=bool(raw.get("Attachable")),
         internal=bool(raw.get("Internal")),
         encrypted="encrypted" in (raw.get("Options") or {}),
-        subnets=tuple(str(pool.get("IPRange") or pool.get("Subnet") or "") for pool in pools),
+        subnets=tuple(str(taken) for pool in pools if (taken := pool.get("IPRange") or pool.get("Subnet"))),
     )
 
 

@@ -80,7 +80,7 @@ def parse_network(raw: pb.Network) -> Network:
         attachable=raw.spec.attachable,
         internal=raw.spec.internal,
         encrypted="encrypted" in raw.driver_state.options,
-        subnets=tuple(pool.range or pool.subnet for pool in raw.ipam.configs),
+        subnets=tuple(taken for pool in raw.ipam.configs if (taken := pool.range or pool.subnet)),
     )
 
 

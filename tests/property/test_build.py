@@ -195,11 +195,12 @@ nodes = st.builds(
     st.sampled_from(["", "192.0.2.1", "192.0.2.2"]),
 )
 networks = st.builds(
-    lambda id_, name, ingress, driver: Network(id_, 1, name or id_, ingress, driver),
+    lambda id_, name, ingress, driver, subnets: Network(id_, 1, name or id_, ingress, driver, subnets=subnets),
     st.sampled_from(NETWORKS),
     st.sampled_from(["", "", "n1"]),
     st.sampled_from([False, False, False, True]),
     st.sampled_from(["overlay", "overlay", "overlay", "macvlan"]),
+    st.sampled_from([(), ("10.0.0.0/28",), ("10.0.0.0/29",)]),
 )
 STORED: dict[str, list[tuple[tuple[str, str], ...]]] = {
     "one": [(), (), (("com.docker.l7", "pki"),)],
