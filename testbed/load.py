@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import math
 import os
 import re
@@ -26,7 +27,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,13 +39,18 @@ _INSTANCE = re.compile(rb"instance=(\S+)(?: version=(\S+))?")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked: ``GET path`` of ``host``, at address and port; `status` is the expected one."""
+    """What is asked: ``GET path`` of ``host``, at address and port; `status` is the expected one.
+
+    `others`: further addresses. Each new connection goes to the next one in turn, and on to another where it is
+    refused, as clients do that know several proxies.
+    """
 
     address: str
     port: int
     host: str
     path: str = "/"
     status: int = 200
+    others: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def of(cls, url: str, host: str | None = None, status: int = 200) -> Target:
@@ -232,6 +238,7 @@ class Load:
         self._clock: asyncio.Task[None] | None = None
         self._started = 0.0
         self._counted = asyncio.Condition()
+        self._turn = itertools.count()
 
     async def start(self) -> None:
         self._started = time.time()
@@ -323,12 +330,15 @@ class Load:
         return status, instance, version
 
     async def _connect(self) -> _Connection:
-        loop = asyncio.get_running_loop()
-        try:
-            _, connection = await loop.create_connection(_Connection, self.target.address, self.target.port)
-        except OSError as error:
-            raise _Failure("connect") from error
-        return connection
+        places = [(self.target.address, self.target.port), *self.target.others]
+        first = next(self._turn) % len(places)
+        for address, port in (*places[first:], *places[:first]):
+            try:
+                _, connection = await asyncio.get_running_loop().create_connection(_Connection, address, port)
+            except OSError:
+                continue
+            return connection
+        raise _Failure("connect")
 
 
 # -- as a program ------------------------------------------------------------------------------------------------
@@ -360,6 +370,8 @@ def stop_event() -> asyncio.Event:
 
 async def _run(arguments: argparse.Namespace) -> Report:
     target = Target.of(arguments.url, arguments.host, arguments.status)
+    others = (Target.of(url) for url in arguments.also)
+    target = replace(target, others=tuple((each.address, each.port) for each in others))
     load = Load(target, arguments.rate, arguments.keep_alive, arguments.timeout)
     stopped = stop_event()
     await load.start()
@@ -373,6 +385,7 @@ async def _run(arguments: argparse.Namespace) -> Report:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="testbed.load", description="constant HTTP load; never retries")
     parser.add_argument("--url", required=True, help="http://address:port/path")
+    parser.add_argument("--also", action="append", default=[], help="another address to turn to, as a URL; repeat")
     parser.add_argument("--host", help="Host header; default: the URL's")
     parser.add_argument("--rate", type=float, default=300.0, help="requests per second")
     parser.add_argument("--keep-alive", type=float, default=0.5, help="share on kept-alive connections")

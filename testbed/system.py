@@ -132,7 +132,7 @@ class System:
     def _override(self) -> dict[str, Any]:
         options = self.options
         core = {"L7_WATCH_SOURCE": options.watch, "L7_POLL_INTERVAL": f"{round(options.poll * 1000)}ms"}
-        text = toml({"Extensions": {"default": self.extension()}})
+        text = toml(self.settings())
         file = self.swarm.directory / "l7.toml"
         file.write_text(text)
         name = f"l7-conf-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
@@ -147,6 +147,10 @@ class System:
             },
             "configs": {"config": {"name": name, "file": str(file)}},
         }
+
+    def settings(self) -> dict[str, Any]:
+        """Core's TOML."""
+        return {"Extensions": {"default": self.extension()}}
 
     def extension(self) -> dict[str, Any]:
         """The table of the default cluster, for core's TOML."""
@@ -396,10 +400,15 @@ class System:
     def logs(self, lines: int = 40) -> str:
         """The last lines of core and proxies, and what became of their tasks."""
         text = []
-        for service in (CORE, EXTENSION, PROXY):
+        for service in self.parts():
             text += [f"--- {service}", self.cli("service", "ps", "--no-trunc", service)]
             text.append(self.log_of(service, lines))
         return "\n".join(text)
+
+    def parts(self) -> list[str]:
+        """Names of the services that l7 consists of."""
+        words = ("service", "ls", "--format={{.Name}}", "--filter=label=com.docker.l7.managed")
+        return [CORE, *self.cli(*words).split()]
 
     def log_of(self, service: str, lines: int = 1_000_000) -> str:
         """The last lines of each of its containers, those that ended first. Not `docker service logs`: that waits

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -80,8 +80,9 @@ async def observe(api: Asking, running: Mapping[str, int]) -> Seen:
     services = await api.ask("GET", "/services", {"filters": OURS})
     networks = await api.ask("GET", "/networks", {"filters": orjson.dumps({"scope": ["swarm"]}).decode()})
     nodes = await api.ask("GET", "/nodes")
+    found = [existing(each, running.get(each["ID"], 0)) for each in services]
     return Seen(
-        tuple(existing(each, running.get(each["ID"], 0)) for each in services),
+        tuple([await _with_trouble(api, each) for each in found]),
         tuple(networks),
         tuple(nodes),
         0 < int(swarm.get("SubnetSize") or 0) <= WIDE,
@@ -93,6 +94,21 @@ def existing(raw: Json, running: int) -> Existing:
     update = raw.get("UpdateStatus") or {}
     state, message = str(update.get("State", "")), str(update.get("Message", ""))
     return Existing(str(raw["ID"]), int(raw["Version"]["Index"]), raw["Spec"], state, message, running)
+
+
+async def _with_trouble(api: Asking, service: Existing) -> Existing:
+    """Asks for the tasks of a service of which not all run; of a global one, none."""
+    if service.running >= (1 if service.replicas is None else service.replicas):
+        return service
+    filters = orjson.dumps({"service": [service.id]}).decode()
+    return replace(service, trouble=trouble(await api.ask("GET", "/tasks", {"filters": filters})))
+
+
+def trouble(tasks: Sequence[Json]) -> str:
+    """Why tasks don't run: the newest reason that Swarm gives, "" when it gives none. Pure."""
+    statuses = [each["Status"] for each in sorted(tasks, key=lambda each: str(each.get("CreatedAt", "")))]
+    reasons = [str(each.get("Err") or "") for each in statuses if each.get("State") != "running"]
+    return next((reason for reason in reversed(reasons) if reason), "")
 
 
 async def apply(api: Asking, action: Action, authority: pki.Authority | None, generation: int) -> None:

@@ -370,13 +370,12 @@ def _serves(task: Task) -> bool:
 
 def _document(each: Existing) -> dict[str, Any]:
     container = each.spec["TaskTemplate"]["ContainerSpec"]
-    mode = each.spec.get("Mode") or {}
     return {
         "name": each.name,
         "cluster": each.cluster,
         "proxy": each.is_proxy,
         "image": container.get("Image", ""),
-        "replicas": (mode.get("Replicated") or {}).get("Replicas"),
+        "replicas": each.replicas,
         "running": each.running,
         "update": each.update,
         "message": each.message,

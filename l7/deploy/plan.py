@@ -30,7 +30,7 @@ from l7.model import Problem
 @dataclass(frozen=True, slots=True)
 class Existing:
     """A service of ours. `update`: state of its update, "" when there never was one, with Swarm's `message`.
-    `running`: tasks that serve."""
+    `running`: tasks that serve; `trouble`: why others don't, as far as Swarm says, "" where all do."""
 
     id: str
     version: int
@@ -38,6 +38,13 @@ class Existing:
     update: str = ""
     message: str = ""
     running: int = 0
+    trouble: str = ""
+
+    @property
+    def replicas(self) -> int | None:
+        """How many tasks there are to be; None: one on each node."""
+        replicated = (self.spec.get("Mode") or {}).get("Replicated")
+        return None if replicated is None else int(replicated.get("Replicas") or 0)
 
     @property
     def name(self) -> str:
@@ -187,6 +194,7 @@ def plan(clusters: Mapping[str, Cluster], situation: Situation) -> Plan:
     """What to do now. Same in, same out."""
     parts = [_cluster(clusters[name], situation) for name in sorted(clusters)]
     parts.append(_left_over(clusters, situation))
+    parts.append(Plan(problems=tuple(_lacking(each) for each in situation.existing if each.trouble)))
     return Plan(
         tuple(action for part in parts for action in part.actions),
         tuple(sorted(problem for part in parts for problem in part.problems)),
@@ -347,6 +355,13 @@ def _unused(clusters: Mapping[str, Cluster], situation: Situation) -> list[Manag
 def _is_unused(network: ManagedNetwork, clusters: Mapping[str, Cluster]) -> bool:
     cluster = clusters.get(network.cluster)
     return cluster is None or network.name not in wanted.network_names(cluster)
+
+
+def _lacking(existing: Existing) -> Problem:
+    wanted = "" if existing.replicas is None else f" of {existing.replicas}"
+    message = f"{existing.running}{wanted} tasks run; Swarm says: {existing.trouble}"
+    remedy = f"docker service ps --no-trunc {existing.name}"
+    return Problem("", "", existing.name, message, remedy, existing.cluster, fatal=False)
 
 
 def published(spec: Json) -> frozenset[tuple[str, int]]:

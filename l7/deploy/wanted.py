@@ -24,8 +24,6 @@ RUN = "/run/l7"
 SECRETS = "/run/secrets"
 EXTENSION_PORT = 8081
 EXTENSION_GRACE = 5 * SECOND
-FILES = 1_048_576
-"""The kernel's own limit (fs.nr_open), unless somebody raised it."""
 GRACE_MARGIN = 500
 """Milliseconds before Docker's SIGKILL, in which a proxy ends what it could not finish."""
 
@@ -84,8 +82,6 @@ def proxy_spec(cluster: Cluster, installation: Installation, decision: Decision)
     container = _container(cluster, options, installation, identities(cluster)[1]) | {
         "Args": ["haproxy", "run", *options.args],
         "Healthcheck": dict(healthcheck.PROXY),
-        # As many files as HAProxy may want for its connections; Docker's own limit is the daemon's.
-        "Ulimits": [{"Name": "nofile", "Soft": FILES, "Hard": FILES}],
         "StopSignal": options.stop_signal,
         "StopGracePeriod": options.stop_grace_period * MILLISECOND,
     }

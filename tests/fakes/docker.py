@@ -29,6 +29,7 @@ class FakeDocker:
     networks: dict[str, Json] = field(default_factory=dict)
     secrets: dict[str, Json] = field(default_factory=dict)
     nodes: list[Json] = field(default_factory=list)
+    tasks: list[Json] = field(default_factory=list)
     container_labels: Json = field(default_factory=dict)
     subnet_size: int = 16
     faults: dict[str, list[Exception]] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class FakeDocker:
             "services": [each for each in self.services.values() if _labelled(each, filters)],
             "networks": list(self.networks.values()),
             "nodes": self.nodes,
+            "tasks": self.tasks,
         }
         return tables[kind]
 

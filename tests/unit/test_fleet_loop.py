@@ -259,3 +259,16 @@ async def test_proxies_move_to_the_first_worker() -> None:
         await until(
             lambda: "node.role==worker" in scene.spec("l7-proxy")["TaskTemplate"]["Placement"]["Constraints"]
         )
+
+
+async def test_why_tasks_do_not_run_is_told() -> None:
+    async with running() as scene:
+        scene.docker.tasks = [
+            {"CreatedAt": "2026-01-02", "Status": {"State": "pending", "Err": "no suitable node"}},
+            {"CreatedAt": "2026-01-01", "Status": {"State": "failed", "Err": "starting container failed"}},
+        ]
+        scene.changed()
+        await until(lambda: len(scene.fleet.problems()) == 2)
+        proxies = scene.fleet.problems()[1]
+        assert proxies.message == "0 of 2 tasks run; Swarm says: no suitable node"
+        assert proxies.remedy == "docker service ps --no-trunc l7-proxy"
