@@ -20,6 +20,7 @@ from l7.config import CERTIFICATE_KEYS, Settings
 from l7.fragment import Claim, Fragment, claim_of
 from l7.host_policy import Claimant
 from l7.joined import Joined
+from l7.labels.defaults import by_address
 from l7.labels.grammar import printable
 from l7.labels.parse import Parsed, parse_labels
 from l7.labels.spec import RouteSpec
@@ -337,8 +338,14 @@ class Build:
         parsed = self._read.get(service.id, {}).get(inputs)
         if parsed is None:
             labels = dict(containers) | dict(spec.labels)
-            parsed = parse_labels(labels, spec.ports, service.name, service.id, legacy=legacy)
+            parsed = self._defaults(parse_labels(labels, spec.ports, service.name, service.id, legacy=legacy))
         return read.setdefault(inputs, parsed)
+
+    def _defaults(self, parsed: Parsed) -> Parsed:
+        cluster = self._settings.clusters.get(parsed.cluster)
+        if parsed.spec is None or cluster is None or not cluster.ip_hash:
+            return parsed
+        return replace(parsed, spec=by_address(parsed.spec))
 
     def _misplaced(self, service: Service, spec: RouteSpec) -> Problem | None:
         if spec.cluster not in self._pools:

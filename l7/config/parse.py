@@ -14,10 +14,12 @@ import orjson
 
 from l7.config.core_options import ACME, CORE, HOST_POLICY
 from l7.config.extension_options import CLUSTER, EXTENSION
+from l7.config.kinds import FLAG, TEXT
+from l7.config.option import Wrong
 from l7.config.proxy_options import PROXY
 from l7.config.reading import Reading
 from l7.config.services import service_options, unique_names
-from l7.config.settings import CERTIFICATE_KEYS, AcmeSettings, Cluster, Settings
+from l7.config.settings import CERTIFICATE_KEYS, IP_HASH, AcmeSettings, Cluster, Settings
 from l7.host_policy import HostPolicy
 from l7.kit.errors import ConfigError
 from l7.labels.grammar import Bad, parse_host
@@ -104,14 +106,17 @@ def _cluster(reading: Reading, extension: str, table: Mapping[str, Any]) -> Clus
         reading.warn(where, values.given["HitlessServiceUpdate"], "proxies are changed live all the same, for now")
     name = _cluster_name(reading, where, values.of["ServiceCluster"])
     config = values.of["Config"]
+    certificate, private_key, ip_hash = _shared(reading, where, config)
     return Cluster(
         name,
         extension,
         # An empty list is what Interlock's own defaults write for "not set".
         tuple(sorted(set(values.of["Networks"]))) or None,
         _json(reading, where, config),
-        *_default_certificate(reading, where, config),
+        certificate,
+        private_key,
         *service_options(reading, where, values),
+        ip_hash,
     )
 
 
@@ -123,20 +128,21 @@ def _cluster_name(reading: Reading, where: tuple[str, ...], name: str) -> str:
     return name
 
 
-def _default_certificate(reading: Reading, where: tuple[str, ...], config: Mapping[str, Any]) -> tuple[str, str]:
-    """Names of the secrets with the default certificate and its key."""
-    where, names = (*where, "Config"), dict.fromkeys(CERTIFICATE_KEYS, "")
-    known = {key.lower(): key for key in CERTIFICATE_KEYS}
+def _shared(reading: Reading, where: tuple[str, ...], config: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """What core has to know of the extension's own table: names of the secrets with the default certificate and its
+    key, and whether services choose tasks by the client's address."""
+    where, kinds = (*where, "Config"), dict.fromkeys(CERTIFICATE_KEYS, TEXT) | {IP_HASH: FLAG}
+    known, found = {key.lower(): key for key in kinds}, dict[str, Any]()
     for spelt, key in ((spelt, known[spelt.lower()]) for spelt in config if spelt.lower() in known):
-        if names[key]:
+        if key in found:
             raise reading.error(where, spelt, f"given twice (case does not count): {key}")
-        if not isinstance(config[spelt], str):
-            raise reading.error(where, spelt, f"must be a string, not {config[spelt]!r}")
-        names[key] = config[spelt]
-    certificate, private_key = (names[key] for key in CERTIFICATE_KEYS)
+        found[key] = kinds[key].parse(config[spelt])
+        if isinstance(found[key], Wrong):
+            raise reading.error(where, spelt, found[key].reason)
+    certificate, private_key = (found.get(key, "") for key in CERTIFICATE_KEYS)
     if private_key and not certificate:
         raise reading.error(where, CERTIFICATE_KEYS[1], f"needs {CERTIFICATE_KEYS[0]}")
-    return certificate, private_key
+    return certificate, private_key, found.get(IP_HASH, False)
 
 
 def _json(reading: Reading, where: tuple[str, ...], config: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ ACME_ACCOUNT = "/run/secrets/l7-acme-account"
 """Where the key of the account at the ACME server is, unless told otherwise."""
 
 CERTIFICATE_KEYS = ("DefaultCertificate", "DefaultCertificateKey")
+IP_HASH = "IPHash"
 """What core reads of the extension's own table."""
 
 
@@ -24,7 +25,8 @@ class Cluster:
     """A service cluster. `networks`: names of those its proxies are on; None: found at the proxy service.
 
     `config`: the extension's own settings, a JSON object with sorted keys. `default_certificate` and
-    `default_key`: names of secrets in it, for clients that name no host or an unknown one; "" for none.
+    `default_key`: names of secrets in it, for clients that name no host or an unknown one; "" for none. `ip_hash`
+    in it: services that do not say otherwise choose tasks by the client's address.
     """
 
     name: str = ""
@@ -35,6 +37,7 @@ class Cluster:
     default_key: str = ""
     extension_options: ServiceOptions = NO_OPTIONS
     proxy_options: ProxyOptions = NO_PROXY_OPTIONS
+    ip_hash: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,3 +220,10 @@ def test_durations(text: str, milliseconds: int) -> None:
 @pytest.mark.parametrize("text", ["", "3", "s", "-3s", "3 s", "3x", "s3", "3s ", "1e3s", "9" * 400 + "h"])
 def test_durations_refused(text: str) -> None:
     assert parse_duration(text) is None
+
+
+def test_ip_hash_is_cores_affair_too() -> None:
+    assert parse_settings("[Extensions.default.Config]\niphash = true").clusters[""].ip_hash
+    assert not Cluster().ip_hash
+    with pytest.raises(ConfigError, match=r"toml:2: Extensions.default.Config.IPHash: must be true or false"):
+        parse_settings("[Extensions.default.Config]\nIPHash = 1")
