@@ -127,6 +127,8 @@ def sidecar_options(command: F) -> F:
             option("--admin", "Address of /healthz, /readyz and /metrics.", default="127.0.0.1:9101"),
             option("--log-level", "Least severe level that is logged.", default="info",
                    type=click.Choice(logs.LEVELS)),
+            click.option("-D", "--debug", envvar=f"{PREFIX}_DEBUG", show_envvar=True, is_flag=True,
+                         help="Log everything."),
         )
     ):  # fmt: skip
         command = decorator(command)
@@ -154,7 +156,7 @@ def sidecar(**given: Any) -> None:
 
     Starts HAProxy, or adopts the one that an earlier sidecar left running, or drives a foreign one (--attach).
     """
-    logs.configure(given["log_level"])
+    logs.configure("debug" if given["debug"] else given["log_level"])
     try:
         asyncio.run(serve(given))
     except L7Error as error:
@@ -168,7 +170,7 @@ def run(**given: Any) -> None:
 
     Killing the sidecar touches no traffic. Options are those of `sidecar`.
     """
-    logs.configure(given["log_level"])
+    logs.configure("debug" if given["debug"] else given["log_level"])
     arguments = sys.argv[:]
     arguments[arguments.index("run", 1)] = "sidecar"
     sys.exit(Supervisor(arguments).run())

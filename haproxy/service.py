@@ -218,14 +218,15 @@ def _option(flag: str, help: str, default: str, **more: Any) -> Decorator:
 @_option("--tls-identity", "Certificate and key of this cluster's extension service, PEM.", "")
 @_option("--run-dir", "Directory for renewed certificates; tmpfs is best.", "/run/l7")
 @_option("--log-level", "Least severe level that is logged.", "info", type=click.Choice(logs.LEVELS))
-def service(**given: str) -> None:
+@click.option("-D", "--debug", envvar="L7_HAPROXY_DEBUG", show_envvar=True, is_flag=True, help="Log everything.")
+def service(debug: bool, **given: str) -> None:
     """The extension service of one service cluster, until SIGTERM.
 
     Gives the contents of secrets, and the newest state, to the cluster's proxies, and publishes the configuration.
     Core attaches secrets to this service; see deploy/stack.yml. `python3 -m haproxy.service` is the same, and
     starts faster.
     """
-    logs.configure(given["log_level"])
+    logs.configure("debug" if debug else given["log_level"])
     try:
         asyncio.run(_serve(options_from(given)))
     except L7Error as error:

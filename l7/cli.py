@@ -44,6 +44,8 @@ COMMANDS = {
     )
 }
 """Of core's own, those that are loaded when they are named."""
+ALIASES = {"run": "core"}
+"""Interlock's own command line, `-D run -c /config.toml`, is understood."""
 
 
 def option(flag: str, help: str, **more: Any) -> Callable[[F], F]:
@@ -59,7 +61,7 @@ class Root(click.Group):
         return sorted({*super().list_commands(ctx), *COMMANDS, *entry_points(group=EXTENSIONS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        own = super().get_command(ctx, cmd_name)
+        own = super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
         if own is not None:
             return own
         if cmd_name in COMMANDS:
@@ -101,7 +103,8 @@ def _broken(entry: EntryPoint, reason: str) -> click.Command:
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-def main() -> None:
+@click.option("-D", "--debug", is_flag=True, help="Let core log everything.")
+def main(debug: bool) -> None:
     """The layer-7 front door of a Docker Swarm: labels on services in, HAProxy driven live, no reload.
 
     \b
@@ -113,10 +116,18 @@ def main() -> None:
         --label com.docker.lb.port=8000 your/image   a service that is served at once
       l7 status                                      what is routed, what is not, and why
     """
+    del debug  # core asks for it
 
 
 @main.command()
-@option("--config", "Settings in a TOML file; options given here win over it.", type=click.Path(dir_okay=False))
+@click.option(
+    "--config",
+    "-c",
+    envvar="L7_CONFIG",
+    show_envvar=True,
+    help="Settings in a TOML file, taken up anew when it changes; options given here win over it.",
+    type=click.Path(dir_okay=False),
+)
 @option("--listen", "Where extensions connect: host:port or unix:path.  [default: ListenAddr, :8080]")
 @option("--tls-ca", "CA certificate, PEM: only extensions with a certificate of it are served.")
 @option("--tls-identity", "Core's certificate and key, PEM.")
@@ -172,16 +183,18 @@ def core(**given: Any) -> None:
                     --tls-ca-key pki/l7-ca-key.pem
     To try out:   l7 core --listen 127.0.0.1:8080 --log-format text
     """
-    logs.configure(given["log_level"], given["log_format"])
-    asyncio.run(_run_core(core_options(given)))
+    debug = click.get_current_context().find_root().params.get("debug")
+    logs.configure("debug" if debug else given["log_level"], given["log_format"])
+    asyncio.run(_run_core(given))
 
 
-async def _run_core(options: Options) -> None:
-    from l7.daemon import Core
+async def _run_core(given: Mapping[str, Any]) -> None:
+    from l7 import renewal
 
     stop = asyncio.Event()
+    file = renewal.SettingsFile(given["config"] or "", lambda: core_options(given))
     async with tasks.signals(stop):
-        await Core(options).run(stop)
+        await renewal.run(file, stop)
 
 
 def core_options(given: Mapping[str, Any]) -> Options:

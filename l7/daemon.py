@@ -116,6 +116,8 @@ class Core:
         self.synced = False
         self._watch: Watching | None = None
         self._look = asyncio.Event()
+        self.elsewhere: Callable[[], Iterable[Problem]] = tuple
+        """Problems that are no part's, but of who runs core."""
         self.metrics.before_exposition = self._count
         for part in (self.api, self.attacher, self.publisher, self.fleet):
             part.on_problems = self._look.set
@@ -260,10 +262,15 @@ class Core:
             known = now
             await tasks.first(stop, asyncio.sleep(PROBLEM_PAUSE))
 
+    def look(self) -> None:
+        """There may be other problems."""
+        self._look.set()
+
     def problems(self) -> tuple[Problem, ...]:
         """All that is not as users asked: core's own, and what the proxies report; sorted, each once."""
         parts = (self.build, self.attacher, self.publisher, self.fleet, self.acme)
-        own = {*self._pki_problems(), *(problem for part in parts for problem in part.problems())}
+        own = {problem for part in parts for problem in part.problems()}
+        own.update(self._pki_problems(), self.elsewhere())
         return tuple(sorted(own.union(*self._told())))
 
     def _told(self) -> Iterator[Iterator[Problem]]:

@@ -40,7 +40,11 @@ def _option(option: click.Option) -> tuple[str, str, str, str]:
     variable = f"`{option.envvar}`" if option.envvar else ""
     if isinstance(option.type, click.Choice):
         help_ += f" ({', '.join(map(str, option.type.choices))})"
-    return f"`{option.opts[0]}`", variable, f"`{default}`" if default else "", _DEFAULT.sub("", help_)
+    return f"`{_flag(option)}`", variable, f"`{default}`" if default else "", _DEFAULT.sub("", help_)
+
+
+def _flag(option: click.Option) -> str:
+    return max(option.opts, key=len)
 
 
 def _default(option: click.Option) -> str:

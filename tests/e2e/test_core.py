@@ -21,8 +21,10 @@ from l7 import cli
 from l7 import delta as deltas
 from l7.config import parse_settings
 from l7.kit.channel import open_channel
+from l7.kit.errors import Unavailable
 from l7.model import Delta, ServerState, Snapshot
 from l7.serve import wire
+from l7.swarm.engine import Address
 from l7.v1 import sync_pb2 as pb
 from l7.v1 import sync_pb2_grpc as rpc
 from testbed import app
@@ -89,19 +91,26 @@ class Core:
     def __init__(self, directory: Path, swarm: Swarm) -> None:
         self.listen = f"unix:{directory}/core.sock"
         self.socket = directory / "admin.sock"
-        config = directory / "l7.toml"
-        config.write_text('[Extensions.default]\nNetworks = ["core-front"]\n')
+        self.config = directory / "l7.toml"
+        self.config.write_text('[Extensions.default]\nNetworks = ["core-front"]\n')
         arguments = [
-            "core", "--config", str(config), "--listen", self.listen, "--admin-socket", str(self.socket),
+            "run", "-c", str(self.config), "--listen", self.listen, "--admin-socket", str(self.socket),
             "--docker-url", swarm.node(0).url, "--control-socket", str(swarm.node(0).control_socket),
         ]  # fmt: skip
         self.process = subprocess.Popen([str(Path(sys.executable).with_name("l7")), *arguments])
 
     def status(self) -> dict[str, Any]:
-        return cli.fetch_status(str(self.socket), "")
+        return cli.fetch_status(str(self.socket), Address(""))
+
+    def look(self) -> dict[str, Any]:
+        """The status; nothing while it has none."""
+        try:
+            return self.status()
+        except Unavailable:
+            return {}
 
     def ready(self) -> bool:
-        return self.socket.exists() and bool(self.status()["ready"])
+        return bool(self.look().get("ready"))
 
 
 @contextmanager
@@ -230,3 +239,29 @@ def states(core: Core) -> dict[str, int]:
     """Servers by state of the only backend."""
     backends = core.status()["clusters"][0]["backends"]
     return dict(backends[0]["states"]) if backends else {}
+
+
+@pytest.mark.acceptance(8)
+def test_core_takes_up_what_is_new_in_its_file_and_only_what_is_good(core: Core) -> None:
+    def write(text: str) -> None:
+        new = core.config.with_suffix(".new")
+        new.write_text(text)
+        new.replace(core.config)
+
+    def clusters() -> list[str]:
+        return [each["name"] for each in core.look().get("clusters", ())]
+
+    def told() -> list[str]:
+        return [each["message"] for each in core.look().get("problems", ()) if each["value"] == str(core.config)]
+
+    good = core.config.read_text() + '[Extensions.east]\nServiceCluster = "east"\nNetworks = ["core-front"]\n'
+    write(good)
+    wait_for("two clusters", lambda: clusters() == ["", "east"] or None)
+    write(good + "ProxyReplicas = -1\n")
+    (message,) = wait_for("the problem", lambda: told() or None)
+    assert f"{core.config}:6: Extensions.east.ProxyReplicas: must be a number, 0 or more" in message
+    assert clusters() == ["", "east"]
+    write(good)
+    wait_for("no problem", lambda: (core.look() and not told()) or None)
+    assert clusters() == ["", "east"]
+    assert core.process.poll() is None

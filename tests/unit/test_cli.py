@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from l7 import __version__, cli
+from l7 import __version__, cli, renewal
 from l7.deploy import pki
 from l7.deploy.init import init
 from l7.deploy.secrets import Directory
@@ -146,6 +146,26 @@ def test_a_port_alone_is_every_address_of_both_families_and_needs_tls(tmp_path: 
         core_options("--listen", ":8080")
     options = core_options("--listen", ":8080", "--tls-ca", "ca", "--tls-identity", "id")
     assert options.listen == "[::]:8080"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [(("-D", "run", "-c"), "debug"), (("run", "-c"), "info"), (("core", "--config"), "info")],
+)
+def test_interlocks_own_command_line(
+    arguments: tuple[str, ...], level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('ListenAddr = "127.0.0.1:1"\nPollInterval = "9s"\n')
+    ran: list[object] = []
+    monkeypatch.setattr(cli.logs, "configure", lambda level, format: ran.append(level))
+
+    async def run_core(file: renewal.SettingsFile, stop: asyncio.Event) -> None:
+        ran.append(file.options.settings.poll_interval)
+
+    monkeypatch.setattr(renewal, "run", run_core)
+    result = run(*arguments, str(file))
+    assert (result.exit_code, ran) == (0, [level, 9000]), result.output
 
 
 @pytest.mark.parametrize(
@@ -300,7 +320,7 @@ async def socket(tmp_path: Path) -> AsyncIterator[str]:
 
 
 async def test_status_as_json_is_cores_document(socket: str) -> None:
-    assert await asyncio.to_thread(cli.fetch_status, socket, "") == DOCUMENT
+    assert await asyncio.to_thread(cli.fetch_status, socket, Address("")) == DOCUMENT
     result = await asyncio.to_thread(run, "status", "--admin-socket", socket, "--output", "json")
     assert json.loads(result.output) == DOCUMENT
 
