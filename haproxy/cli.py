@@ -18,7 +18,7 @@ from haproxy.capabilities import Capabilities, capabilities
 from haproxy.config_values import ports, prefixes
 from haproxy.process import fitting_connections, version_of
 from haproxy.render import render_static, static_files
-from haproxy.service import service
+from haproxy.service import PUBLISHED, service
 from haproxy.settings import LUA, Settings
 from haproxy.sidecar import Options, Sidecar
 from haproxy.supervise import Supervisor
@@ -123,6 +123,10 @@ def sidecar_options(command: F) -> F:
             option("--tls-ca", "CA certificate, PEM.", default="", show_default=False),
             option("--tls-identity", "Certificate and key of this cluster's proxies, PEM.", default="",
                    show_default=False),
+            option("--extension", "The extension service, such as tasks.l7-extension:8081: state and secrets "
+                   "while core is away.", default="", show_default=False),
+            option("--published", "Directory of the published configuration: the state without either.",
+                   default=PUBLISHED),
             option("--stop-grace", "Seconds that connections may take to finish after SIGTERM.", default=30.0),
             option("--admin", "Address of /healthz, /readyz and /metrics.", default="127.0.0.1:9101"),
             option("--log-level", "Least severe level that is logged.", default="info",
@@ -232,6 +236,8 @@ def options_from(given: dict[str, Any]) -> Options:
         tls=TlsFiles(ca, identity) if ca else None,
         attach=given["attach"],
         stop_grace=given["stop_grace"],
+        extension=given["extension"],
+        published=given["published"],
     )
 
 

@@ -68,6 +68,7 @@ class Contents:
         )
         self._uses = Uses()
         self._fetcher: Fetcher | None = None
+        self._fallback: tuple[str, ...] = ()
         self._since: dict[str, float] = {}
         self._complete = asyncio.Event()
         self._complete.set()
@@ -80,8 +81,12 @@ class Contents:
         self._taken = {**files.certificates, **files.authorities, **files.identities}
         self._entries = {entry.host: entry for entry in files.entries}
 
-    async def run(self, stop: asyncio.Event, tls: NewestFiles | None, cluster: str) -> None:
-        """Fetch what is missing, until `stop` is set or cancelled."""
+    async def run(
+        self, stop: asyncio.Event, tls: NewestFiles | None, cluster: str, fallback: tuple[str, ...] = ()
+    ) -> None:
+        """Fetch what is missing, until `stop` is set or cancelled. `fallback`: who is asked after those that core
+        names, "address:port"."""
+        self._fallback = fallback
         self._fetcher = Fetcher(self.vault, tls, cluster, self._arrived)
         self._want()
         await self._fetcher.run(stop)
@@ -113,7 +118,7 @@ class Contents:
 
     def _want(self) -> None:
         if self._fetcher is not None:
-            self._fetcher.want(frozenset(self._uses.ids), self._mirror.secret_sources)
+            self._fetcher.want(frozenset(self._uses.ids), (*self._mirror.secret_sources, *self._fallback))
 
     def _arrived(self, ids: frozenset[str]) -> None:
         touched = self._uses.touched(ids)

@@ -29,6 +29,7 @@ from haproxy.readiness import Readiness
 from haproxy.reconcile import AuditKind, Reconciler
 from haproxy.runtime.client import Runtime, unix_url
 from haproxy.runtime.dumps import StatKind
+from haproxy.seek import Places, Seeker
 from haproxy.settings import Settings
 from haproxy.standins import StandIns, stand_ins
 from haproxy.stream import Stream
@@ -39,7 +40,7 @@ from l7.kit import logs, tasks
 from l7.kit.backoff import Backoff
 from l7.kit.errors import Incompatible, L7Error, ProtocolError, Rejected, Unavailable
 from l7.kit.metrics import Metrics
-from l7.kit.tls import TlsFiles
+from l7.kit.tls import NewestFiles, TlsFiles
 from l7.v1 import sync_pb2 as pb
 
 log = logs.get("sidecar")
@@ -63,7 +64,8 @@ class _ReloadDue(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the sidecar is told. `attach`: URL of the Runtime API of an HAProxy that someone else runs."""
+    """What the sidecar is told. `attach`: URL of the Runtime API of an HAProxy that someone else runs; `extension`,
+    `published`: where a state may be while core is away (`haproxy.seek`)."""
 
     core: str
     instance: str
@@ -72,6 +74,8 @@ class Options:
     tls: TlsFiles | None = None
     attach: str = ""
     stop_grace: float = 30.0
+    extension: str = ""
+    published: str = ""
 
 
 class Sidecar:
@@ -106,6 +110,7 @@ class Sidecar:
         self.stream = Stream(
             options.core, self.identity.files if self.identity else None, self._hello, self._update
         )
+        self._heard = asyncio.Event()
         self._telling = Telling(self.stream.send, lambda: self.stream.connected)
 
     @property
@@ -126,10 +131,11 @@ class Sidecar:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then HAProxy finishes what it has, for up to `stop_grace` seconds."""
         Path(self.settings.run_dir).mkdir(parents=True, exist_ok=True)
-        if state.load(self._state_file, self.mirror):
+        kept = state.load(self._state_file, self.mirror)
+        if kept:
             self._take(self.mirror.everything)
             log.info("state found", revision=self.mirror.revision)
-        following = asyncio.create_task(self._follow(stop))
+        following = asyncio.create_task(self._follow(stop, kept))
         serving = asyncio.create_task(self._serve())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -146,16 +152,28 @@ class Sidecar:
             self.reconciler.close()
             self._thread.close()
 
-    async def _follow(self, stop: asyncio.Event) -> None:
-        """Core, and a certificate by which it knows us."""
-        identity, cluster = self.identity, self.options.cluster
-        if identity is None:
-            await tasks.race(self.stream.run(stop), self.contents.run(stop, None, cluster))
-            return
-        identity.load()
-        self.stream.on_authorities = identity.core_trusts
-        fetching = self.contents.run(stop, identity.files, cluster)
-        await tasks.race(self.stream.run(stop), identity.run(stop), fetching)
+    async def _follow(self, stop: asyncio.Event, kept: bool) -> None:
+        """Core, a certificate by which it knows us, and what there is without it. `kept`: we have a state."""
+        identity, options = self.identity, self.options
+        files = identity.files if identity else None
+        fallback = (options.extension,) if options.extension else ()
+        parts = [self.stream.run(stop), self.contents.run(stop, files, options.cluster, fallback)]
+        if identity is not None:
+            identity.load()
+            self.stream.on_authorities = identity.core_trusts
+            parts.append(identity.run(stop))
+        if not kept:
+            parts.append(self._seek(stop, files))
+        await tasks.race(*parts)
+
+    async def _seek(self, stop: asyncio.Event, files: NewestFiles | None) -> None:
+        places = Places(self.options.cluster, self.options.extension, self.options.published)
+        await Seeker(places, files, self._found, self._heard, self.stream.failed).run()
+        await stop.wait()
+
+    def _found(self, update: pb.SyncResponse) -> None:
+        """A state that is not core's word. Raises ProtocolError for one that makes no sense."""
+        self._take(self.mirror.load(update.results_in, update.changes))
 
     async def _quiet(self) -> None:
         """Returns when no request, WebSocket or other connection to a task is under way. The worker that stops
@@ -309,6 +327,7 @@ class Sidecar:
         touched = self.mirror.apply(response)
         if touched is None:
             return
+        self._heard.set()
         self._observed_at = response.observed_unix_nano
         log.info(
             "update", revision=self.mirror.revision, backends=len(touched.backends), hosts=len(touched.hosts),

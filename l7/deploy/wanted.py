@@ -122,6 +122,7 @@ def _proxy_environment(cluster: Cluster) -> list[str]:
         f"L7_HAPROXY_BIND=:{options.http.target}",
         f"L7_HAPROXY_TLS_BIND=:{options.tls.target}",
         f"L7_HAPROXY_STOP_GRACE={grace / 1000:g}",
+        f"L7_HAPROXY_EXTENSION=tasks.{names.extension_service(cluster)}:{EXTENSION_PORT}",
         "L7_TASK_ID={{.Task.ID}}",
     ]
 
