@@ -35,6 +35,7 @@ from l7.deploy.config_store import ConfigStore
 from l7.deploy.fleet import Fleet
 from l7.deploy.fleet import Options as FleetOptions
 from l7.deploy.issuer import Issuer
+from l7.deploy.mounted import references
 from l7.deploy.names import shared_network
 from l7.deploy.publish import Publisher
 from l7.kit import http, logs, tasks
@@ -119,6 +120,8 @@ class Core:
         self.elsewhere: Callable[[], Iterable[Problem]] = tuple
         """Problems that are no part's, but of who runs core."""
         self.metrics.before_exposition = self._count
+        self.publisher.on_stored = self._published
+        self.fleet.published = lambda cluster: references(self.publisher.newest(cluster))
         for part in (self.api, self.attacher, self.publisher, self.fleet):
             part.on_problems = self._look.set
         self.extensions.on_change = self.acme.heard
@@ -221,6 +224,11 @@ class Core:
         self.fleet.take(cache, change.touched)
         self.acme.look(change.touched.secrets)
         self._look.set()
+
+    def _published(self) -> None:
+        """What a task starts from without core may be another one now."""
+        for cluster in self.build.clusters:
+            self.attacher.publish(cluster, self.publisher.newest(cluster))
 
     def _required(self, cluster: str) -> frozenset[Secret]:
         return frozenset(self.build.required(cluster))

@@ -4,6 +4,8 @@ Secrets reach a task only by its service's specification: attaching one replaces
 are gathered: the first goes out at once, those that follow go together, with pauses that grow to a second, and
 there is one update under way at a time. What Swarm holds already costs no call. A service that can't be updated is
 tried again with growing pauses, which are its own: the other clusters don't wait for it.
+
+Along with them goes the reference to the published configuration; it also advances by itself, seldom (`mounted`).
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
 from l7.deploy.attachment import Attachment, Json, attach
+from l7.deploy.mounted import advance_at, references, referred, referring
+from l7.deploy.published import Version
 from l7.kit import logs, tasks
 from l7.kit.backoff import Backoff
 from l7.kit.errors import L7Error, Rejected
@@ -73,11 +77,13 @@ class TouchedView(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Goal:
-    """An extension service at a version, and what it shall have."""
+    """An extension service at a version, and what it shall have. `published`: content of the published
+    configuration whose turn has come, "" for none."""
 
     service: Service
     cluster: str
     wanted: frozenset[Secret]
+    published: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,21 @@ class Attacher:
         self._retries: dict[str, _Retry] = {}
         self._wake = asyncio.Event()
         self._random = Random()
+        self._newest: dict[str, tuple[Version, float]] = {}
+        self._mounted: dict[str, frozenset[str]] = {}
+        self._advanced: dict[str, float] = {}
+        self._began = time.monotonic()
         self.on_problems: Callable[[], None] = lambda: None
+
+    def publish(self, cluster: str, newest: Version | None) -> None:
+        """Note what is published of a cluster by now."""
+        before = self._newest.get(cluster)
+        if newest is None:
+            self._newest.pop(cluster, None)
+        elif before is None or before[0] != newest:
+            same = before is not None and before[0].revision == newest.revision
+            self._newest[cluster] = newest, before[1] if before is not None and same else time.monotonic()
+            self._wake.set()
 
     def take(self, cache: CacheView, touched: TouchedView, required: Required | None) -> None:
         """Note what the proxies need by now, and which extension services there are. `required` None: it can't be
@@ -134,7 +154,7 @@ class Attacher:
             if await self._round(api):
                 await tasks.first(stop, asyncio.sleep(pause))
                 pause = next_pause(pause, bool(self._open()), self._pause)
-            turns = [self._turn(goal) for goal in self._open()]
+            turns = [*(self._turn(goal) for goal in self._open()), *self._advances()]
             again = [asyncio.sleep(min(turns) - time.monotonic())] if turns else []
             await tasks.race(stop.wait(), self._wake.wait(), *again)
 
@@ -143,11 +163,32 @@ class Attacher:
     def _open(self) -> list[_Goal]:
         """The services that may not have what they shall have."""
         goals = (
-            _Goal(service, cluster, self._required[cluster])
+            _Goal(service, cluster, self._required[cluster], self._due_version(service, cluster))
             for service in self._services.values()
             if (cluster := _cluster(service)) in self._required
         )
         return [goal for goal in goals if self._done.get(goal.service.id) != goal]
+
+    def _due_version(self, service: Service, cluster: str) -> str:
+        """Content of the published configuration that it is to be given now, or was given last; "" for none."""
+        at = self._advance_at(service.id, cluster)
+        if at is not None and at <= time.monotonic():
+            return self._newest[cluster][0].content
+        done = self._done.get(service.id)
+        return done.published if done is not None else ""
+
+    def _advance_at(self, id_: str, cluster: str) -> float | None:
+        """When it is to be given the newest configuration; None: it has it, or what it has is not known."""
+        if cluster not in self._newest or id_ not in self._mounted:
+            return None
+        newest, since = self._newest[cluster]
+        return advance_at(self._mounted[id_], newest, since, self._advanced.get(id_, self._began))
+
+    def _advances(self) -> list[float]:
+        """When the next ones are due."""
+        now = time.monotonic()
+        found = (self._advance_at(each.id, _cluster(each)) for each in self._services.values())
+        return [at for at in found if at is not None and at > now]
 
     def _due(self) -> list[_Goal]:
         """Those whose turn it is."""
@@ -197,6 +238,8 @@ class Attacher:
         self._done.pop(id_, None)
         self._refused.pop(id_, None)
         self._retries.pop(id_, None)
+        self._mounted.pop(id_, None)
+        self._advanced.pop(id_, None)
 
     async def _bring(self, api: ServiceApi, goal: _Goal) -> tuple[tuple[Problem, ...], bool]:
         """Attach what there is; problems for what is not there any more, and whether there was an update."""
@@ -212,7 +255,8 @@ class Attacher:
     async def _update(self, api: ServiceApi, goal: _Goal, wanted: frozenset[Secret]) -> bool:
         for left in reversed(range(_TRIES)):
             version, spec = await api.service_spec(goal.service.id)
-            attachment = attach(spec, wanted)
+            self._mounted[goal.service.id] = referred(spec)
+            attachment = self._attachment(goal, spec, wanted)
             if attachment is None:
                 return False
             try:
@@ -225,7 +269,21 @@ class Attacher:
                 return True
         return False
 
+    def _attachment(self, goal: _Goal, spec: Json, wanted: frozenset[Secret]) -> Attachment | None:
+        """The newest configuration goes along with whatever replaces the task, and by itself when its turn has
+        come."""
+        newest, _ = self._newest.get(goal.cluster, (None, 0.0))
+        attachment = attach(spec, wanted)
+        if attachment is not None:
+            return replace(attachment, spec=referring(attachment.spec, references(newest)))
+        if newest is None or newest.content != goal.published:
+            return None
+        advanced = referring(spec, references(newest))
+        return None if advanced is spec else Attachment(advanced)
+
     def _note(self, goal: _Goal, attachment: Attachment) -> None:
+        self._mounted[goal.service.id] = referred(attachment.spec)
+        self._advanced[goal.service.id] = time.monotonic()
         attached, detached = len(attachment.attached), len(attachment.detached)
         self._metrics.attachments.labels(goal.cluster, "attached").inc(attached)
         self._metrics.attachments.labels(goal.cluster, "detached").inc(detached)

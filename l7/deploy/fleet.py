@@ -87,7 +87,8 @@ class Options:
 class Fleet:
     """Tell it what changed by `take`; `run` does the rest. For one event loop.
 
-    `joined`: ids of the applications' networks that a cluster's proxies are to be on. `issuer` makes the identities
+    `joined`: ids of the applications' networks that a cluster's proxies are to be on; `published`: references to
+    its published configuration, for tasks that are new anyway. `issuer` makes the identities
     of new clusters, None: they are made by hand.
     """
 
@@ -118,6 +119,7 @@ class Fleet:
         self._seen: tuple[Existing, ...] = ()
         self._random = Random()
         self._said = ""
+        self.published: Callable[[str], tuple[Json, ...]] = lambda cluster: ()
         self.on_problems: Callable[[], None] = lambda: None
 
     def take(self, cache: CacheView, touched: TouchedView) -> None:
@@ -237,6 +239,7 @@ class Fleet:
             seen.subnets,
             seen.wide,
             dict(self._refused),
+            {name: self.published(name) for name in self._settings.clusters},
         )
 
     def _decisions(self, seen: Seen) -> dict[str, Decision]:

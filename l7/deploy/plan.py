@@ -18,6 +18,7 @@ from l7.config import Cluster
 from l7.deploy import names, wanted
 from l7.deploy.decisions import Decision
 from l7.deploy.merge import differing, merge
+from l7.deploy.mounted import referring
 from l7.deploy.stored import CA
 from l7.deploy.subnets import free_subnet
 from l7.deploy.wanted import Installation, Json
@@ -104,7 +105,8 @@ class Situation:
 
     `decisions`: by cluster; `foreign`: names of services that are not ours; `networks`: ours, `subnets`: all that
     are taken, `wide`: Swarm's own choice of a subnet has room for a cluster. `refused`: digests of specifications
-    that Swarm rolled back, by the service's name.
+    that Swarm rolled back, by the service's name. `published`: references to the published configuration
+    (`mounted`), by cluster.
     """
 
     installation: Installation
@@ -115,6 +117,7 @@ class Situation:
     subnets: tuple[str, ...] = ()
     wide: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------- what to do
@@ -287,8 +290,10 @@ def _service(cluster: Cluster, spec: Json, situation: Situation) -> Plan:
     if existing is None and name in situation.foreign:
         return _wrong(cluster, name, *_FOREIGN)
     mark = digest(spec)
+    published = situation.published.get(cluster.name, ())
     if existing is None:
-        return Plan((CreateService(cluster.name, name, _marked(spec, spec)),), waiting=True)
+        made = dict(referring(_marked(spec, spec), published))
+        return Plan((CreateService(cluster.name, name, made),), waiting=True)
     merged = merged_spec(existing, spec)
     if merged == existing.spec:
         return Plan(waiting=existing.in_flight)
@@ -296,6 +301,8 @@ def _service(cluster: Cluster, spec: Json, situation: Situation) -> Plan:
         return _wrong(cluster, name, f"Swarm took an update back: {existing.message or 'its tasks failed'}",
                       "change the settings, or the image; what was before goes on")  # fmt: skip
     replaces = differing(merged, existing.spec, _REPLACING)
+    if replaces:
+        merged = dict(referring(merged, published))
     update = UpdateService(cluster.name, name, existing.id, existing.version, merged, replaces, mark)
     return Plan((update,), waiting=True)
 

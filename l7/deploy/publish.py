@@ -115,8 +115,9 @@ class Publisher:
         before, self._seen = self._seen, None if configs is None else self._configs
         if configs is not None:
             self._configs.listed = configs
-        if before is None:
+        if before is None and self._seen is not None:
             self._wake.set()
+            self.on_stored()
 
     def versions(self, cluster: str) -> tuple[Version, ...]:
         """What is stored, the newest first; nothing before it is known."""

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from l7.deploy import attach
+from l7.deploy import attach, mounted
 from l7.deploy.attach import Attacher, next_pause
 from l7.deploy.attachment import Json, attached
+from l7.deploy.published import Version
 from l7.kit.backoff import Backoff
 from l7.kit.errors import Rejected, Unavailable
 from l7.kit.metrics import Metrics
@@ -358,3 +359,86 @@ def test_pauses_grow_while_one_change_follows_another() -> None:
     for more in (True, True, True, True, False, True):
         pauses.append(next_pause(pauses[-1], more, 1.0))
     assert pauses == [0.125, 0.25, 0.5, 1.0, 1.0, 0.125, 0.25]
+
+
+# ---------------------------------------------------------------- the published configuration
+
+
+def version(content: str, revision: str = "r1") -> Version:
+    config = StoredSecret(f"id-{content}", 1, f"com.docker.interlock.proxy.{content}", True)
+    return Version("", revision, content, "2026", (config,), 1, True)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounted, "SETTLED", 0.1)
+    monkeypatch.setattr(mounted, "PAUSE", 0.5)
+
+
+def referred_by(world: World) -> frozenset[str]:
+    return mounted.referred(world.docker.services["id-extension"][1])
+
+
+async def test_with_a_secret_the_newest_published_configuration_comes_along() -> None:
+    world = World()
+    world.put(extension())
+    async with world.running():
+        world.attacher.publish("", version("a"))
+        world.need(CERT)
+        await until(lambda: world.docker.has() == {CERT})
+        assert referred_by(world) == {"id-a"}
+        world.attacher.publish("", version("b"))
+        await quiet(world)
+        assert referred_by(world) == {"id-a"}, "it does not advance for its own sake"
+        world.need(CERT, KEY)
+        await until(lambda: world.docker.has() == {CERT, KEY})
+        assert referred_by(world) == {"id-b"}
+    assert len(world.docker.updates) == 2
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_settles_is_referred_to_in_time_and_seldom() -> None:
+    world = World()
+    world.put(extension())
+    loop, times = asyncio.get_running_loop(), list[float]()
+    world.docker.before_update = lambda: times.append(loop.time())
+    async with world.running():
+        world.need()
+        began = loop.time()
+        for content in "abc":
+            world.attacher.publish("", version(content, content))
+            await asyncio.sleep(0.05)
+        await until(lambda: referred_by(world) == {"id-c"})
+        assert times[0] - began >= 0.2, "not before the last one has settled"
+        world.attacher.publish("", version("d", "d"))
+        await until(lambda: referred_by(world) == {"id-d"})
+        assert times[1] - times[0] >= 0.5
+        await quiet(world)
+    assert len(world.docker.updates) == 2
+
+
+@pytest.mark.usefixtures("quick")
+async def test_other_tasks_are_no_other_revision() -> None:
+    """A cluster in which tasks always come and go gets a reference all the same."""
+    world = World()
+    world.put(extension())
+    async with world.running():
+        world.need()
+        for number in range(10):
+            world.attacher.publish("", version(f"v{number}"))
+            await asyncio.sleep(0.03)
+        await until(lambda: referred_by(world))
+    assert len(world.docker.updates) == 1
+
+
+async def test_a_service_that_refers_to_it_already_is_left_alone() -> None:
+    world = World()
+    service = extension()
+    references = {"TaskTemplate": {"ContainerSpec": {"Configs": list(mounted.references(version("a")))}}}
+    world.docker.services[service.id] = 1, references
+    world.put(service)
+    async with world.running():
+        world.need()
+        world.attacher.publish("", version("a"))
+        await quiet(world)
+    assert not world.docker.updates

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from l7.config import Cluster
-from l7.deploy import names
+from l7.deploy import mounted, names
 from l7.deploy.decisions import Decision
 from l7.deploy.plan import (
     CreateIdentity,
@@ -260,6 +260,29 @@ def test_newer_identities_replace_no_proxy_and_go_along_with_whatever_does() -> 
 
 
 # ---------------------------------------------------------------- what is left over
+
+
+def test_published_configurations_replace_no_task_and_go_along_with_whatever_does() -> None:
+    def refers(spec: dict[str, Any]) -> frozenset[str]:
+        return mounted.referred(spec)
+
+    first, second = ({"": (_reference(name),)} for name in ("c1", "c2"))
+    created = made({"": DEFAULT}, replace(BLANK, published=first))
+    assert [refers(each.spec) for each in created] == [{"c1"}, {"c1"}]
+    situation = with_existing(*created, published=second)
+    assert plan({"": DEFAULT}, situation) == Plan()
+    labelled = Cluster(proxy_options=ProxyOptions(labels=(("team", "web"),)))
+    (update,) = plan({"": labelled}, situation).actions
+    assert isinstance(update, UpdateService)
+    assert (update.replaces, refers(update.spec)) == (False, {"c1"})
+    rolled = Cluster(proxy_options=ProxyOptions(args=("--threads", "2")))
+    (update,) = plan({"": rolled}, situation).actions
+    assert isinstance(update, UpdateService)
+    assert (update.replaces, refers(update.spec)) == (True, {"c2"})
+
+
+def _reference(id: str) -> dict[str, Any]:
+    return {"File": {"Name": "/run/l7-published/1"}, "ConfigID": id, "ConfigName": id}
 
 
 def test_another_name_is_a_new_service_and_the_old_one_goes_when_it_serves() -> None:
