@@ -36,6 +36,7 @@ SOCKET = "/run/l7/admin.sock"
 COMMANDS = {
     entry.name: entry
     for entry in (
+        EntryPoint("config", "l7.config_cli:config", EXTENSIONS),
         EntryPoint("install", "l7.install_cli:install_command", EXTENSIONS),
         EntryPoint("migrate", "l7.migrate_cli:migrate", EXTENSIONS),
         EntryPoint("pki", "l7.pki_cli:pki", EXTENSIONS),
@@ -299,7 +300,7 @@ def fetch_status(socket: str, manager: Address) -> dict[str, Any]:
     container = secrets.core_container(client)
     if container is None:
         raise Unavailable(
-            "core does not run on this node; `docker service ps l7_core` says where it does: ask there"
+            "core does not run on this node: ask where `docker service ps l7-core` (in a stack: l7_core) says"
         )
     # Without a Docker URL, so that a core that is just starting does not look for itself in turn.
     code, answer = secrets.run_in(container, ["l7", "status", "--output", "json", "--docker-url", ""])

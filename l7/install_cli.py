@@ -12,6 +12,7 @@ import click
 
 from l7.config import Cluster, Settings, parse_settings
 from l7.deploy import core_service, install, install_plan, names, uninstall
+from l7.deploy.install import Planning
 from l7.deploy.install_plan import Asked, Step
 from l7.deploy.swarm_api import Json, SwarmApi
 from l7.deploy.waiting import Wait
@@ -185,7 +186,8 @@ def apply_settings(path: str, timeout: float, manager: Address, dry_run: bool = 
     api = SwarmApi.at(manager)
     install.check_daemon(api)
     existing = install.observe(api)
-    steps = install_plan.settings_steps(existing, asked)
+    planning = _planning(_core(api))
+    steps = planning(existing, asked)
     settings = parse_settings(*install.settings_in_force(existing, asked))
     if dry_run:
         _would(steps, settings)
@@ -193,7 +195,7 @@ def apply_settings(path: str, timeout: float, manager: Address, dry_run: bool = 
     with Progress() as progress:
         _warn(progress, settings)
         wait = Wait(api, progress, timeout)
-        if not install.run(api, asked, install_plan.settings_steps, progress):
+        if not install.run(api, asked, planning, progress):
             progress.say("nothing to do: core has these settings", "green")
             return
         wait.core(_core(api)["ID"])
@@ -240,8 +242,7 @@ def _forward(api: SwarmApi, image: str, progress: Progress, wait: Wait, dry_run:
         )
     asked, existing = Asked(image=image), install.observe(api)
     core = _core(api)
-    ours = core_service.is_installed(core)
-    planning = install_plan.install_steps if ours else install_plan.settings_steps
+    planning = _planning(core)
     if dry_run:
         _would(planning(existing, asked), Settings(clusters={each.name: each for each in _clusters(api)}))
         return
@@ -249,7 +250,7 @@ def _forward(api: SwarmApi, image: str, progress: Progress, wait: Wait, dry_run:
     wait.core(core["ID"])
     progress.say(f"core runs {image}")
     _await_images(api, progress, wait, image)
-    if not ours:
+    if not core_service.is_installed(core):
         progress.say(f"from now on, docker stack deploy with L7_IMAGE={image}")
 
 
@@ -282,6 +283,11 @@ def _await_images(api: SwarmApi, progress: Progress, wait: Wait, image: str) -> 
         for name in (names.extension_service(each), names.proxy_service(each)):
             progress.say(f"{name} runs {images[name]}" if name in images else f"{name} keeps its own image")
     progress.say("ready", "green")
+
+
+def _planning(core: Json) -> Planning:
+    """Of a core that somebody else made, nothing changes but what is asked for."""
+    return install_plan.install_steps if core_service.is_installed(core) else install_plan.settings_steps
 
 
 def _core(api: SwarmApi) -> Json:

@@ -262,8 +262,11 @@ def _with_config(spec: Json, config: Object) -> dict[str, Any]:
 
 def _settings_file(environment: Iterable[str]) -> list[str]:
     """The variable by which core reads the file, for a core that had none before."""
-    words = [each for each in environment if not each.startswith("L7_CONFIG=")]
-    return [*words, f"L7_CONFIG={core_service.CONFIG_FILE}"]
+    named = f"L7_CONFIG={core_service.CONFIG_FILE}"
+    words = list(environment)
+    if named in words:
+        return words
+    return [*(each for each in words if not each.startswith("L7_CONFIG=")), named]
 
 
 def _file(reference: Json) -> str:

@@ -25,6 +25,7 @@ from l7.deploy.references import CORE_ROLE, PROXY_ROLE, Json, Part, parts, refer
 from l7.deploy.secrets import PkiStore
 from l7.deploy.stored import ACME_ACCOUNT, CA, CA_KEY, EXTENSION, PROXY, Stored, named, newest
 from l7.kit.errors import ConfigError, Unavailable
+from l7.labels.table import STACK
 
 _TRIES = 5
 """How often a service is read again because somebody else changed it meanwhile."""
@@ -71,7 +72,7 @@ class Rotation:
             generation = self._make(secrets, generation + 1, finish=False)
         self._move(generation, CORE_ROLE, EXTENSION)
         self._look(generation)
-        self.left.append(f"from now on, `docker stack deploy` with L7_PKI={suffix(generation)}")
+        self._tell_of_stack(generation)
         self.left.append("then `l7 pki rotate --finish`")
 
     def move_proxies(self) -> None:
@@ -94,7 +95,7 @@ class Rotation:
         self._move(generation, CORE_ROLE, EXTENSION)
         if not self.dry:
             self._remove_unused(generation)
-        self.left.append(f"from now on, `docker stack deploy` with L7_PKI={suffix(generation)}")
+        self._tell_of_stack(generation)
 
     # ------------------------------------------------------------ step 1
 
@@ -170,6 +171,11 @@ class Rotation:
                 )
             elif part.outdated(generation):
                 self.left.append(f"{part.name} still has tasks with older secrets: {part.outdated(generation)}")
+
+    def _tell_of_stack(self, generation: int) -> None:
+        """The stack's file would give core the secrets of before again."""
+        if any(STACK in (part.service["Spec"].get("Labels") or {}) for part in self._parts()):
+            self.left.append(f"from now on, `docker stack deploy` with L7_PKI={suffix(generation)}")
 
     def _remove_unused(self, generation: int) -> None:
         """Those of before that neither a service nor a task refers to."""

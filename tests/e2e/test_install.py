@@ -179,7 +179,7 @@ def test_bad_settings_are_rolled_back_while_everything_goes_on(installed: Swarm,
         ):
             file = tmp_path / "l7.toml"
             file.write_text(text)
-            refused = l7(installed, "install", "--config", str(file))
+            refused = l7(installed, "config", "apply", str(file))
             assert refused.exit_code == 1
             assert f"{file}:" in refused.output
             assert words in refused.output
@@ -188,7 +188,7 @@ def test_bad_settings_are_rolled_back_while_everything_goes_on(installed: Swarm,
             assert core_service.config_in_use(services(installed)["l7-core"]) == before
         good = tmp_path / "good.toml"
         good.write_text(before_text(installed) + "\n[Extensions.default.Config]\n\n[NoSuchTable]\nKey = 1\n")
-        applied = l7(installed, "install", "--config", str(good))
+        applied = l7(installed, "config", "apply", str(good))
         assert applied.exit_code == 0, applied.output
         assert "NoSuchTable" in applied.output
         assert core_service.config_in_use(services(installed)["l7-core"]) != before

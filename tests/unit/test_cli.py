@@ -57,7 +57,7 @@ def test_help_teaches_the_first_installation() -> None:
     "command",
     [
         ("core",), ("status",), ("pki",), ("pki", "init"), ("version",), ("haproxy",), ("install",), ("uninstall",),
-        ("upgrade",), ("migrate",),
+        ("upgrade",), ("migrate",), ("config", "apply"),
     ],
 )  # fmt: skip
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
@@ -80,10 +80,11 @@ def test_a_file_that_core_would_not_take_is_refused_before_docker_is_asked(
 ) -> None:
     file = tmp_path / "l7.toml"
     file.write_text(text)
-    result = run("install", "--config", str(file), "--docker-url", "unix:///nowhere")
-    assert result.exit_code == 1
-    assert words in result.output
-    assert "unix" not in result.output
+    for command in (("install", "--config", str(file)), ("config", "apply", str(file))):
+        result = run(*command, "--docker-url", "unix:///nowhere")
+        assert result.exit_code == 1
+        assert words in result.output
+        assert "nowhere" not in result.output
 
 
 def test_a_file_says_all_that_options_do(tmp_path: Path) -> None:

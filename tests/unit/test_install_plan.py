@@ -226,6 +226,8 @@ def test_settings_of_a_stacks_core() -> None:
     held = container(after)
     assert [each["File"]["Name"] for each in held["Configs"]] == ["/other", "/config.toml"]
     assert held["Env"] == ["L7_LISTEN=:8080", "L7_CONFIG=/config.toml"]
+    held["Env"].reverse()
+    assert settings_steps(after, Asked(text=HAND)) == ()
     [step] = settings_steps(existing, Asked(image="l7:2"))
     assert str(step) == "update the service l7_core: image l7:dev -> l7:2"
     with pytest.raises(ConfigError, match="l7 install"):

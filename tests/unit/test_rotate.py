@@ -163,6 +163,12 @@ def test_core_and_extension_services_move_and_proxies_stay(swarm: FakeSwarm) -> 
     assert key.public_key() == pki.certificate_of(new).public_key()
 
 
+def test_a_stack_would_take_the_new_secrets_back(swarm: FakeSwarm) -> None:
+    assert not [line for line in run(swarm).left if "L7_PKI" in line]
+    swarm.served["core"]["Spec"]["Labels"] = {"com.docker.stack.namespace": "l7"}
+    assert [line for line in run(swarm).left if "L7_PKI=.2" in line]
+
+
 def test_identities_carry_the_word_of_the_old_ca(swarm: FakeSwarm) -> None:
     old = swarm.mounted("core", CA)
     run(swarm)
