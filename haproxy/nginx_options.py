@@ -9,7 +9,7 @@ from haproxy import nginx_values
 from haproxy.config_values import switch
 from haproxy.nginx_lines import http_lines
 from haproxy.nginx_values import unused
-from haproxy.option import LIVE, NOTHING, Option
+from haproxy.option import LIVE, NOTHING, Option, seconds
 
 _TEXT = "string"
 _NUMBER = "number"
@@ -20,19 +20,21 @@ NGINX: tuple[Option, ...] = (
     Option(
         "SendTimeout", "client_timeout", nginx_values.seconds, _TIME, "`60`",
         "Silence of a client. HAProxy has one timeout for it: ClientTimeout counts before this one.", "600",
+        show=seconds,
     ),
     Option(
         "ClientBodyTimeout", "body_timeout", nginx_values.seconds, _TIME, "none",
         "How long the begin of a request's body may take, as much of it as fits into a buffer, else the client "
-        "gets 408. It holds for bodies that say their length.", '"60s"',
+        "gets 408. It holds for bodies that say their length.", '"60s"', show=seconds,
     ),
     Option(
         "ReadTimeout", "server_timeout", nginx_values.seconds, _TIME, "`60`",
         "How long a task may take to answer, else clients get 504. ServerTimeout counts before it.", "600",
+        show=seconds,
     ),
     Option(
         "KeepaliveTimeout", "keep_alive_timeout", nginx_values.keep_alive, _TIME, "`60`",
-        "How long a client's connection is kept without a request.", '"75s"',
+        "How long a client's connection is kept without a request.", '"75s"', show=seconds,
     ),
     Option(
         "ClientMaxBodySize", "max_body", nginx_values.body_size, _TEXT, "no limit",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from haproxy.values import Bad
 
@@ -17,9 +18,20 @@ RELOAD = "one reload of each proxy"
 NOTHING = "nothing"
 
 
+def toml(value: object) -> str:
+    """As it would be written in a file."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def seconds(milliseconds: int) -> str:
+    """The same of a timeout."""
+    return f"{milliseconds / 1000:g}"
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
-    """`field`: of the settings, "" where the value goes to none. `type`, `default`, `example`: in words.
+    """`field`: of the settings, "" where the value goes to none. `type`, `default`, `example`: in words. `show`: a
+    value of the settings as it would be written.
 
     `idle`: the key has no effect, or none for this value, and what its parser says is no mistake: files that were
     written for another proxy have many such.
@@ -34,3 +46,4 @@ class Option:
     example: str
     cost: str = RELOAD
     idle: bool = False
+    show: Callable[[Any], str] = toml

@@ -5,7 +5,7 @@ from __future__ import annotations
 from haproxy import raw_lines, tls_config
 from haproxy.config_values import connect_timeout, connections, pages, ports, prefixes, switch, timeout
 from haproxy.nginx_values import unused
-from haproxy.option import LIVE, NOTHING, Option
+from haproxy.option import LIVE, NOTHING, Option, seconds
 
 _TEXT = "string"
 _LINES = "list of strings"
@@ -45,15 +45,15 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "ConnectTimeout", "connect_timeout", connect_timeout, _SECONDS, "`0.25`",
         "How long a connection to a task may take; also the pace at which a request that is held tries again. At "
-        "most 5: a longer one, as Interlock's default for NGINX, is left out and reported.", "1",
+        "most 5: a longer one, as Interlock's default for NGINX, is left out and reported.", "1", show=seconds,
     ),
     Option(
         "ClientTimeout", "client_timeout", timeout, _SECONDS, "`60`",
-        "Silence of a client. Counts before SendTimeout.", "30",
+        "Silence of a client. Counts before SendTimeout.", "30", show=seconds,
     ),
     Option(
         "ServerTimeout", "server_timeout", timeout, _SECONDS, "`60`",
-        "How long a task may take to answer, else clients get 504. Counts before ReadTimeout.", "600",
+        "How long a task may take to answer, else clients get 504. Counts before ReadTimeout.", "600", show=seconds,
     ),
     Option(
         "MaxConnections", "max_connections", connections, "number", "`20000`",

@@ -75,7 +75,7 @@ class Process:
         )  # fmt: skip
         output, _ = await process.communicate()
         if process.returncode != 0:
-            raise Rejected("haproxy -c", _alerts(output.decode(errors="replace")))
+            raise Rejected("haproxy -c", alerts(output.decode(errors="replace")))
 
     async def start(self) -> None:
         """Check, start, and wait until the worker's socket accepts. Raises Rejected or Unavailable."""
@@ -196,7 +196,7 @@ async def _accepts(path: str) -> bool:
     return True
 
 
-def _alerts(output: str) -> str:
+def alerts(output: str) -> str:
     """What HAProxy refuses, out of all that it says. (`-q` would leave out this, too.)"""
     lines = output.strip().splitlines()
     return "; ".join(line.partition(" : ")[2] for line in lines if line.startswith("[ALERT]")) or output.strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from l7.config_check import check
 from l7.docker_cli import docker_options
 from l7.install_cli import apply_settings, dry_run, timeout
 from l7.swarm.engine import Address
@@ -12,6 +13,9 @@ from l7.swarm.engine import Address
 @click.group(short_help="The settings of an installation.")
 def config() -> None:
     """The settings of an installation: the TOML file that core runs with."""
+
+
+config.add_command(check)
 
 
 @config.command("apply", short_help="Give core other settings.")

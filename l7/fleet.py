@@ -13,7 +13,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """One Swarm service. `image`: "" for core's own; `name`: "" for the usual one (`l7.deploy.names`).
+    """One Swarm service. `image`: "" for core's own; `name`: "" for the usual one (`service_name`).
 
     `labels` are the service's, `container_labels` its tasks'; `preferences` as in "spread=node.labels.zone".
     """
@@ -56,3 +56,11 @@ class ProxyOptions(ServiceOptions):
 
 NO_OPTIONS = ServiceOptions()
 NO_PROXY_OPTIONS = ProxyOptions()
+
+EXTENSION, PROXY = "l7-extension", "l7-proxy"
+"""Usual names of the two services."""
+
+
+def service_name(options: ServiceOptions, usual: str, cluster: str) -> str:
+    """The operator's, else the usual one, which the default cluster has as it is."""
+    return options.name or (f"{usual}-{cluster}" if cluster else usual)

@@ -5,7 +5,7 @@ Every key is a row of a table (`core_options`, `extension_options`, `proxy_optio
 """
 
 from l7.config.kinds import parse_duration
-from l7.config.parse import parse_settings
+from l7.config.parse import examine, parse_settings
 from l7.config.settings import (
     ACME_ACCOUNT,
     CERTIFICATE_KEYS,
@@ -24,6 +24,7 @@ __all__ = [
     "AcmeSettings",
     "Cluster",
     "Settings",
+    "examine",
     "parse_duration",
     "parse_settings",
 ]

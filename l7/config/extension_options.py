@@ -79,7 +79,7 @@ CLUSTER: tuple[Option, ...] = (
     Option(
         "ServiceCluster",
         kinds.TEXT,
-        "",
+        "name",
         'Name of the cluster, by which services choose it: `com.docker.lb.service_cluster`. "" is the default one, '
         "of services without that label.",
         '"east"',
@@ -88,7 +88,7 @@ CLUSTER: tuple[Option, ...] = (
     Option(
         "Networks",
         kinds.TEXTS,
-        "",
+        "networks",
         "Names of the networks that the proxies are on, these and no others, from their start.",
         '["front", "back"]',
         Cost.TASKS,

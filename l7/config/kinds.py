@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from l7.config.option import Kind, Wrong
+from l7.config.option import Kind, Wrong, toml
 from l7.fleet import Pairs
 
 OURS = "com.docker.l7."
@@ -56,8 +57,9 @@ def worded(name: str, parse: Callable[[str], object]) -> Kind:
 
 def choice(words: Mapping[str, object]) -> Kind:
     """One of a few words."""
-    name = f"one of {', '.join(words)}"
-    return worded(name, lambda text: words.get(text, Wrong(f"must be {name}, not {text!r}")))
+    name, back = f"one of {', '.join(words)}", {value: word for word, value in words.items()}
+    found = worded(name, lambda text: words.get(text, Wrong(f"must be {name}, not {text!r}")))
+    return replace(found, show=lambda value: toml(back[value]))
 
 
 def listed(name: str, parse: Callable[[str], object] = str) -> Kind:
@@ -99,8 +101,20 @@ def _duration(text: str, least: int = 0) -> object:
 
 
 _DURATION = 'a duration such as "3s" or "500ms"'
-DURATION = worded(_DURATION, _duration)
-PERIOD = worded(_DURATION, lambda text: _duration(text, 1))
+
+
+def show_duration(milliseconds: int) -> str:
+    """The shortest way to write it in one unit."""
+    units = (("h", 3_600_000), ("m", 60_000), ("s", 1000))
+    number, unit = next(
+        ((milliseconds // size, unit) for unit, size in units if milliseconds and milliseconds % size == 0),
+        (milliseconds, "ms" if milliseconds else "s"),
+    )
+    return toml(f"{number}{unit}")
+
+
+DURATION = replace(worded(_DURATION, _duration), show=show_duration)
+PERIOD = replace(worded(_DURATION, lambda text: _duration(text, 1)), show=show_duration)
 
 
 def _tables(raw: object) -> object:
@@ -123,11 +137,20 @@ def _labels(raw: object) -> object:
     return pairs
 
 
-LABELS = Kind("a table of strings", _labels)
+def _show_labels(pairs: Pairs) -> str:
+    return f"{{ {', '.join(f'{toml(key)} = {toml(value)}' for key, value in pairs)} }}" if pairs else "{}"
+
+
+LABELS = Kind("a table of strings", _labels, show=_show_labels)
+
+
+def is_service_name(text: str) -> bool:
+    """Whether Swarm takes it."""
+    return len(text) <= 63 and bool(_SERVICE.fullmatch(text))
 
 
 def _service_name(text: str) -> object:
-    if not text or (len(text) <= 63 and _SERVICE.fullmatch(text)):
+    if not text or is_service_name(text):
         return text
     return Wrong(f"{text!r} is no name of a service: letters, digits, and - and _ between them, at most 63")
 

@@ -3,9 +3,16 @@ Pure."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+
+def toml(value: object) -> str:
+    """As it would be written in a file."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 class Cost(StrEnum):
@@ -31,16 +38,19 @@ class Kind:
     """A kind of values: what the docs call it, and its parser, from what `tomllib` gives to what core keeps.
 
     `text`: it is written as a string, of which an empty one is as good as none: Interlock's own files have such.
+    `show`: what core keeps, as it would be written.
     """
 
     name: str
     parse: Callable[[object], object]
     text: bool = False
+    show: Callable[[Any], str] = toml
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A key of the TOML. `field`: of the value it goes to (which one, the table says), "" where it goes to none.
+    """A key of the TOML. `field`: of the value it goes to (which one, the table says), with dots where
+    that has parts, "" where it goes to none.
 
     `default` as it would be written in the file; `otherwise`: what holds without one, where that does not say it.
     `idle`: why the key has no effect. `difference`: from Interlock.

@@ -17,8 +17,8 @@ from l7.config.extension_options import CLUSTER, EXTENSION
 from l7.config.kinds import FLAG, TEXT
 from l7.config.option import Wrong
 from l7.config.proxy_options import PROXY
-from l7.config.reading import Reading
-from l7.config.services import service_options, unique_names
+from l7.config.reading import Reading, without
+from l7.config.services import check_names, service_options
 from l7.config.settings import CERTIFICATE_KEYS, IP_HASH, AcmeSettings, Cluster, Settings
 from l7.host_policy import HostPolicy
 from l7.kit.errors import ConfigError
@@ -37,15 +37,33 @@ _TEMPLATE = (
 
 
 def parse_settings(text: str, path: str = "config.toml") -> Settings:
-    """Settings from the text of a TOML file; `path` is for the messages. Raises ConfigError."""
+    """Settings from the text of a TOML file; `path` is for the messages. Raises ConfigError, of the first thing
+    that is wrong."""
+    return _settings(Reading(path, text), _document(text, path))
+
+
+def examine(text: str, path: str = "config.toml") -> tuple[Settings | None, tuple[ConfigError, ...]]:
+    """All that is wrong, and what the file would mean without; None where that cannot be told."""
+    errors: list[ConfigError] = []
     try:
-        document = tomllib.loads(text)
+        document = _document(text, path)
+    except ConfigError as error:
+        return None, (error,)
+    while True:
+        reading = Reading(path, text)
+        try:
+            return _settings(reading, document), tuple(errors)
+        except ConfigError as error:
+            errors.append(error)
+            if not without(document, *reading.at, reading.number):
+                return None, tuple(errors)
+
+
+def _document(text: str, path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}:{_syntax_line(str(error), text)}", str(error)) from error
-    reading = Reading(path, text)
-    settings = _settings(reading, document)
-    unique_names(reading, settings.clusters.values())
-    return settings
 
 
 def _syntax_line(message: str, text: str) -> int:
@@ -60,9 +78,11 @@ def _settings(reading: Reading, document: Mapping[str, Any]) -> Settings:
     _docker(reading, values.of)
     fields = values.fields(row for row in CORE if row.key not in _TABLES)
     extensions, policies, acme = (values.of[key] for key in _TABLES)
+    clusters = _clusters(reading, extensions)
+    check_names(reading, clusters.values())
     return Settings(
         **fields,
-        clusters=_clusters(reading, extensions),
+        clusters=clusters,
         host_policies=_host_policies(reading, policies),
         acme=None if acme is None else _acme(reading, acme),
         warnings=tuple(reading.warnings),

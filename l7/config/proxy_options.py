@@ -138,23 +138,33 @@ PROXY: tuple[Option, ...] = (
     Option(
         "PublishedPort",
         kinds.PUBLISHED,
-        "",
+        "http.published",
         "Port for HTTP that users connect to; 0: Swarm chooses one.",
         "8080",
         Cost.TASKS,
         80,
     ),
-    Option("TargetPort", kinds.TARGET, "", "Port for HTTP within the proxy's task.", "8080", Cost.TASKS, 80),
+    Option(
+        "TargetPort", kinds.TARGET, "http.target", "Port for HTTP within the proxy's task.", "8080", Cost.TASKS, 80
+    ),
     Option(
         "PublishedSSLPort",
         kinds.PUBLISHED,
-        "",
+        "tls.published",
         "Port for TLS that users connect to; 0: Swarm chooses one.",
         "8443",
         Cost.TASKS,
         443,
     ),
-    Option("TargetSSLPort", kinds.TARGET, "", "Port for TLS within the proxy's task.", "8443", Cost.TASKS, 443),
+    Option(
+        "TargetSSLPort",
+        kinds.TARGET,
+        "tls.target",
+        "Port for TLS within the proxy's task.",
+        "8443",
+        Cost.TASKS,
+        443,
+    ),
     Option(
         "ProxyConfigPath",
         kinds.TEXT,

@@ -24,8 +24,8 @@ class Values:
     """With the spelling that was used; a key that is given as "nothing" is not in it."""
 
     def fields(self, rows: Iterable[Option]) -> dict[str, Any]:
-        """By the field that they go to."""
-        return {row.field: self.of[row.key] for row in rows if row.field}
+        """By the field that they go to; those that are part of one are left out."""
+        return {row.field: self.of[row.key] for row in rows if row.field and "." not in row.field}
 
 
 class Reading:
@@ -35,6 +35,8 @@ class Reading:
         self.path = path
         self.lines = text.splitlines()
         self.warnings: list[str] = []
+        self.at: tuple[Where, str] = ((), "")
+        """What the last error was about."""
         self.number = 1
         """Of the table that is being read, among those of its name."""
 
@@ -75,6 +77,7 @@ class Reading:
 
     def error(self, where: Where, key: str, reason: str) -> ConfigError:
         """What is to be raised."""
+        self.at = where, key
         return ConfigError(self.place(where, key), reason)
 
     def warn(self, where: Where, key: str, reason: str) -> None:
@@ -101,3 +104,21 @@ def _absent(row: Option) -> object:
 def _unknown(written: str, known: Mapping[str, Option]) -> str:
     close = get_close_matches(written.lower()[:60], known, n=1, cutoff=0.8)
     return "not a key that l7 knows" + (f": did you mean {known[close[0]].key}?" if close else "")
+
+
+def without(document: dict[str, Any], where: Where, key: str, number: int = 1) -> bool:
+    """Takes away what an error was about, as much of it as is there; of several `[[tables]]` of one name, from the
+    one of that number. False when nothing of it is there."""
+    table: Any = document
+    path = [*where, key]
+    for name, is_last in ((name, name is path[-1]) for name in path):
+        found = next((each for each in table if each.lower() == name.lower()), None)
+        if found is None or is_last or not isinstance(table[found], dict | list):
+            break
+        table = table[found][number - 1] if isinstance(table[found], list) else table[found]
+    else:
+        return False
+    if found is None:
+        return False
+    del table[found]
+    return True

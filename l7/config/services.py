@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from l7 import fleet
 from l7.config.extension_options import EXTENSION
 from l7.config.images import foreign_extension, foreign_proxy
+from l7.config.kinds import is_service_name
 from l7.config.placement import MKE
 from l7.config.proxy_options import PROXY
 from l7.config.reading import Reading, Values, Where
@@ -54,15 +56,18 @@ def _mke(reading: Reading, where: Where, key: str, values: Values) -> None:
         reading.warn(where, values.given[key], reason)
 
 
-def unique_names(reading: Reading, clusters: Iterable[Cluster]) -> None:
-    """Raises ConfigError when two services have been given one name."""
+def check_names(reading: Reading, clusters: Iterable[Cluster]) -> None:
+    """Raises ConfigError when two services would have one name, or one a name that Swarm does not take."""
     names: dict[str, str] = {}
     for cluster in clusters:
         where = ("Extensions", cluster.extension)
-        for key, options in (
-            ("ServiceName", cluster.extension_options),
-            ("ProxyServiceName", cluster.proxy_options),
+        for key, options, usual in (
+            ("ServiceName", cluster.extension_options, fleet.EXTENSION),
+            ("ProxyServiceName", cluster.proxy_options, fleet.PROXY),
         ):
-            place = ".".join((*where, key))
-            if options.name and names.setdefault(options.name, place) != place:
-                raise reading.error(where, key, f"{options.name!r} is {names[options.name]} already")
+            name = fleet.service_name(options, usual, cluster.name)
+            if not is_service_name(name):
+                raise reading.error(where, "ServiceCluster", f"{name!r} is no name of a service: give {key}, too")
+            other = names.setdefault(name, ".".join((*where, key)))
+            if other != ".".join((*where, key)):
+                raise reading.error(where, key, f"{name!r} is {other} already")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from l7 import fleet
 from l7.config import Cluster
 
 MANAGED = "com.docker.l7.managed"
@@ -15,20 +16,16 @@ APPLIED = "com.docker.l7.applied"
 
 
 def extension_service(cluster: Cluster) -> str:
-    return cluster.extension_options.name or _of("l7-extension", cluster.name)
+    return fleet.service_name(cluster.extension_options, fleet.EXTENSION, cluster.name)
 
 
 def proxy_service(cluster: Cluster) -> str:
-    return cluster.proxy_options.name or _of("l7-proxy", cluster.name)
+    return fleet.service_name(cluster.proxy_options, fleet.PROXY, cluster.name)
 
 
 def shared_network(cluster: str) -> str:
     """The network that a cluster's proxies are on from the start, and that applications may join."""
-    return _of("l7", cluster)
-
-
-def _of(base: str, cluster: str) -> str:
-    return f"{base}-{cluster}" if cluster else base
+    return f"l7-{cluster}" if cluster else "l7"
 
 
 def plain_image(image: str) -> str:

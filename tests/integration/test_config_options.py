@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from haproxy.config import configured
 from haproxy.model import Backend, Desired, Route, Server
 from haproxy.settings import Settings
+from l7.cli import main
 from l7.v1 import sync_pb2 as pb
 from tests.integration.live_haproxy import LiveHAProxy, application, receive, request, running, send
 
@@ -138,3 +140,14 @@ def test_lines_of_haproxys_own(haproxy_binary: Path, tmp_path: Path) -> None:
         with socket.create_connection(live.address, 5) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\n")
             assert receive(connection).status == 408
+
+
+def test_a_file_is_checked_by_the_haproxy_that_is_named(haproxy_binary: Path, tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    for line, code in (("tune.ssl.lifetime 600", 0), ("no.such.word 1", 1)):
+        file.write_text(f"[Extensions.a.Config]\nMaxConnections = 500\nGlobalOptions = ['{line}']\n")
+        command = ["config", "check", "--quiet", "--haproxy", str(haproxy_binary), str(file)]
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == code, result.output
+        where = f"error: {file}:3: Extensions.a.Config.GlobalOptions, DefaultOptions: is refused by HAProxy"
+        assert (where in result.output and "no.such.word" in result.output) is bool(code)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import pytest
 
 from l7.config import parse_settings
@@ -114,7 +116,7 @@ def test_the_defaults_of_the_table_are_values(row: Option) -> None:
 )
 def test_the_defaults_of_the_table_are_those_of_the_code(rows: tuple[Option, ...], value: object) -> None:
     for row in rows:
-        assert not row.field or row.read(row.default) == getattr(value, row.field), row.key
+        assert not row.field or row.read(row.default) == attrgetter(row.field)(value), row.key
 
 
 def test_empty_texts_and_lists_are_as_good_as_none() -> None:
@@ -245,6 +247,15 @@ ProxyServiceName = "x"
     with pytest.raises(ConfigError) as caught:
         parse_settings(text, "c.toml")
     assert str(caught.value) == "c.toml:5: Extensions.b.ProxyServiceName: 'x' is Extensions.a.ServiceName already"
+
+
+def test_usual_names_count_too() -> None:
+    with pytest.raises(ConfigError, match=r"Extensions.b.ServiceName: 'l7-proxy' is Extensions.a.ProxyServiceName"):
+        parse_settings('[Extensions.a]\n[Extensions.b]\nServiceCluster = "b"\nServiceName = "l7-proxy"')
+    with pytest.raises(ConfigError, match=r"'l7-extension-a.b' is no name of a service: give ServiceName, too"):
+        parse_settings('[Extensions.a]\nServiceCluster = "a.b"')
+    named = 'ServiceCluster = "a.b"\nServiceName = "x"\nProxyServiceName = "y"'
+    assert parse_settings(f"[Extensions.a]\n{named}").clusters["a.b"].proxy_options.name == "y"
 
 
 @pytest.mark.parametrize(
