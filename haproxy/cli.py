@@ -127,7 +127,7 @@ def sidecar_options(command: F) -> F:
                    "while core is away.", default="", show_default=False),
             option("--published", "Directory of the published configuration: the state without either.",
                    default=PUBLISHED),
-            option("--stop-grace", "Seconds that connections may take to finish after SIGTERM.", default=30.0),
+            option("--stop-grace", "Seconds that connections have to finish after a stop signal.", default=30.0),
             option("--admin", "Address of /healthz, /readyz and /metrics.", default="127.0.0.1:9101"),
             option("--log-level", "Least severe level that is logged.", default="info",
                    type=click.Choice(logs.LEVELS)),
@@ -156,7 +156,7 @@ haproxy.add_command(service)
 @haproxy.command()
 @sidecar_options
 def sidecar(**given: Any) -> None:
-    """Follow core and drive HAProxy, until SIGTERM.
+    """Follow core and drive HAProxy, until a stop signal.
 
     Starts HAProxy, or adopts the one that an earlier sidecar left running, or drives a foreign one (--attach).
     """
@@ -165,6 +165,7 @@ def sidecar(**given: Any) -> None:
         asyncio.run(serve(given))
     except L7Error as error:
         raise click.ClickException(str(error)) from error
+    tasks.leave(0)
 
 
 @haproxy.command()
@@ -177,7 +178,7 @@ def run(**given: Any) -> None:
     logs.configure("debug" if given["debug"] else given["log_level"])
     arguments = sys.argv[:]
     arguments[arguments.index("run", 1)] = "sidecar"
-    sys.exit(Supervisor(arguments).run())
+    tasks.leave(Supervisor(arguments).run())
 
 
 @haproxy.command()

@@ -40,7 +40,7 @@ SERVICE = "l7.v1.SecretService"
 MOST = 10_000
 """Ids of one request."""
 STOP_GRACE = 3.0
-"""Seconds that answers under way may take after SIGTERM."""
+"""Seconds that answers under way may take after the stop signal."""
 PUBLISHED = "/run/l7-published"
 """Where Swarm mounts the published configuration."""
 
@@ -220,7 +220,7 @@ def _option(flag: str, help: str, default: str, **more: Any) -> Decorator:
 @_option("--log-level", "Least severe level that is logged.", "info", type=click.Choice(logs.LEVELS))
 @click.option("-D", "--debug", envvar="L7_HAPROXY_DEBUG", show_envvar=True, is_flag=True, help="Log everything.")
 def service(debug: bool, **given: str) -> None:
-    """The extension service of one service cluster, until SIGTERM.
+    """The extension service of one service cluster, until a stop signal.
 
     Gives the contents of secrets, and the newest state, to the cluster's proxies, and publishes the configuration.
     Core attaches secrets to this service; see deploy/stack.yml. `python3 -m haproxy.service` is the same, and

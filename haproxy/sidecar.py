@@ -21,6 +21,7 @@ from haproxy.attach import require_static
 from haproxy.capabilities import Capabilities, capabilities, dotted
 from haproxy.contents import Contents
 from haproxy.identity import Identity
+from haproxy.leaving import leave
 from haproxy.mirror import Mirror, Touched
 from haproxy.observation import Observation
 from haproxy.places import PoolExhausted
@@ -54,8 +55,8 @@ RESTARTS = Backoff(first=0.1, limit=5.0)
 GOOD_SESSION = 5.0
 """Seconds after which a loss of HAProxy counts as a new trouble, mended quickly again."""
 SAVE_PAUSE = 0.5
-STOP_POLL = 0.1
-"""Seconds between looks at what is still under way."""
+HELD_POLL = 0.1
+"""Seconds between looks at requests that wait."""
 
 
 class _ReloadDue(Exception):
@@ -145,7 +146,7 @@ class Sidecar:
                     task.result()  # Incompatible and the like: not ours to swallow
             if not self.options.attach:
                 await _cancel(serving)
-                await self.process.stop(self.options.stop_grace, self._quiet)
+                await leave(self.process, self._thread, self.settings, self.options.stop_grace)
         finally:
             await _cancel(stopping, following, serving)
             self.contents.close()
@@ -174,19 +175,6 @@ class Sidecar:
     def _found(self, update: pb.SyncResponse) -> None:
         """A state that is not core's word. Raises ProtocolError for one that makes no sense."""
         self._take(self.mirror.load(update.results_in, update.changes))
-
-    async def _quiet(self) -> None:
-        """Returns when no request, WebSocket or other connection to a task is under way. The worker that stops
-        still talks on a connection that it has; it can't end before that is closed, either."""
-        runtime = self._thread.runtime
-        try:
-            while any(  # noqa: ASYNC110 - of another process
-                row.sessions for row in await self._thread.call(runtime.stat, None, StatKind.BACKENDS)
-            ):
-                await asyncio.sleep(STOP_POLL)
-        except (Unavailable, Rejected, ProtocolError):
-            await self._thread.call(runtime.close)
-            await self.process.ended()
 
     async def _serve(self) -> None:
         """HAProxy up, converged, and watched, again and again. Not before there is a state: an empty one would
@@ -250,7 +238,7 @@ class Sidecar:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.hold_timeout / 1000):
                 while await self._measure_held():  # noqa: ASYNC110 - of another process
-                    await asyncio.sleep(STOP_POLL)
+                    await asyncio.sleep(HELD_POLL)
 
     def _due(self) -> str:
         """The reason for a reload of ours."""

@@ -1,7 +1,7 @@
 """The small parent of sidecar and HAProxy: restarts a sidecar that ended, adopts an HAProxy that lost its parent.
 
 It knows nothing of either's work, so that it has no reason to fail. In a container it runs under an init (PID 1),
-which passes a stop signal on to it; it passes it on to the sidecar, which lets HAProxy finish.
+which passes the stop signal on to it, whichever that is; to the sidecar it is SIGTERM, and it lets HAProxy finish.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import ctypes
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
-from l7.kit import logs
+from l7.kit import logs, tasks
 from l7.kit.backoff import Backoff
-from l7.kit.tasks import STOP_SIGNALS
 
 log = logs.get("supervise")
 
@@ -34,34 +34,48 @@ class Supervisor:
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
         self._child: subprocess.Popen[bytes] | None = None
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def run(self) -> int:
         """The exit status for the process. Blocks."""
         become_subreaper()
-        for number in STOP_SIGNALS:
+        for number in tasks.stop_signals():
             signal.signal(number, self._stop)
         delays = Backoff(first=0.05, limit=5.0).delays()
         while True:
             since = time.monotonic()
-            self._child = subprocess.Popen(self._command)
-            if self._stopping:
-                os.kill(self._child.pid, signal.SIGTERM)
-            status = reap_until(self._child)
-            if status == 0 or self._stopping:
+            stopping = self._stopping.is_set()
+            status = reap_until(self._start())
+            if status == 0 or stopping:
                 return max(0, status)
             log.error("sidecar ended", status=status)
             if time.monotonic() - since > GOOD_RUN:
                 delays = Backoff(first=0.05, limit=5.0).delays()
-            time.sleep(next(delays))
+            self._stopping.wait(next(delays))  # and then once more: its HAProxy may run, and hear of nobody else
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """It has the signals blocked until it listens to them (`l7.kit.tasks.signals`): one that came before would
+        just end it, and HAProxy never hear of it."""
+        numbers = tasks.stop_signals()
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        try:
+            self._child = subprocess.Popen(self._command)
+            if self._stopping.is_set():
+                self._tell()
+            return self._child
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self._stopping = True
+        del number, frame
+        self._stopping.set()
+        self._tell()
+
+    def _tell(self) -> None:
         if self._child is not None and self._child.returncode is None:
             # Not `send_signal`: that one reaps a child that has just ended, and `reap_until` would miss its end.
             with suppress(ProcessLookupError):
-                os.kill(self._child.pid, number)
+                os.kill(self._child.pid, signal.SIGTERM)
 
 
 def become_subreaper() -> None:

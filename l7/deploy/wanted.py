@@ -9,6 +9,7 @@ from typing import Any
 from l7.config import Cluster
 from l7.deploy import healthcheck, names
 from l7.deploy.decisions import Decision
+from l7.deploy.grace import stop_grace
 from l7.deploy.placement import one_per_node
 from l7.deploy.stored import CA, Stored, extension_secret, proxy_secret
 from l7.fleet import Port, ProxyOptions, ServiceOptions
@@ -24,8 +25,6 @@ RUN = "/run/l7"
 SECRETS = "/run/secrets"
 EXTENSION_PORT = 8081
 EXTENSION_GRACE = 5 * SECOND
-GRACE_MARGIN = 500
-"""Milliseconds before Docker's SIGKILL, in which a proxy ends what it could not finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +116,10 @@ def _port(options: ProxyOptions, port: Port) -> Json:
 
 def _proxy_environment(cluster: Cluster) -> list[str]:
     options = cluster.proxy_options
-    grace = max(options.stop_grace_period - GRACE_MARGIN, options.stop_grace_period // 2)
     return [
         f"L7_HAPROXY_BIND=:{options.http.target}",
         f"L7_HAPROXY_TLS_BIND=:{options.tls.target}",
-        f"L7_HAPROXY_STOP_GRACE={grace / 1000:g}",
+        f"L7_HAPROXY_STOP_GRACE={stop_grace(options.stop_grace_period):g}",
         f"L7_HAPROXY_EXTENSION=tasks.{names.extension_service(cluster)}:{EXTENSION_PORT}",
         "L7_TASK_ID={{.Task.ID}}",
     ]

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from l7.deploy.grace import stop_grace
 from l7.deploy.names import APPLIED, MANAGED
 from testbed import app, image, processes
 from testbed.load import Report, load_command
@@ -103,16 +104,22 @@ class Installation(System):
 
     # -- proxies -------------------------------------------------------------------------------------------
 
-    def add_proxy(self, series: str, port: int, mode: str = "host") -> str:
-        """One more proxy: the stack's own with another binary and port. Its service's name, once it is ready."""
+    def add_proxy(self, series: str, port: int, mode: str = "host", grace: int = 0) -> str:
+        """One more proxy: the stack's own with another binary and port. Its service's name, once it is ready.
+        `grace`: milliseconds that it has to stop; 0: as the others."""
         client: Any = self.swarm.docker(self.manager)
         spec = client.inspect_service(PROXY)["Spec"]
         spec["Name"] = f"{PROXY}_{port}"
         # Not core's: it would take a second proxy service of a cluster for one that nobody wants any more.
         for label in (MANAGED, APPLIED):
             del spec["Labels"][label]
-        arguments = spec["TaskTemplate"]["ContainerSpec"]["Args"]
+        container = spec["TaskTemplate"]["ContainerSpec"]
+        arguments = container["Args"]
         arguments[arguments.index("--binary") + 1] = Options(haproxy=series).binary
+        if grace:
+            container["StopGracePeriod"] = grace * 1_000_000
+            others = [each for each in container["Env"] if "STOP_GRACE" not in each]
+            container["Env"] = [*others, f"L7_HAPROXY_STOP_GRACE={stop_grace(grace)}"]
         published = {PORT: port, TLS_PORT: port + TLS_PORT - PORT}
         for each in spec["EndpointSpec"]["Ports"]:
             each |= {"PublishedPort": published[each["TargetPort"]], "PublishMode": mode}

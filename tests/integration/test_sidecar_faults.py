@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from haproxy.runtime.client import unix_url
 from haproxy.settings import Settings
 from l7 import healthcheck
 from l7.kit.errors import Incompatible
+from tests.integration import knocking
 from tests.integration.live_haproxy import await_listening, capabilities_of, free_port, write_files
 from tests.integration.live_sidecar import (
     App,
@@ -230,6 +232,29 @@ async def test_idle_connections_are_not_waited_for(
         assert not running.sidecar.process.alive()
 
 
+async def test_a_proxy_that_leaves_loses_no_connection(
+    haproxy_binary: Path, tmp_path: Path, core: Core, app: App
+) -> None:
+    async with proxy(haproxy_binary, proxy_settings(tmp_path), core.port, stop_grace=30.0) as running:
+        await serve(core, running, "a", app)
+        kept = await running.client()
+        assert await kept.ask("a.test") == (200, "one")
+        clients = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", knocking.__name__, str(running.port), stdout=subprocess.PIPE
+        )
+        assert clients.stdout is not None
+        assert await clients.stdout.readline() == b"ready\n"
+        await asyncio.sleep(0.5)  # so that many are under way
+        running.stop.set()
+        outcome = json.loads(await asyncio.wait_for(clients.stdout.read(), 20))
+        await clients.wait()
+        assert outcome["lost"] == []
+        assert outcome["answered"] > knocking.CLIENTS
+        assert await kept.ask("a.test") == (200, "one"), "who is connected is told with the next answer"
+        assert await kept.ask("a.test") == (0, "")
+        await asyncio.wait_for(running.task, 10)
+
+
 # ---------------------------------------------------------------- the supervisor
 
 
@@ -257,7 +282,9 @@ async def test_the_supervisor_brings_a_killed_sidecar_back_and_haproxy_never_not
         assert pid_of(await command(settings.socket, "show info")) == pid_of(info)
         assert master in children(supervisor.pid)
 
-        supervisor.terminate()
+        (child,) = [pid for pid in children(supervisor.pid) if pid != master]
+        os.kill(child, signal.SIGKILL)  # the sidecar is away when the proxy is told to stop
+        supervisor.send_signal(signal.SIGQUIT)
         await until(lambda: supervisor.poll() is not None)
         assert supervisor.returncode == 0
         assert not alive(master)

@@ -115,7 +115,7 @@ def test_the_proxies_are_as_asked() -> None:
     assert container["Args"] == ["haproxy", "run", "--threads", "2"]
     assert container["Labels"] == {"tier": "0"}
     assert (container["StopSignal"], container["StopGracePeriod"]) == ("SIGTERM", 40_000_000_000)
-    assert "L7_HAPROXY_STOP_GRACE=39.5" in container["Env"]
+    assert "L7_HAPROXY_STOP_GRACE=38.5" in container["Env"]
     assert proxy.spec["TaskTemplate"]["Placement"] == {
         "Constraints": ["node.role==worker"],
         "Preferences": [{"Spread": {"SpreadDescriptor": "node.labels.zone"}}],

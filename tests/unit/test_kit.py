@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -161,12 +162,23 @@ async def test_a_part_that_does_not_stop_is_cancelled() -> None:
     assert cancelled.is_set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1])
-async def test_signals_set_stop(number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", tasks.stop_signals())
+async def test_signals_set_stop(number: int) -> None:
     stop = asyncio.Event()
     async with tasks.signals(stop):
         os.kill(os.getpid(), number)
         await stop.wait()
+
+
+async def test_a_signal_that_came_before_sets_stop_when_it_was_blocked() -> None:
+    stop = asyncio.Event()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGQUIT])
+    try:
+        signal.pthread_kill(threading.get_ident(), signal.SIGQUIT)  # others have it unblocked
+        async with tasks.signals(stop):
+            await stop.wait()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def test_first_gives_up_work_when_stop_is_set() -> None:
