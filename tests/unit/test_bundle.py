@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,7 @@ def test_it_is_an_archive_for_people_too() -> None:
 
 @given(st.data())
 def test_what_is_cut_or_changed_is_refused(data: st.DataObject) -> None:
+    """But where the change means nothing: an archive has bits that fill it up."""
     whole = pack(BUNDLE)
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(ProtocolError):
@@ -45,8 +47,8 @@ def test_what_is_cut_or_changed_is_refused(data: st.DataObject) -> None:
     at = data.draw(st.integers(10, len(whole) - 1))  # the first ten bytes are gzip's head
     changed = bytearray(whole)
     changed[at] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(ProtocolError):
-        unpack(bytes(changed))
+    with suppress(ProtocolError):
+        assert unpack(bytes(changed)) == BUNDLE
 
 
 def test_other_archives_are_refused() -> None:
