@@ -28,8 +28,10 @@ from l7.swarm.engine import Address
 from l7.v1 import sync_pb2 as pb
 from l7.v1 import sync_pb2_grpc as rpc
 from testbed import app
+from testbed.certificates import TestAuthority
 from testbed.namespace import TestbedError
 from testbed.swarm import Swarm, wait_for
+from tests.e2e.tls_relay import tls_relay
 
 pytestmark = pytest.mark.swarm
 
@@ -88,15 +90,15 @@ def test_the_stack_file_is_what_swarm_and_core_expect(secrets: Swarm, app_image:
 class Core:
     """`l7 core` as a process of its own, beside the Swarm."""
 
-    def __init__(self, directory: Path, swarm: Swarm) -> None:
+    def __init__(self, directory: Path, swarm: Swarm, settings: str = "") -> None:
+        """`settings`: the content of its file, if that says where Docker is."""
         self.listen = f"unix:{directory}/core.sock"
         self.socket = directory / "admin.sock"
         self.config = directory / "l7.toml"
-        self.config.write_text('[Extensions.default]\nNetworks = ["core-front"]\n')
-        arguments = [
-            "run", "-c", str(self.config), "--listen", self.listen, "--admin-socket", str(self.socket),
-            "--docker-url", swarm.node(0).url, "--control-socket", str(swarm.node(0).control_socket),
-        ]  # fmt: skip
+        self.config.write_text(settings or '[Extensions.default]\nNetworks = ["core-front"]\n')
+        arguments = ["run", "-c", str(self.config), "--listen", self.listen, "--admin-socket", str(self.socket)]
+        if not settings:
+            arguments += ["--docker-url", swarm.node(0).url, "--control-socket", str(swarm.node(0).control_socket)]
         self.process = subprocess.Popen([str(Path(sys.executable).with_name("l7")), *arguments])
 
     def status(self) -> dict[str, Any]:
@@ -112,10 +114,16 @@ class Core:
     def ready(self) -> bool:
         return bool(self.look().get("ready"))
 
+    def write(self, text: str) -> None:
+        """Replaces its file, as a whole."""
+        new = self.config.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self.config)
+
 
 @contextmanager
-def running(directory: Path, swarm: Swarm) -> Iterator[Core]:
-    core = Core(directory, swarm)
+def running(directory: Path, swarm: Swarm, settings: str = "") -> Iterator[Core]:
+    core = Core(directory, swarm, settings)
     try:
         wait_for("core is ready", lambda: core.ready() or None)
         yield core
@@ -243,11 +251,6 @@ def states(core: Core) -> dict[str, int]:
 
 @pytest.mark.acceptance(8)
 def test_core_takes_up_what_is_new_in_its_file_and_only_what_is_good(core: Core) -> None:
-    def write(text: str) -> None:
-        new = core.config.with_suffix(".new")
-        new.write_text(text)
-        new.replace(core.config)
-
     def clusters() -> list[str]:
         return [each["name"] for each in core.look().get("clusters", ())]
 
@@ -255,13 +258,36 @@ def test_core_takes_up_what_is_new_in_its_file_and_only_what_is_good(core: Core)
         return [each["message"] for each in core.look().get("problems", ()) if each["value"] == str(core.config)]
 
     good = core.config.read_text() + '[Extensions.east]\nServiceCluster = "east"\nNetworks = ["core-front"]\n'
-    write(good)
+    core.write(good)
     wait_for("two clusters", lambda: clusters() == ["", "east"] or None)
-    write(good + "ProxyReplicas = -1\n")
+    core.write(good + "ProxyReplicas = -1\n")
     (message,) = wait_for("the problem", lambda: told() or None)
     assert f"{core.config}:6: Extensions.east.ProxyReplicas: must be a number, 0 or more" in message
     assert clusters() == ["", "east"]
-    write(good)
+    core.write(good)
     wait_for("no problem", lambda: (core.look() and not told()) or None)
     assert clusters() == ["", "east"]
     assert core.process.poll() is None
+
+
+@pytest.mark.acceptance(14)
+def test_docker_over_tcp_with_tls(swarm1: Swarm, tmp_path: Path) -> None:
+    authority, other = TestAuthority(), TestAuthority("somebody else")
+    client = authority.issue(common_name="core")
+    files = {"ca": authority.certificate, "other": other.certificate, "cert": client.certificate, "key": client.key}
+    for name, content in files.items():
+        (tmp_path / f"{name}.pem").write_bytes(content)
+    with tls_relay(tmp_path, authority, swarm1.node(0).socket) as port:
+
+        def settings(ca: str, more: str = "") -> str:
+            names = {"TLSCACert": ca, "TLSCert": "cert", "TLSKey": "key"}
+            lines = [f'{key} = "{tmp_path}/{name}.pem"\n' for key, name in names.items()]
+            return f'DockerURL = "tcp://127.0.0.1:{port}"\nWatchSource = "docker"\n{"".join(lines)}{more}'
+
+        with running(tmp_path, swarm1, settings("ca")) as core:
+            assert core.look()["source"]["source"] == "docker"
+            core.write(settings("other"))
+            wait_for("the reason", lambda: "CERTIFICATE_VERIFY_FAILED" in core.look().get("reason", "") or None)
+            assert not core.ready()
+            core.write(settings("other", "AllowInsecure = true\n"))
+            wait_for("core is ready again", lambda: core.ready() or None)
