@@ -76,6 +76,7 @@ def install_command(dry_run: bool, timeout: float, manager: Address, **given: An
     asked = _asked(given)
     api = SwarmApi.at(manager)
     install.check_daemon(api)
+    install.check_core(api)
     existing = install.observe(api)
     if existing.core is None and not asked.image:
         asked = replace(asked, image=IMAGE)

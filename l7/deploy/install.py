@@ -41,16 +41,21 @@ def check_daemon(api: SwarmApi) -> None:
         raise Incompatible(str(objection))
 
 
+def check_core(api: SwarmApi) -> None:
+    """Raises Incompatible where somebody else has made a core, or has taken its name."""
+    told = tuple(preflight.core_objections(api.services()))
+    if told:
+        raise Incompatible("\n".join(map(str, told)))
+
+
 def check(api: SwarmApi, settings: Settings, image: str, flags: bool) -> None:
     """Raises Incompatible with all that would keep these settings from coming up."""
-    raw = tuple(api.services())
     found = Found(
         image=not image or api.image(image) is not None,
         ip_vs=kernel.has_ip_vs(),
         nodes=tuple(map(from_json.parse_node, api.nodes())),
-        services=tuple(map(from_json.parse_service, raw)),
+        services=tuple(map(from_json.parse_service, api.services())),
         tasks=tuple(map(from_json.parse_task, api.tasks())),
-        raw=raw,
     )
     told = preflight.objections(found, tuple(settings.clusters.values()), image, flags)
     if told:

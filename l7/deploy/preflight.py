@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from l7.config import Cluster
@@ -31,14 +31,13 @@ class Objection:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is there. `ip_vs` None: it can't be told from here. `raw`: the services as the Engine API has them."""
+    """What is there. `ip_vs` None: it can't be told from here."""
 
     image: bool
     ip_vs: bool | None
     nodes: tuple[Node, ...] = ()
     services: tuple[Service, ...] = ()
     tasks: tuple[Task, ...] = ()
-    raw: tuple[Json, ...] = field(default=(), repr=False)
 
 
 def daemon_objection(info: Json, api_version: str) -> Objection | None:
@@ -60,7 +59,7 @@ def daemon_objection(info: Json, api_version: str) -> Objection | None:
 
 def objections(found: Found, clusters: Sequence[Cluster], image: str, flags: bool) -> tuple[Objection, ...]:
     """Why an installation with these settings would not come up; `flags`: they come from options of the command."""
-    told = [*_names(found), *_image(found, image)]
+    told = [*_image(found, image)]
     for cluster in clusters:
         told += _cluster(cluster, found, flags)
     return (*told, *_ports(found, clusters, flags))
@@ -69,8 +68,9 @@ def objections(found: Found, clusters: Sequence[Cluster], image: str, flags: boo
 _HOST = 'PublishMode = "host"'
 
 
-def _names(found: Found) -> Iterator[Objection]:
-    for raw in found.raw:
+def core_objections(services: Iterable[Json]) -> Iterator[Objection]:
+    """Why there can't be a core of `l7 install` beside these services, as the Engine API has them."""
+    for raw in services:
         if raw["Spec"]["Name"] == core_service.SERVICE and not core_service.is_installed(raw):
             yield Objection(
                 f"there is a service {core_service.SERVICE} that l7 did not make, so it is left alone",

@@ -64,7 +64,7 @@ def progress(
         _wanted(service, desired),
         state in _GOING_ON,
         failed,
-        _reason(desired) or (_reason(own) if not running else ""),
+        _reason(desired) or (_reason(own) if not running else "") or _states(desired),
     )
 
 
@@ -80,6 +80,11 @@ def _reason(tasks: Iterable[Json]) -> str:
     """What is said of the newest task that does not run."""
     told = ((str(task.get("CreatedAt", "")), _error(task)) for task in tasks if _state(task) != "running")
     return max((each for each in told if each[1]), default=("", ""))[1]
+
+
+def _states(tasks: Iterable[Json]) -> str:
+    """What those do that don't run yet."""
+    return ", ".join(sorted({_state(task) for task in tasks} - {"running", ""}))
 
 
 def _error(task: Json) -> str:

@@ -13,23 +13,27 @@ from l7.kit.errors import Rejected
 _POLL = 0.5
 
 
+def look(api: SwarmApi) -> Everything:
+    """All that is in the Swarm."""
+    return Everything(tuple(api.services()), tuple(api.networks()), tuple(api.configs()), tuple(api.secrets()))
+
+
 def plan(api: SwarmApi) -> Removal:
     """What there is to take away."""
-    return removal(
-        Everything(tuple(api.services()), tuple(api.networks()), tuple(api.configs()), tuple(api.secrets()))
-    )
+    return removal(look(api))
 
 
 def run(api: SwarmApi, speaker: Speaker, timeout: float) -> tuple[str, ...]:
     """Takes away everything; what could not be, in words. Run again, it goes on where it was. Raises L7Error."""
     deadline = time.monotonic() + timeout
-    cores = plan(api).cores
-    _remove(api, cores, speaker)
-    _await_tasks(api, cores, speaker, deadline)
+    first = plan(api)
+    _remove(api, first.cores, speaker)
+    _await_tasks(api, first.cores, speaker, deadline)
+    # Core may have made something until its end.
     services = plan(api).services
     _remove(api, services, speaker)
     _await_tasks(api, services, speaker, deadline)
-    left = _remove_rest(api, speaker, deadline)
+    left = _remove_rest(api, first.rest, speaker, deadline)
     kept = tuple(f"network {name}: {', '.join(users)} on it" for name, users in plan(api).kept)
     return (*left, *kept)
 
@@ -52,11 +56,11 @@ def _await_tasks(api: SwarmApi, services: Sequence[Thing], speaker: Speaker, dea
     speaker.waiting("")
 
 
-def _remove_rest(api: SwarmApi, speaker: Speaker, deadline: float) -> tuple[str, ...]:
+def _remove_rest(api: SwarmApi, known: Iterable[Thing], speaker: Speaker, deadline: float) -> tuple[str, ...]:
     """Until nothing of it is to be seen: Swarm lets go of what is in use a moment after the last task, and the node
-    of a network a moment later."""
+    of a network a moment later. `known`: what was known for ours by services that are gone now."""
     removed: set[Thing] = set()
-    while left := plan(api).rest:
+    while left := _left(look(api), known):
         reasons = {each: _STILL_THERE if each in removed else _try(api, each) for each in left}
         for each in (each for each in left if not reasons[each]):
             removed.add(each)
@@ -68,6 +72,11 @@ def _remove_rest(api: SwarmApi, speaker: Speaker, deadline: float) -> tuple[str,
             time.sleep(_POLL)
     speaker.waiting("")
     return ()
+
+
+def _left(found: Everything, known: Iterable[Thing]) -> list[Thing]:
+    ids = {str(each.get("ID") or each.get("Id")) for each in (*found.configs, *found.secrets, *found.networks)}
+    return list(dict.fromkeys([*(each for each in known if each.id in ids), *removal(found).rest]))
 
 
 _STILL_THERE = "is removed, but still there on this node: a container on it has not ended"

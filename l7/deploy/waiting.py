@@ -123,8 +123,8 @@ class Wait:
 
 
 _REMEDY = (
-    "It goes on by itself. What is in the way: docker service ps --no-trunc SERVICE, and l7 status on the node "
-    "where core runs. Run this again to wait for longer (--timeout)."
+    "It goes on by itself. What is in the way: docker service ps --no-trunc SERVICE, docker service logs SERVICE, "
+    "and l7 status on the node where core runs. Run this again to wait for longer (--timeout)."
 )
 
 

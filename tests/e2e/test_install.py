@@ -6,8 +6,10 @@ import http.client
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from click.testing import CliRunner, Result
 
@@ -171,7 +173,7 @@ def update_ends(swarm: Swarm) -> str:
 
 
 @pytest.mark.acceptance(8)
-def test_bad_settings_are_rolled_back_while_everything_goes_on(installed: Swarm, tmp_path: Any) -> None:
+def test_bad_settings_are_rolled_back_while_everything_goes_on(installed: Swarm, tmp_path: Path) -> None:
     before = core_service.config_in_use(services(installed)["l7-core"])
     with Balanced(installed, HOST).running() as load:
         for number, (text, words) in enumerate(
@@ -279,3 +281,48 @@ def test_nothing_is_left(installed: Swarm) -> None:
         "secret": set(),
     }
     assert "nothing to do" in l7(installed, "uninstall", "--yes").output
+
+
+def test_what_a_stack_has_installed(swarm: Swarm, tmp_path: Path) -> None:
+    before = there(swarm)
+    settings = tmp_path / "l7.toml"
+    settings.write_text('[Extensions.default]\nPublishMode = "host"\nPublishedPort = 0\nPublishedSSLPort = 0\n')
+    override = tmp_path / "stack.json"
+    override.write_bytes(orjson.dumps({"version": "3.8", "configs": {"config": {"file": str(settings)}}}))
+    assert l7(swarm, "pki", "init").exit_code == 0
+    files = ("-c", str(image.REPOSITORY / "deploy/stack.yml"), "-c", str(override))
+    swarm.cli(0, "stack", "deploy", "--resolve-image", "never", *files, "l7")
+    wait_for("the stack's proxies", lambda: "l7-proxy" in services(swarm), 60)
+    refused = l7(swarm, "install", *PORTS)
+    assert "l7_core that a stack deployed" in refused.output
+    settings.write_text(settings.read_text() + 'ProxyLabels = {"org.example.team" = "edge"}\n')
+    applied = l7(swarm, "config", "apply", str(settings))
+    assert applied.exit_code == 0, applied.output
+    wait_for("the label", lambda: "org.example.team" in services(swarm)["l7-proxy"]["Spec"]["Labels"], 60)
+    removed = l7(swarm, "uninstall", "--yes")
+    assert removed.exit_code == 0, removed.output
+    assert there(swarm) == before
+
+
+@pytest.mark.acceptance(4)
+def test_a_core_on_a_worker_says_so_and_makes_nothing() -> None:
+    with Swarm.up(nodes=2, managers=1) as swarm:
+        swarm.load_image(image.build(), [1])
+        mount = "type=bind,source=/var/run/docker.sock,target=/var/run/docker.sock"
+        swarm.cli(
+            0, "service", "create", "--detach", "--no-resolve-image", "--name=l7-core", "--user=0:0",
+            "--constraint=node.role==worker", f"--mount={mount}", "--env=L7_SERVICE={{.Service.Name}}",
+            image.TAG, "core", "--listen", "127.0.0.1:8080",
+        )  # fmt: skip
+        words = ("ps", "--all", "--quiet", "--filter=label=com.docker.swarm.service.name=l7-core")
+
+        def told() -> int:
+            started = swarm.cli(1, *words).split()
+            command = ["docker", "--host", swarm.node(1).url, "logs", started[0]] if started else ["true"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            return (done.stdout + done.stderr).count("Please run this command on a manager node")
+
+        wait_for("core to say so more than once", lambda: told() > 4)
+        assert len(swarm.cli(1, *words).split()) == 1
+        assert services(swarm).keys() == {"l7-core"}
+        assert there(swarm)["config"] == there(swarm)["secret"] == set()

@@ -11,7 +11,7 @@ import pytest
 
 from l7.config import Cluster, parse_settings
 from l7.deploy import kernel
-from l7.deploy.preflight import Found, daemon_objection, objections
+from l7.deploy.preflight import Found, core_objections, daemon_objection, objections
 from l7.model import Node, NodeState, PublishedPort, Service, ServiceSpec, Task, TaskState
 
 MANAGER = Node("m", 1, "m", NodeState.READY, "10.0.0.1", manager=True, os="linux")
@@ -116,7 +116,7 @@ def test_our_own_proxies_are_not_in_our_way() -> None:
 
 def test_a_core_that_is_not_ours_is_left_alone() -> None:
     def of(service: dict[str, Any]) -> list[str]:
-        return told(Found(True, True, READY.nodes, raw=(service,)))
+        return [str(each) for each in core_objections([service])]
 
     assert "did not make" in of(raw("l7-core"))[0]
     assert "l7_core that a stack deployed" in of(raw("l7_core", role="core"))[0]

@@ -74,6 +74,7 @@ def test_what_is_in_the_way_is_said() -> None:
     older = task("rejected", "shutdown", error="no such image", CreatedAt="2025-01-01T00:00:00Z")
     assert progress(service(), [older, old]).reason == "exit 1"
     assert progress(service(), [old, RUNNING]).reason == ""
+    assert progress(service(), [task("starting"), RUNNING]).reason == "starting"
     waits = task("pending", error="no suitable node")
     assert str(progress(service(), [old, RUNNING, waits])) == "l7-proxy: 1 of 2 tasks (no suitable node)"
 
