@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 
 from l7 import cli
 from l7.deploy import core_service
+from l7.deploy.swarm_api import SwarmApi
+from l7.swarm.engine import Address
 from testbed import app, image, processes
 from testbed.namespace import TestbedError
 from testbed.swarm import Swarm, wait_for
@@ -110,6 +112,7 @@ def answered(swarm: Swarm, host: str, timeout: float = 60.0) -> None:
 
 
 def carried(load: Balanced) -> bool:
+    print(f"{len(load.failures)} of {load.answered + len(load.failures)} requests failed")
     assert load.failures == []
     return load.answered > 0
 
@@ -187,6 +190,9 @@ def test_bad_settings_are_rolled_back_while_everything_goes_on(installed: Swarm,
             assert words in refused.output
             bad_settings(installed, f"bad-{number}", text)
             assert update_ends(installed) == "rollback_completed"
+            said = SwarmApi.at(Address(installed.node(0).url)).last_words("l7-core")
+            assert "/config.toml:" in said
+            assert words in said
             assert core_service.config_in_use(services(installed)["l7-core"]) == before
         good = tmp_path / "good.toml"
         good.write_text(before_text(installed) + "\n[Extensions.default.Config]\n\n[NoSuchTable]\nKey = 1\n")
@@ -283,6 +289,7 @@ def test_nothing_is_left(installed: Swarm) -> None:
     assert "nothing to do" in l7(installed, "uninstall", "--yes").output
 
 
+@pytest.mark.acceptance(6)
 def test_what_a_stack_has_installed(swarm: Swarm, tmp_path: Path) -> None:
     before = there(swarm)
     settings = tmp_path / "l7.toml"
@@ -293,6 +300,7 @@ def test_what_a_stack_has_installed(swarm: Swarm, tmp_path: Path) -> None:
     files = ("-c", str(image.REPOSITORY / "deploy/stack.yml"), "-c", str(override))
     swarm.cli(0, "stack", "deploy", "--resolve-image", "never", *files, "l7")
     wait_for("the stack's proxies", lambda: "l7-proxy" in services(swarm), 60)
+    assert specifications(swarm)["l7-proxy"]["Mode"] == {"Replicated": {"Replicas": 2}}
     refused = l7(swarm, "install", *PORTS)
     assert "l7_core that a stack deployed" in refused.output
     settings.write_text(settings.read_text() + 'ProxyLabels = {"org.example.team" = "edge"}\n')
