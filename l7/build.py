@@ -11,14 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from l7 import host_policy, upstreams
 from l7.addresses import Addresses, starved, warning
 from l7.approach import Surroundings, approach, room_need
+from l7.compiled import NOTHING, Compiled, Plan
 from l7.config import CERTIFICATE_KEYS, Settings
 from l7.fragment import Claim, Fragment, claim_of
 from l7.host_policy import Claimant
+from l7.inputs import Inputs
 from l7.joined import Joined
 from l7.labels.defaults import by_address
 from l7.labels.grammar import printable
@@ -38,49 +40,17 @@ from l7.model import (
     TlsHost,
 )
 from l7.naming import IssuedCertificates, Lookup, Resolved, host_need, resolve
+from l7.pinning import Pin, Pinning
 from l7.pool import ANY_HOST, Pool
 from l7.proxies import Proxies, proxy_service
-from l7.reach import Way
 from l7.sources import Sources, extension_of
+from l7.telling import complete, meanwhile, told
 from l7.upstreams import Place
 from l7.views import CacheView, TouchedView
 
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a set of labels asks for, checked against settings and networks. `claim` and `way` None: not routed.
-
-    `cluster`: the one whose networks it depends on, None when it asks for nothing. `needs`: the secrets, configs
-    and certificates that it looked for. `joins`: ids of the networks that the cluster's proxies shall be on for it.
-    """
-
-    claim: Claim | None = None
-    way: Way | None = None
-    problems: tuple[Problem, ...] = ()
-    cluster: str | None = None
-    needs: frozenset[str] = frozenset()
-    joins: frozenset[str] = frozenset()
-
-    @property
-    def fatal(self) -> bool:
-        return any(problem.fatal for problem in self.problems)
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """One service's outcome. `clusters`: those whose proxies' networks it depends on; `needs` as in a plan, `joins`
-    by cluster."""
-
-    fragment: Fragment | None = None
-    problems: tuple[Problem, ...] = ()
-    clusters: frozenset[str] = frozenset()
-    needs: frozenset[str] = frozenset()
-    joins: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-
-_NOTHING = _Compiled()
 Labels = tuple[tuple[str, str], ...]
 _Reading = dict[tuple[str, Labels, Labels, tuple[PublishedPort, ...]], Parsed]
 
@@ -96,10 +66,10 @@ class Build:
     """
 
     def __init__(self, settings: Settings, shared: Mapping[str, str] | None = None) -> None:
-        self._settings = settings
+        self._pinning = Pinning(settings)
         clusters = settings.clusters
         self._pools = {name: Pool(name, clusters[name].config) for name in sorted(clusters)}
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, Compiled] = {}
         self._read: dict[str, _Reading] = {}
         self._proxies = Proxies(clusters, shared or {})
         self._joined = Joined(clusters)
@@ -111,6 +81,11 @@ class Build:
         self._sources = Sources()
         self._operators: dict[str, tuple[Problem, ...]] = {}
         self._reach = {name: self._proxies.reach(name) for name in clusters}
+
+    @property
+    def _settings(self) -> Settings:
+        """Those in force."""
+        return self._pinning.settings
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -127,11 +102,32 @@ class Build:
             self._set_defaults(cache)
         for service_id in sorted(affected):
             service = cache.services.get(service_id)
-            self._replace(service_id, self._compile(cache, service) if service else _NOTHING)
+            if service is not None:
+                service = self._pinning.service(service, self._cluster_of)
+            new = self._compile(cache, service) if service else NOTHING
+            self._pinning.note(service_id, service, self._named_by(service, new))
+            self._replace(service_id, new)
             if service is None:
                 self._read.pop(service_id, None)
-        deltas = ((name, pool.settle(observed)) for name, pool in self._pools.items())
-        return {name: delta for name, delta in deltas if delta is not None}
+        return self._settle(self._pools.values(), observed)
+
+    def _settle(self, pools: Iterable[Pool], observed: int) -> dict[str, Delta]:
+        """What has changed, by cluster."""
+        deltas = {pool.cluster: pool.settle(observed) for pool in pools}
+        self._pinning.settle((name, self._pools[name].revision) for name in deltas)
+        return {name: delta for name, delta in deltas.items() if delta is not None}
+
+    def pin(self, pins: Mapping[str, Pin]) -> None:
+        """From now on these clusters, and no others, are compiled from what their pins say; all services have to be
+        updated after it."""
+        self._pinning.pin(pins)
+        self._read.clear()
+        for name, pool in self._pools.items():
+            pool.set_config(self._settings.clusters[name].config)
+
+    def inputs(self, cluster: str, revision: str) -> Inputs | None:
+        """What a state of a cluster was compiled from; None when that is not known any more."""
+        return self._pinning.inputs(cluster, revision)
 
     def snapshot(self, cluster: str) -> Snapshot:
         """The complete desired state of a cluster of the settings; KeyError for another."""
@@ -156,7 +152,7 @@ class Build:
         that changes."""
         pool = self._pools[cluster]
         pool.set_challenges(challenges)
-        return pool.settle(0)
+        return self._settle([pool], 0).get(cluster)
 
     def problems(self) -> tuple[Problem, ...]:
         """All that is wrong with what users wrote, sorted."""
@@ -164,7 +160,7 @@ class Build:
         for cluster, pool in self._pools.items():
             found.extend((*pool.problems(), *self._operators.get(cluster, ())))
             found.extend(self._nearly_full(cluster))
-        return tuple(sorted((*found, *self._starved())))
+        return tuple(sorted((*found, *self._starved(), *self._pinning.problems())))
 
     def _nearly_full(self, cluster: str) -> Iterator[Problem]:
         """The networks of a cluster's proxies that are."""
@@ -176,11 +172,11 @@ class Build:
     def _starved(self) -> Iterator[Problem]:
         """The services whose tasks wait for an address, proxies among them."""
         for service_id, waiting in self._addresses.waiting.items():
-            clusters = self._compiled.get(service_id, _NOTHING).clusters | self._proxies.clusters_of(service_id)
+            clusters = self._compiled.get(service_id, NOTHING).clusters | self._proxies.clusters_of(service_id)
             for network in (self._networks[each] for each in waiting.networks if each in self._networks):
                 if clusters and self._addresses.full(network):
-                    told = starved(waiting, network, self._addresses)
-                    yield replace(told, cluster=min(clusters), service_id=service_id)
+                    problem = starved(waiting, network, self._addresses)
+                    yield replace(problem, cluster=min(clusters), service_id=service_id)
 
     # ------------------------------------------------------------ what to compile
 
@@ -242,11 +238,11 @@ class Build:
             problems = [] if isinstance(found, KeyPair) else found
             self._operators[name] = tuple(replace(each, cluster=name) for each in problems)
 
-    def _replace(self, service_id: str, new: _Compiled) -> None:
-        old = self._compiled.get(service_id, _NOTHING)
+    def _replace(self, service_id: str, new: Compiled) -> None:
+        old = self._compiled.get(service_id, NOTHING)
         if old == new:
             return
-        if new == _NOTHING:
+        if new == NOTHING:
             del self._compiled[service_id]
         else:
             self._compiled[service_id] = new
@@ -276,7 +272,7 @@ class Build:
 
     # ------------------------------------------------------------ one service
 
-    def _compile(self, cache: CacheView, service: Service) -> _Compiled:
+    def _compile(self, cache: CacheView, service: Service) -> Compiled:
         read: _Reading = {}
         # Only the labels of before: replicas, networks and ports are what Swarm acts on now.
         before = service.previous and replace(
@@ -288,7 +284,7 @@ class Build:
         if current.fatal and before is not None:
             plans.append(previous := self._plan(cache, service, (before, None), read))
             if previous.claim is not None:
-                plan, problems = previous, tuple(_meanwhile(problem) for problem in problems)
+                plan, problems = previous, tuple(meanwhile(problem) for problem in problems)
         self._read[service.id] = read
         clusters = frozenset(each.cluster for each in plans if each.cluster is not None) & self._pools.keys()
         fragment, more = self._fragment(cache, service, plan)
@@ -297,38 +293,38 @@ class Build:
             cluster: frozenset[str]().union(*(each.joins for each in (current, plan) if each.cluster == cluster))
             for cluster in clusters
         }
-        return _Compiled(fragment, tuple(sorted((*problems, *more))), clusters, needs, joins)
+        return Compiled(fragment, tuple(sorted((*problems, *more))), clusters, needs, joins)
 
     def _plan(
         self, cache: CacheView, service: Service, specs: tuple[ServiceSpec, ServiceSpec | None], read: _Reading
-    ) -> _Plan:
+    ) -> Plan:
         """`specs`: the one to follow, and the one of before."""
         spec = specs[0]
         parsed = self._parse(service, spec, read)
         if parsed.spec is None:
-            return _Plan(problems=parsed.problems)
+            return Plan(problems=parsed.problems)
         cluster = parsed.spec.cluster
         misplaced = self._misplaced(service, parsed.spec)
         if misplaced is not None:
-            return _Plan(problems=_complete(parsed, (misplaced,), service), cluster=cluster)
+            return Plan(problems=complete(parsed, (misplaced,), service), cluster=cluster)
         place = Place(cache.nodes, cache.networks, self._reach[cluster])
         tasks = cache.tasks_of(service.id).values()
         found = approach(parsed.spec, service, spec, tasks, Surroundings(place, self._addresses))
         if found.way is None and not found.network:
-            return _Plan(problems=_complete(parsed, found.problems, service), cluster=cluster)
+            return Plan(problems=complete(parsed, found.problems, service), cluster=cluster)
         claimant = Claimant(service.name, parsed.spec.stack, found.network)
         allowed, refusals = host_policy.permitted(self._settings.host_policies, parsed.spec, claimant)
         if allowed is None:
-            return _Plan(None, found.way, _complete(parsed, refusals, service), cluster)
+            return Plan(None, found.way, complete(parsed, refusals, service), cluster)
         if found.way is None:
-            told = _complete(parsed, (*found.problems, *refusals), service)
-            return _Plan(None, None, told, cluster, found.needs, found.joins)
+            problems = complete(parsed, (*found.problems, *refusals), service)
+            return Plan(None, None, problems, cluster, found.needs, found.joins)
         lookup = Lookup(cache.secrets, cache.configs, self._certificates, allowed.stack)
         before = self._parse(service, specs[1], read).spec if specs[1] else None
         resolved = resolve(allowed, lookup, before, acme=self._settings.acme is not None)
-        told = _complete(parsed, (*found.problems, *refusals, *resolved.problems), service)
+        problems = complete(parsed, (*found.problems, *refusals, *resolved.problems), service)
         needs = frozenset(lookup.needs) | found.needs
-        return _Plan(_claim(resolved, service), found.way, told, cluster, needs, found.joins)
+        return Plan(_claim(resolved, service), found.way, problems, cluster, needs, found.joins)
 
     def _parse(self, service: Service, spec: ServiceSpec, read: _Reading) -> Parsed:
         """Its labels, read once: they are the same with each event of a task."""
@@ -340,6 +336,15 @@ class Build:
             labels = dict(containers) | dict(spec.labels)
             parsed = self._defaults(parse_labels(labels, spec.ports, service.name, service.id, legacy=legacy))
         return read.setdefault(inputs, parsed)
+
+    def _cluster_of(self, service: Service, spec: ServiceSpec) -> str:
+        return self._parse(service, spec, {}).cluster
+
+    def _named_by(self, service: Service | None, compiled: Compiled) -> frozenset[str]:
+        """The clusters that were compiled from its labels, be there something wrong with them or not."""
+        if service is None:
+            return frozenset()
+        return compiled.clusters | {self._cluster_of(service, service.spec)}
 
     def _defaults(self, parsed: Parsed) -> Parsed:
         cluster = self._settings.clusters.get(parsed.cluster)
@@ -359,7 +364,7 @@ class Build:
         return None
 
     def _fragment(
-        self, cache: CacheView, service: Service, plan: _Plan
+        self, cache: CacheView, service: Service, plan: Plan
     ) -> tuple[Fragment | None, tuple[Problem, ...]]:
         """What it contributes, and what is wrong with where its tasks are."""
         claim, way = plan.claim, plan.way
@@ -370,7 +375,7 @@ class Build:
             return Fragment(claim, wanted, upstreams.virtual(service, way.vip, port, wanted)), ()
         tasks = cache.tasks_of(service.id).values()
         place = Place(cache.nodes, cache.networks, self._reach[claim.cluster])
-        problems = [_told(each, service, claim.cluster) for each in upstreams.homeless(tasks, way, cache.nodes)]
+        problems = [told(each, service, claim.cluster) for each in upstreams.homeless(tasks, way, cache.nodes)]
         return Fragment(claim, wanted, upstreams.candidates(tasks, way, port, place)), tuple(problems)
 
 
@@ -378,17 +383,3 @@ def _claim(found: Resolved, service: Service) -> Claim | None:
     if any(problem.fatal for problem in found.problems):
         return None
     return claim_of(found.spec, service.name, service.id, service.created, found.tls)
-
-
-def _complete(parsed: Parsed, more: Iterable[Problem], service: Service) -> tuple[Problem, ...]:
-    return tuple(sorted((*parsed.problems, *(_told(each, service, parsed.cluster) for each in more))))
-
-
-def _told(problem: Problem, service: Service, cluster: str) -> Problem:
-    return replace(problem, service=service.name, cluster=cluster, service_id=service.id)
-
-
-def _meanwhile(problem: Problem) -> Problem:
-    if not problem.fatal:
-        return problem
-    return replace(problem, message=f"{problem.message}; meanwhile the service's previous labels are in effect")

@@ -68,7 +68,7 @@ class Pool:
 
     def __init__(self, cluster: str, config: bytes = b"{}") -> None:
         self.cluster = cluster
-        self._config = config
+        self._config = self._wanted_config = config
         self._claims = Claims()
         self._routes: dict[RouteKey, Route] = {}
         self._backends: dict[str, _Backend] = {}
@@ -94,6 +94,10 @@ class Pool:
     def change(self, old: Fragment | None, new: Fragment | None) -> None:
         """A service's contribution is new (`old` None), another, or gone (`new` None)."""
         self._claims.change(old, new)
+
+    def set_config(self, config: bytes) -> None:
+        """The operator's settings of its proxies are others now."""
+        self._wanted_config = config
 
     def set_default(self, tls: TlsHost | None) -> None:
         """The operator's certificate for clients that name no host, or an unknown one."""
@@ -226,12 +230,13 @@ class Pool:
         return upserts, removed
 
     def _extras(self, changes: Changes) -> Changes:
-        """With the default certificate, challenges and sources, as far as they changed."""
+        """With the default certificate, challenges, sources and settings, as far as they changed."""
         upserts, removed = self._tls([(ANY_HOST, self._default)])
         tokens = sorted(self._challenges.keys() | self._wanted_challenges.keys())
         moved = [token for token in tokens if self._challenges.get(token) != self._wanted_challenges.get(token)]
         sources = self._wanted_sources if self._wanted_sources != self._sources else None
-        if not (upserts or removed or moved or sources is not None):
+        config = self._wanted_config if self._wanted_config != self._config else None
+        if not (upserts or removed or moved) and sources is None and config is None:
             return changes
         for token in moved:
             self._revision.challenge(token, self._challenges.get(token), self._wanted_challenges.get(token))
@@ -239,8 +244,12 @@ class Pool:
         if sources is not None:
             self._revision.sources(self._sources, sources)
             self._sources = sources
+        if config is not None:
+            self._revision.config(self._config, config)
+            self._config = config
         return replace(
             changes,
+            config=config,
             tls_hosts=(*upserts, *changes.tls_hosts),
             removed_tls_hosts=(*removed, *changes.removed_tls_hosts),
             challenges=tuple((token, self._challenges[token]) for token in moved if token in self._challenges),

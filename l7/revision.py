@@ -23,6 +23,10 @@ class Revision:
         """32 hex digits."""
         return f"{self._sum % _MODULUS:032x}"
 
+    def config(self, old: bytes, new: bytes) -> None:
+        """The operator's settings changed."""
+        self._sum += _digest("config", new) - _digest("config", old)
+
     def route(self, old: Route | None, new: Route | None) -> None:
         """A route came, changed or went."""
         self._sum += _item("route", new) - _item("route", old)
