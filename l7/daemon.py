@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -37,17 +36,21 @@ from l7.deploy.fleet import Options as FleetOptions
 from l7.deploy.issuer import Issuer
 from l7.deploy.mounted import references
 from l7.deploy.names import shared_network
+from l7.deploy.pins import Pins
 from l7.deploy.publish import Publisher
+from l7.inputs import to_json
 from l7.kit import http, logs, tasks
+from l7.kit.bundle import INPUTS
 from l7.kit.errors import ConfigError
 from l7.kit.metrics import Metrics
 from l7.kit.tls import TlsFiles, authorities_digest, read
-from l7.labels.table import label_of
 from l7.model import Changes, Delta, Problem, Secret
+from l7.pinning import Pin
+from l7.publication import Publication
 from l7.serve.grpc_api import NANOSECONDS, Endpoint, Server, SyncApi
 from l7.serve.pki_api import PkiApi
 from l7.store import Store
-from l7.swarm.cache import Cache
+from l7.swarm.cache import Cache, Touched
 from l7.swarm.engine import PATIENT, Address, Engine
 from l7.swarm.watch import Change, Watch, WatchSource
 from l7.swarm.watch import Settings as WatchSettings
@@ -112,6 +115,7 @@ class Core:
         self.server = Server(self.api, [Endpoint(options.listen, options.tls)], PkiApi(self.issuer))
         self.attacher = Attacher(self.build.clusters, self.metrics)
         self.publisher = self.api.publisher = Publisher(self.build.clusters, self.metrics)
+        self.pins = Pins(self.build.clusters, self.publisher.versions)
         self.fleet = self._fleet()
         self.acme = self._keeper()
         self.synced = False
@@ -121,6 +125,8 @@ class Core:
         """Problems that are no part's, but of who runs core."""
         self.metrics.before_exposition = self._count
         self.publisher.on_stored = self._published
+        self.publisher.pins, self.publisher.more = self.pins.revision, self._inputs
+        self.pins.on_pins = self._pin
         self.fleet.published = lambda cluster: references(self.publisher.newest(cluster))
         for part in (self.api, self.attacher, self.publisher, self.fleet):
             part.on_problems = self._look.set
@@ -146,11 +152,12 @@ class Core:
         parts = [
             tasks.Part("admin", lambda stop: http.serve(admin, options.admin, options.admin_socket, stop)),
             tasks.Part("problems", self._watch_problems),
-            tasks.Part("acme", self._certify),
+            self._by_engine("acme", self.acme.run),
             tasks.Part("follow", self._follow),
-            tasks.Part("attach", self._attach),
-            tasks.Part("publish", self._publish),
-            tasks.Part("fleet", self._keep_fleet),
+            self._by_engine("attach", self.attacher.run),
+            self._by_engine("publish", lambda engine, stop: self.publisher.run(ConfigStore(engine), stop)),
+            self._by_engine("pins", lambda engine, stop: self.pins.run(ConfigStore(engine), stop)),
+            self._by_engine("fleet", self.fleet.run),
             tasks.Part("grpc", self._serve),
         ]
         await tasks.run(parts, stop)
@@ -160,33 +167,17 @@ class Core:
         await stop.wait()
         await self.server.stop()
 
-    async def _attach(self, stop: asyncio.Event) -> None:
-        engine = Engine(watch_settings(self.options).docker, PATIENT)
-        try:
-            await self.attacher.run(engine, stop)
-        finally:
-            await engine.close()
+    def _by_engine(self, name: str, run: Callable[[Engine, asyncio.Event], Awaitable[None]]) -> tasks.Part:
+        """A part that asks Docker on its own, and waits for nobody else's answers."""
 
-    async def _publish(self, stop: asyncio.Event) -> None:
-        engine = Engine(watch_settings(self.options).docker, PATIENT)
-        try:
-            await self.publisher.run(ConfigStore(engine), stop)
-        finally:
-            await engine.close()
+        async def part(stop: asyncio.Event) -> None:
+            engine = Engine(watch_settings(self.options).docker, PATIENT)
+            try:
+                await run(engine, stop)
+            finally:
+                await engine.close()
 
-    async def _keep_fleet(self, stop: asyncio.Event) -> None:
-        engine = Engine(watch_settings(self.options).docker, PATIENT)
-        try:
-            await self.fleet.run(engine, stop)
-        finally:
-            await engine.close()
-
-    async def _certify(self, stop: asyncio.Event) -> None:
-        engine = Engine(watch_settings(self.options).docker, PATIENT)
-        try:
-            await self.acme.run(engine, stop)
-        finally:
-            await engine.close()
+        return tasks.Part(name, part)
 
     async def _follow(self, stop: asyncio.Event) -> None:
         async with Watch(watch_settings(self.options)) as watch:
@@ -197,6 +188,9 @@ class Core:
         self._watch = watch
         async for change in watch.changes():
             first = not self.synced
+            self._look_at_pins(watch, change.touched)
+            if first:  # nothing is served that is not pinned, to be taken back a moment later
+                await self.pins.settled.wait()
             self.take(watch.cache, change)
             if first:
                 await self.server.say_ready(True)
@@ -219,11 +213,26 @@ class Core:
                 self.store.put(cluster, delta)
                 self._log_change(cluster, delta, change.observed, built - began)
         known = self._watch is not None and self._watch.status.secrets_listed
-        self.publisher.take(cache.configs if known else None)
         self.attacher.take(cache, change.touched, self._required if known else None)
         self.fleet.take(cache, change.touched)
         self.acme.look(change.touched.secrets)
         self._look.set()
+
+    def _look_at_pins(self, watch: Watching, touched: Touched) -> None:
+        """What is stored, and what of it is pinned."""
+        self.publisher.take(watch.cache.configs if watch.status.secrets_listed else None)
+        self.pins.take(watch.cache, touched)
+
+    def _pin(self, pins: Mapping[str, Pin]) -> None:
+        """These clusters stay as they were, and no others."""
+        self.build.pin(pins)
+        if self.synced and self._watch is not None:
+            self.take(self._watch.cache, Change(Touched(all=True), 0))
+
+    def _inputs(self, publication: Publication) -> dict[str, bytes]:
+        """What a published state was compiled from, to be stored along with it."""
+        inputs = self.build.inputs(publication.cluster, publication.state)
+        return {} if inputs is None else {INPUTS: to_json(inputs)}
 
     def _published(self) -> None:
         """What a task starts from without core may be another one now."""
@@ -276,7 +285,7 @@ class Core:
 
     def problems(self) -> tuple[Problem, ...]:
         """All that is not as users asked: core's own, and what the proxies report; sorted, each once."""
-        parts = (self.build, self.attacher, self.publisher, self.fleet, self.acme)
+        parts = (self.build, self.attacher, self.publisher, self.pins, self.fleet, self.acme)
         own = {problem for part in parts for problem in part.problems()}
         own.update(self._pki_problems(), self.elsewhere())
         return tuple(sorted(own.union(*self._told())))
@@ -329,7 +338,7 @@ class Core:
             self.metrics.set_revision(cluster, snapshot.revision)
             self.metrics.routes.labels(cluster).set(len(snapshot.routes))
             self.metrics.set_servers(cluster, status.servers_by_state(snapshot))
-        self.metrics.set_problems(problems_by_label(self.problems()))
+        self.metrics.set_problems(status.problems_by_label(self.problems()))
 
 
 def _shared(options: Options) -> dict[str, str]:
@@ -368,13 +377,6 @@ def watch_settings(options: Options) -> WatchSettings:
         source=source,
         poll_interval=settings.poll_interval / 1000,
     )
-
-
-def problems_by_label(problems: Iterable[Problem]) -> dict[str, int]:
-    """How many problems there are with each row of the table of labels. A label that is none of ours is `unknown`:
-    its name is a user's text, and each would be a time series for ever."""
-    rows = (label_of(each.label) for each in problems)
-    return dict(Counter("unknown" if row is None else row.key for row in rows))
 
 
 def log_problems(known: frozenset[Problem], now: frozenset[Problem]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from l7.labels.table import label_of
 from l7.model import (
     Backend,
     KeyPair,
@@ -241,3 +242,10 @@ def extension_document(extension: Extension) -> dict[str, Any]:
         for (backend, task), status in sorted(extension.unhealthy.items())
     ]
     return document
+
+
+def problems_by_label(problems: Iterable[Problem]) -> dict[str, int]:
+    """How many problems there are with each row of the table of labels. A label that is none of ours is `unknown`:
+    its name is a user's text, and each would be a time series for ever."""
+    rows = (label_of(each.label) for each in problems)
+    return dict(Counter("unknown" if row is None else row.key for row in rows))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from l7.daemon import problems_by_label
 from l7.model import Problem
+from l7.status import problems_by_label
 
 
 def problem(label: str) -> Problem:
