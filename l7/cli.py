@@ -37,9 +37,13 @@ COMMANDS = {
     entry.name: entry
     for entry in (
         EntryPoint("config", "l7.config_cli:config", EXTENSIONS),
+        EntryPoint("diff", "l7.history_cli:diff", EXTENSIONS),
+        EntryPoint("history", "l7.history_cli:history", EXTENSIONS),
         EntryPoint("install", "l7.install_cli:install_command", EXTENSIONS),
         EntryPoint("migrate", "l7.migrate_cli:migrate", EXTENSIONS),
+        EntryPoint("pin", "l7.history_cli:pin", EXTENSIONS),
         EntryPoint("pki", "l7.pki_cli:pki", EXTENSIONS),
+        EntryPoint("unpin", "l7.history_cli:unpin", EXTENSIONS),
         EntryPoint("uninstall", "l7.install_cli:uninstall_command", EXTENSIONS),
         EntryPoint("upgrade", "l7.install_cli:upgrade", EXTENSIONS),
     )
