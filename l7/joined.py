@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-
-from l7.model import Network
+from collections.abc import Iterable, Mapping
 
 Needs = Mapping[str, frozenset[str]]
 """Ids of networks, by service cluster."""
@@ -39,14 +36,3 @@ class Joined:
                 del counts[network]
         if counts.keys() != self._networks[cluster]:
             self._networks[cluster] = frozenset(counts)
-
-
-def in_order(now: Sequence[str], wanted: AbstractSet[str], networks: Mapping[str, Network]) -> tuple[str, ...]:
-    """The networks to be joined, in the order that a proxy service is to list them: what it has (`now`) stays in
-    its place, as a service is reached over the oldest that it shares with the proxies; the rest follows by name."""
-    new = (networks[each] for each in wanted - set(now) if each in networks)
-    return (*(each for each in now if each in wanted), *(each.id for each in sorted(new, key=_by_name)))
-
-
-def _by_name(network: Network) -> tuple[str, str]:
-    return network.name, network.id

@@ -85,7 +85,11 @@ def proxy_spec(cluster: Cluster, installation: Installation, decision: Decision)
         "StopGracePeriod": options.stop_grace_period * MILLISECOND,
     }
     container["Env"] += _proxy_environment(cluster)
-    networks = (*installation.control, *_ids(network_names(cluster), installation), *sorted(decision.joined))
+    networks = (
+        *installation.control,
+        *_ids(network_names(cluster), installation),
+        *_by_name(decision.joined, installation),
+    )
     template = _template(container, dict.fromkeys(networks), decision.proxies, options)
     order = update_order(options)
     update = _update(order, options.update_delay * MILLISECOND, monitor=5 * SECOND)
@@ -189,6 +193,12 @@ def _template(
 def _update(order: str, delay: int, monitor: int) -> Json:
     """One task after the other; Swarm takes all back when one of the new ones fails."""
     return {"Parallelism": 1, "Delay": delay, "FailureAction": "rollback", "Monitor": monitor, "Order": order}
+
+
+def _by_name(ids: Iterable[str], installation: Installation) -> list[str]:
+    """As services without a label choose among theirs (`l7.reach`): none changes its mind when they are there."""
+    names_of = {id_: name for name, id_ in installation.networks.items()}
+    return sorted(ids, key=lambda each: (names_of.get(each, ""), each))
 
 
 def _ids(wanted: Iterable[str], installation: Installation) -> tuple[str, ...]:

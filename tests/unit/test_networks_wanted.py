@@ -8,7 +8,7 @@ import pytest
 
 from l7.config import Cluster, Settings
 from l7.host_policy import HostPolicy
-from l7.joined import Joined, in_order
+from l7.joined import Joined
 from l7.model import Network, Problem, PublishedPort, Service, Task, TaskState
 from l7.swarm.cache import Kind
 from tests.fakes.swarm_state import RUNNING, SHUTDOWN, World, labels, proxy, service, spec, task
@@ -162,11 +162,6 @@ def test_it_is_the_same_object_until_it_changes() -> None:
     kept = joined.networks("")
     joined.change({"": frozenset({"a"})}, {"": frozenset({"a"})})
     assert joined.networks("") is kept
-
-
-def test_what_is_new_comes_last_and_by_name() -> None:
-    networks = {each: Network(each, 1, name) for each, name in (("x", "b"), ("y", "a"), ("z", "c"), ("q", "d"))}
-    assert in_order(("z", "q"), {"x", "y", "z", "gone"}, networks) == ("z", "y", "x")
 
 
 def test_without_core_s_own_proxies_none_is_joined() -> None:
