@@ -74,13 +74,14 @@ def _decision(
 ) -> Decision:
     extension = place_extension(cluster, nodes)
     proxies = place_proxies(cluster, nodes, _constraints(present), grant.taken)
-    kept = present.ports if present is not None and not grant.granted else None
+    refused = present is not None and not grant.granted
     return Decision(
         extension.constraints,
-        _possible(proxies, present),
+        # Ports that can't be had on these nodes: neither is changed, as one without the other would not do.
+        present.constraints if present is not None and refused else _possible(proxies, present),
         proxies.replicas,
         joined,
-        kept,
+        present.ports if present is not None and refused else None,
         present is None and not grant.granted,
         tuple(sorted((*extension.problems, *proxies.problems, *grant.problems))),
     )

@@ -110,13 +110,14 @@ def _publisher(cache: CacheView, id_: str) -> Publisher | None:
 
 @dataclass(frozen=True, slots=True)
 class _Holder:
-    """Who has ports, in words. `nodes`: where, as far as those in host mode are concerned. `cluster`: whose proxies
-    these are, which may come to any of the nodes; None for another service, which is there now."""
+    """Who has ports, in words. `nodes`: where, as far as those in host mode are concerned, `there`: where now.
+    `cluster`: whose proxies these are, which may come to any of the nodes; None for another service."""
 
     words: str
     ports: tuple[PublishedPort, ...]
     nodes: AbstractSet[str]
     cluster: str | None = None
+    there: AbstractSet[str] = frozenset()
 
 
 def grant_ports(wishes: Iterable[Wish], publishers: Publishers) -> dict[str, Grant]:
@@ -130,7 +131,8 @@ def grant_ports(wishes: Iterable[Wish], publishers: Publishers) -> dict[str, Gra
     for wish in ordered:
         has = tuple(port for id_ in wish.services if id_ in holders for port in holders[id_].ports)
         others = [holder for id_, holder in holders.items() if id_ not in wish.services]
-        grant = _grant(wish, has, [*others, *promised])
+        own = frozenset[str]().union(*(holders[id_].there for id_ in wish.services if id_ in holders))
+        grant = _grant(wish, has, [*others, *promised], own)
         grants[wish.cluster.name] = grant
         if grant.granted:
             name = wish.cluster.name
@@ -142,26 +144,33 @@ def _holder(publisher: Publisher, owner: Wish | None) -> _Holder:
     if owner is None:
         return _Holder(f"service {printable(publisher.name)}", publisher.ports, publisher.nodes)
     name = owner.cluster.name
-    return _Holder(_proxies(name), publisher.ports, owner.nodes | publisher.nodes, name)
+    return _Holder(_proxies(name), publisher.ports, owner.nodes | publisher.nodes, name, publisher.nodes)
 
 
 def _proxies(cluster: str) -> str:
     return f"the proxies of service cluster {cluster}" if cluster else "the proxies of the default service cluster"
 
 
-def _grant(wish: Wish, has: Collection[PublishedPort], holders: Collection[_Holder]) -> Grant:
+def _grant(
+    wish: Wish, has: Collection[PublishedPort], holders: Collection[_Holder], own: AbstractSet[str]
+) -> Grant:
+    """`own`: nodes on which the cluster's proxies are now."""
     problems = []
     for key, port in zip(KEYS, wish.ports, strict=True):
-        holder = _refusal(wish, port, has, holders)
+        holder = _refusal(wish, port, has, holders, own)
         if holder is not None:
             problems.append(_problem(wish, key, port, holder, bool(has)))
     keeps = has if problems else wish.ports
-    taken = frozenset[str]().union(*(_taken(wish, port, holders) for port in keeps))
+    taken = frozenset[str]().union(*(_taken(wish, port, holders, own) for port in keeps))
     return Grant(not problems, taken, tuple(problems))
 
 
 def _refusal(
-    wish: Wish, port: PublishedPort, has: Collection[PublishedPort], holders: Collection[_Holder]
+    wish: Wish,
+    port: PublishedPort,
+    has: Collection[PublishedPort],
+    holders: Collection[_Holder],
+    own: AbstractSet[str],
 ) -> _Holder | None:
     """Who is in the way of this port; None when it can be had."""
     same = [holder for holder in holders if any(_same(port, each) for each in holder.ports)]
@@ -169,7 +178,7 @@ def _refusal(
         for holder in same:
             if _excludes(wish, port, holder):
                 return holder
-    return same[0] if wish.nodes and _taken(wish, port, holders) == wish.nodes else None
+    return same[0] if wish.nodes and _taken(wish, port, holders, own) == wish.nodes else None
 
 
 def _excludes(wish: Wish, port: PublishedPort, holder: _Holder) -> bool:
@@ -179,14 +188,17 @@ def _excludes(wish: Wish, port: PublishedPort, holder: _Holder) -> bool:
     return True
 
 
-def _taken(wish: Wish, port: PublishedPort, holders: Iterable[_Holder]) -> frozenset[str]:
-    """The nodes on which others have the same port. Of two clusters whose proxies meet, the first by name does not
-    yield to the second."""
+def _taken(
+    wish: Wish, port: PublishedPort, holders: Iterable[_Holder], own: AbstractSet[str]
+) -> frozenset[str]:
+    """The nodes on which others have the same port. Of two clusters whose proxies may meet, the first by name does
+    not yield to the second, but on nodes where that one's are, and its own are not."""
     if port.mode != "host":
         return frozenset()
-    ahead = (each for each in holders if each.cluster is None or each.cluster < wish.cluster.name)
-    meet = (each.nodes for each in ahead if any(_same(port, other) for other in each.ports))
-    return wish.nodes & frozenset[str]().union(*meet)
+    meet = (each for each in holders if any(_same(port, other) for other in each.ports))
+    ahead = (each.nodes if each.cluster is None or each.cluster < wish.cluster.name else each.there - own
+             for each in meet)  # fmt: skip
+    return wish.nodes & frozenset[str]().union(*ahead)
 
 
 def _same(port: PublishedPort, other: PublishedPort) -> bool:

@@ -166,3 +166,16 @@ def test_publishers_tell_what_may_matter() -> None:
     assert take(Upsert(replace(publisher("web"), version=3)))
     assert found.found == {}
     assert not take(Remove(Kind.SERVICE, "id-web"))
+
+
+def test_a_cluster_does_not_move_to_where_anothers_proxies_are() -> None:
+    """Whatever their names: who is there stays."""
+    there = publishers(
+        publisher("pe", 80, 443, mode="host"), publisher("pw", 80, 443, mode="host"), pe=("n1",), pw=("n2",)
+    )
+    east = wish("east", mode="host", nodes=("n2",), of="pe")
+    west = wish("west", mode="host", nodes=("n2",), of="pw")
+    grants = grant_ports([east, west], there)
+    assert not grants["east"].granted
+    assert "west" in grants["east"].problems[0].message
+    assert grants["west"] == Grant()
