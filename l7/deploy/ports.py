@@ -191,14 +191,19 @@ def _excludes(wish: Wish, port: PublishedPort, holder: _Holder) -> bool:
 def _taken(
     wish: Wish, port: PublishedPort, holders: Iterable[_Holder], own: AbstractSet[str]
 ) -> frozenset[str]:
-    """The nodes on which others have the same port. Of two clusters whose proxies may meet, the first by name does
-    not yield to the second, but on nodes where that one's are, and its own are not."""
+    """The nodes on which others have the same port."""
     if port.mode != "host":
         return frozenset()
     meet = (each for each in holders if any(_same(port, other) for other in each.ports))
-    ahead = (each.nodes if each.cluster is None or each.cluster < wish.cluster.name else each.there - own
-             for each in meet)  # fmt: skip
-    return wish.nodes & frozenset[str]().union(*ahead)
+    return wish.nodes & frozenset[str]().union(*(_held(each, wish.cluster.name, own) for each in meet))
+
+
+def _held(holder: _Holder, name: str, own: AbstractSet[str]) -> AbstractSet[str]:
+    """The nodes that are a holder's. Of two clusters, a node is the one's whose proxies are there; where both are or
+    none is, the first's by name."""
+    if holder.cluster is None:
+        return holder.nodes
+    return holder.nodes - (own - holder.there) if holder.cluster < name else holder.there - own
 
 
 def _same(port: PublishedPort, other: PublishedPort) -> bool:

@@ -128,7 +128,7 @@ def test_ports_that_cannot_be_had_cost_nothing_but_a_problem(system: FleetSystem
     found = system.until("a conflict of ports", lambda: [
         each for each in system.status()["problems"] if each["cluster"] == "east"
     ])  # fmt: skip
-    assert "west" in found[0]["message"]
+    assert any("published by the proxies of service cluster west" in each["message"] for each in found), found
     assert system.get(1, EAST)[0] == 200
     assert system.task_ids("east-proxy") == before
     system.tables["east"] |= {"ProxyConstraints": ["node.hostname==node1"]}
