@@ -199,8 +199,8 @@ def _taken(
 
 
 def _held(holder: _Holder, name: str, own: AbstractSet[str]) -> AbstractSet[str]:
-    """The nodes that are a holder's. Of two clusters, a node is the one's whose proxies are there; where both are or
-    none is, the first's by name."""
+    """The nodes that are a holder's. Of two clusters, a node is the one's whose proxies are there; where both are,
+    or none is, the first's by name."""
     if holder.cluster is None:
         return holder.nodes
     return holder.nodes - (own - holder.there) if holder.cluster < name else holder.there - own

@@ -108,11 +108,10 @@ class FleetSystem(System):
         url = f"{client.base_url}/v{client.api_version}/services/{raw['ID']}/update"
         client.post(url, json=raw["Spec"], params={"version": raw["Version"]["Index"]}).raise_for_status()
 
-    def kill(self, service: str, word: str) -> None:
-        """SIGKILL for the process of a service's task that has this word in its command."""
-        pids = [pid for root in self._pids(service) for pid in processes.in_container(root)]
-        found = [pid for pid in pids if word in processes.command_of(pid)]
-        os.kill(found[-1], signal.SIGKILL)
+    def kill(self, service: str) -> None:
+        """SIGKILL for what a service's task consists of, below its init."""
+        _, process, *_ = processes.in_container(self._pids(service)[0])
+        os.kill(process, signal.SIGKILL)
 
     def client_seen(self, node: int, host: str) -> str:
         """The client's address as the application is told it."""
