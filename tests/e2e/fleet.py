@@ -17,7 +17,7 @@ from testbed import app, image, processes
 from testbed.load import Report, load_command
 from testbed.namespace import TestbedError
 from testbed.swarm import Swarm
-from testbed.system import LABEL, Options, System, toml
+from testbed.system import CORE, LABEL, Options, System, toml
 
 
 class FleetSystem(System):
@@ -49,18 +49,26 @@ class FleetSystem(System):
 
     def quiet(self, timeout: float = 120.0) -> None:
         """Waits until core keeps what the settings ask for and nothing is under way."""
-        self.until("the services to be as the settings want them", self._is_quiet, timeout)
+        try:
+            self.until("the services to be as the settings want them", self._is_quiet, timeout)
+        except TestbedError as error:
+            document = self.status()
+            error.add_note(f"{document['services']}\n{document['problems']}\n{self.logs()}")
+            raise
 
     def _is_quiet(self) -> bool:
         document = self.status()
         kept = {each["name"]: each for each in document["services"]}
         wanted = {table.get(key) for table in self.tables.values() for key in ("ServiceName", "ProxyServiceName")}
-        done = all(each["update"] in ("", "completed") and _runs(each) for each in kept.values())
+        done = all(each["update"] not in _UNDER_WAY and _runs(each) for each in kept.values())
         return done and wanted - {None} <= kept.keys() and self._has_settings()
 
     def _has_settings(self) -> bool:
-        """Whether the core that answers is the one that was deployed last, alone."""
-        return len(self.tasks("l7_core")) == 1 and self.text in self.core_config()
+        """Whether the core that answers is the one that was deployed last, alone, and for good: Swarm takes a task
+        that dies within the time in which an update is watched for the update's failure, and takes it back."""
+        client: Any = self.swarm.docker(self.manager)
+        update = client.inspect_service(CORE).get("UpdateStatus", {}).get("State", "completed")
+        return update == "completed" and len(self.tasks(CORE)) == 1 and self.text in self.core_config()
 
     @property
     def text(self) -> str:
@@ -159,3 +167,6 @@ def load(system: System, host: str, nodes: Sequence[int], rate: float = 60.0) ->
         yield reports
     finally:
         reports.append(Report.from_json(running.communicate(timeout=60)[0]))
+
+
+_UNDER_WAY = ("updating", "rollback_started")

@@ -179,9 +179,10 @@ def test_a_broken_cluster_is_not_seen_in_another(system: FleetSystem) -> None:
 def test_clusters_are_replaced_by_one_and_leave_nothing(system: FleetSystem) -> None:
     system.tables = {"default": cluster("", 1, ServiceName="all-extension", ProxyServiceName="all-proxy",
                                         ProxyConstraints=[], ProxyReplicas=2)}  # fmt: skip
+    system.deploy()
+    system.until("the network of the new cluster", lambda: "l7\n" in system.cli("network", "ls", "--format={{.Name}}"))
     for name in ("east-web", "west-web"):
         system.update(name, f"--label-rm={LABEL}service_cluster", "--network-add=l7")
-    system.deploy()
     wanted = {"all-extension", "all-proxy"}
     system.until("the clusters of before to be gone", lambda: system.managed() == wanted, 120)
     system.quiet()
