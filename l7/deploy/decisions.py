@@ -54,7 +54,7 @@ def decide(
     present: Mapping[str, Present],
     joined: Mapping[str, frozenset[str]],
 ) -> dict[str, Decision]:
-    """By name of the cluster. `present`: by name of the service; `joined`: by cluster."""
+    """By name of the cluster. `present`: l7's own services by name; `joined`: by cluster."""
     clusters, nodes = tuple(clusters), tuple(nodes)
     there = {each.name: present.get(names.proxy_service(each)) for each in clusters}
     wishes = []
@@ -62,11 +62,18 @@ def decide(
         place = place_proxies(each, nodes, _constraints(there[each.name]))
         now = there[each.name]
         wishes.append(wish_of(each, (node.id for node in place.nodes), () if now is None else (now.id,)))
-    grants = grant_ports(wishes, publishers)
+    grants = grant_ports(wishes, _staying(publishers, clusters, present))
     return {
         each.name: _decision(each, nodes, grants[each.name], there[each.name], joined.get(each.name, frozenset()))
         for each in clusters
     }
+
+
+def _staying(publishers: Publishers, clusters: Iterable[Cluster], present: Mapping[str, Present]) -> Publishers:
+    """Without services of l7's own that nobody wants any more: they are removed, and keep no port from anybody."""
+    wished = {name(each) for each in clusters for name in (names.extension_service, names.proxy_service)}
+    leaving = {each.id for name, each in present.items() if name not in wished}
+    return Publishers({id_: each for id_, each in publishers.found.items() if id_ not in leaving})
 
 
 def _decision(

@@ -8,7 +8,7 @@ those that take its place serve.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -86,8 +86,10 @@ class Existing:
         return frozenset(str(each.get("Target", "")) for each in self.spec["TaskTemplate"].get("Networks") or ())
 
     @property
-    def ports(self) -> frozenset[tuple[str, int]]:
-        return published(self.spec)
+    def ports(self) -> frozenset[int]:
+        """Those that it publishes, in whatever mode."""
+        found = (self.spec.get("EndpointSpec") or {}).get("Ports") or ()
+        return frozenset(int(each.get("PublishedPort") or 0) for each in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,14 +342,23 @@ def _left_over(clusters: Mapping[str, Cluster], situation: Situation) -> Plan:
     """Services of clusters, and under names, that the settings do not have any more."""
     wished = [name(each) for each in clusters.values() for name in (names.extension_service, names.proxy_service)]
     extra = [each for each in situation.existing if each.name not in wished]
-    proxies = [_found(names.proxy_service(each), situation) for each in clusters.values()]
-    awaited = [each for each in proxies if each is None or not each.running]
-    ports = {port for each in proxies if each is not None and not each.running for port in each.ports}
+    awaited = [each for each in clusters.values() if not _serves(each, situation)]
+    ports = {port for each in awaited for port in _numbers(each)}
     going = [each for each in extra if not awaited or each.ports & ports or _gone(each, clusters)]
     actions: list[Action] = [RemoveService(each.cluster, each.name, each.id) for each in going]
     if not extra:
         actions += [RemoveNetwork(each.cluster, each.name, each.id) for each in _unused(clusters, situation)]
     return Plan(tuple(actions), waiting=bool(extra))
+
+
+def _serves(cluster: Cluster, situation: Situation) -> bool:
+    proxies = _found(names.proxy_service(cluster), situation)
+    return proxies is not None and proxies.running > 0
+
+
+def _numbers(cluster: Cluster) -> set[int]:
+    """The ports that a cluster's proxies are to publish."""
+    return {cluster.proxy_options.http.published, cluster.proxy_options.tls.published} - {0}
 
 
 def _gone(existing: Existing, clusters: Mapping[str, Cluster]) -> bool:
@@ -369,14 +380,6 @@ def _lacking(existing: Existing) -> Problem:
     message = f"{existing.running}{wanted} tasks run; Swarm says: {existing.trouble}"
     remedy = f"docker service ps --no-trunc {existing.name}"
     return Problem("", "", existing.name, message, remedy, existing.cluster, fatal=False)
-
-
-def published(spec: Json) -> frozenset[tuple[str, int]]:
-    """(mode, port) of all that a service publishes."""
-    ports: Sequence[Mapping[str, Any]] = (spec.get("EndpointSpec") or {}).get("Ports") or ()
-    return frozenset(
-        (str(each.get("PublishMode") or "ingress"), int(each.get("PublishedPort", 0))) for each in ports
-    )
 
 
 def needs(clusters: Iterable[Cluster]) -> frozenset[str]:

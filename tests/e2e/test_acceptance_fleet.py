@@ -180,7 +180,8 @@ def test_clusters_are_replaced_by_one_and_leave_nothing(system: FleetSystem) -> 
     system.tables = {"default": cluster("", 1, ServiceName="all-extension", ProxyServiceName="all-proxy",
                                         ProxyConstraints=[], ProxyReplicas=2)}  # fmt: skip
     system.deploy()
-    system.until("the network of the new cluster", lambda: "l7\n" in system.cli("network", "ls", "--format={{.Name}}"))
+    words = ("network", "ls", "--format={{.Name}}")
+    system.until("the network of the new cluster", lambda: "l7\n" in system.cli(*words))
     for name in ("east-web", "west-web"):
         system.update(name, f"--label-rm={LABEL}service_cluster", "--network-add=l7")
     wanted = {"all-extension", "all-proxy"}

@@ -65,3 +65,12 @@ def test_ports_that_cannot_be_had_leave_ports_and_place_as_they_are() -> None:
     found = decided(Cluster(), MANAGER, WORKER, present=present, publishers=publishers)
     assert (found.withheld, found.ports, found.proxies) == (False, (port,), ("node.role==manager",))
     assert "service web" in found.problems[0].message
+
+
+def test_proxies_that_nobody_wants_any_more_keep_no_port() -> None:
+    cache, publishers = Cache(), Publishers()
+    cache.apply(Upsert(publisher("old-proxy", 80, 443)))
+    publishers.take(cache, Touched(all=True))
+    there = {"old-proxy": Present("id-old-proxy", {})}
+    assert not decide([Cluster()], [MANAGER], publishers, there, {})[""].withheld
+    assert decide([Cluster()], [MANAGER], publishers, {}, {})[""].withheld
