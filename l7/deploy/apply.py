@@ -10,19 +10,18 @@ from typing import Any
 import orjson
 
 from l7.deploy import names, pki
-from l7.deploy.init import identity
-from l7.deploy.own import Asking
-from l7.deploy.plan import (
+from l7.deploy.actions import (
     Action,
     CreateIdentity,
     CreateNetwork,
     CreateService,
-    Existing,
-    ManagedNetwork,
     RemoveNetwork,
     RemoveService,
     UpdateService,
 )
+from l7.deploy.existing import Existing, ManagedNetwork
+from l7.deploy.init import identity
+from l7.deploy.own import Asking
 from l7.deploy.secrets import labels_of
 from l7.deploy.stored import named
 from l7.kit.errors import ConfigError

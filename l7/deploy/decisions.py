@@ -71,7 +71,7 @@ def decide(
 
 def _staying(publishers: Publishers, clusters: Iterable[Cluster], present: Mapping[str, Present]) -> Publishers:
     """Without services of l7's own that nobody wants any more: they are removed, and keep no port from anybody."""
-    wished = {name(each) for each in clusters for name in (names.extension_service, names.proxy_service)}
+    wished = names.services(clusters)
     leaving = {each.id for name, each in present.items() if name not in wished}
     return Publishers({id_: each for id_, each in publishers.found.items() if id_ not in leaving})
 

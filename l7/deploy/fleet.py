@@ -18,11 +18,13 @@ from typing import Any, Protocol
 
 from l7.config import Cluster, Settings
 from l7.deploy import names
+from l7.deploy.actions import Action, Plan, UpdateService
 from l7.deploy.apply import Seen, apply, observe
 from l7.deploy.decisions import Decision, Present, decide
+from l7.deploy.existing import Existing
 from l7.deploy.issuer import Issuer
 from l7.deploy.own import NOBODY, Asking, Own, fetch_own_service, fetch_spec, own
-from l7.deploy.plan import Action, Existing, Plan, Situation, UpdateService, digest, plan
+from l7.deploy.plan import Situation, digest, plan
 from l7.deploy.ports import Publishers
 from l7.deploy.stored import KIND, Stored, newest, stored
 from l7.deploy.wanted import Installation

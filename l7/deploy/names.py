@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from l7 import fleet
 from l7.config import Cluster
 
@@ -21,6 +23,11 @@ def extension_service(cluster: Cluster) -> str:
 
 def proxy_service(cluster: Cluster) -> str:
     return fleet.service_name(cluster.proxy_options, fleet.PROXY, cluster.name)
+
+
+def services(clusters: Iterable[Cluster]) -> frozenset[str]:
+    """All that these clusters are to have."""
+    return frozenset(name(each) for each in clusters for name in (extension_service, proxy_service))
 
 
 def shared_network(cluster: str) -> str:

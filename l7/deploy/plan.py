@@ -8,97 +8,24 @@ those that take its place serve.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import orjson
 
 from l7.config import Cluster
 from l7.deploy import names, wanted
+from l7.deploy.actions import Action, CreateIdentity, CreateNetwork, CreateService, Plan, UpdateService
 from l7.deploy.decisions import Decision
+from l7.deploy.existing import Existing, ManagedNetwork
+from l7.deploy.leftover import left_over
 from l7.deploy.merge import differing, merge
 from l7.deploy.mounted import referring
-from l7.deploy.stored import CA
 from l7.deploy.subnets import free_subnet
 from l7.deploy.wanted import Installation, Json
-from l7.labels.table import PROXY_CLUSTER, PROXY_TYPE
+from l7.labels.table import PROXY_CLUSTER
 from l7.model import Problem
-
-# ---------------------------------------------------------------- what there is
-
-
-@dataclass(frozen=True, slots=True)
-class Existing:
-    """A service of ours. `update`: state of its update, "" when there never was one, with Swarm's `message`.
-    `running`: tasks that serve; `trouble`: why others don't, as far as Swarm says, "" where all do."""
-
-    id: str
-    version: int
-    spec: Json
-    update: str = ""
-    message: str = ""
-    running: int = 0
-    trouble: str = ""
-
-    @property
-    def replicas(self) -> int | None:
-        """How many tasks there are to be; None: one on each node."""
-        replicated = (self.spec.get("Mode") or {}).get("Replicated")
-        return None if replicated is None else int(replicated.get("Replicas") or 0)
-
-    @property
-    def name(self) -> str:
-        return str(self.spec.get("Name", ""))
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        return self.spec.get("Labels") or {}
-
-    @property
-    def cluster(self) -> str:
-        return str(self.labels.get(PROXY_CLUSTER, ""))
-
-    @property
-    def is_proxy(self) -> bool:
-        return self.labels.get(PROXY_TYPE[0]) == PROXY_TYPE[1]
-
-    @property
-    def applied(self) -> Json:
-        """What l7 wanted when it wrote this last; nothing where that can't be read."""
-        try:
-            found = orjson.loads(self.labels.get(names.APPLIED, "{}"))
-        except orjson.JSONDecodeError:
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def in_flight(self) -> bool:
-        return self.update in ("updating", "rollback_started")
-
-    @property
-    def rolled_back(self) -> bool:
-        return self.update.startswith("rollback")
-
-    @property
-    def networks(self) -> frozenset[str]:
-        """Ids of those that it is on."""
-        return frozenset(str(each.get("Target", "")) for each in self.spec["TaskTemplate"].get("Networks") or ())
-
-    @property
-    def ports(self) -> frozenset[int]:
-        """Those that it publishes, in whatever mode."""
-        found = (self.spec.get("EndpointSpec") or {}).get("Ports") or ()
-        return frozenset(int(each.get("PublishedPort") or 0) for each in found)
-
-
-@dataclass(frozen=True, slots=True)
-class ManagedNetwork:
-    """A network of ours."""
-
-    id: str
-    name: str
-    cluster: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,83 +49,10 @@ class Situation:
     published: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
 
 
-# ---------------------------------------------------------------- what to do
-
-
-@dataclass(frozen=True, slots=True)
-class CreateNetwork:
-    """`spec` as POST /networks/create takes it."""
-
-    cluster: str
-    name: str
-    spec: Json
-
-
-@dataclass(frozen=True, slots=True)
-class CreateIdentity:
-    """A secret of the PKI, by its base name."""
-
-    cluster: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class CreateService:
-    cluster: str
-    name: str
-    spec: Json
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateService:
-    """`replaces`: its tasks, too; `digest`: of what is wanted."""
-
-    cluster: str
-    name: str
-    id: str
-    version: int
-    spec: Json
-    replaces: bool
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveService:
-    cluster: str
-    name: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveNetwork:
-    cluster: str
-    name: str
-    id: str
-
-
-Action: TypeAlias = (
-    CreateNetwork | CreateIdentity | CreateService | UpdateService | RemoveService | RemoveNetwork
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """`waiting`: more may be to do soon, without anything else's changing."""
-
-    actions: tuple[Action, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    waiting: bool = False
-
-    def with_(self, other: Plan) -> Plan:
-        """Both, one after the other."""
-        problems = (*self.problems, *other.problems)
-        return Plan((*self.actions, *other.actions), problems, self.waiting or other.waiting)
-
-
 def plan(clusters: Mapping[str, Cluster], situation: Situation) -> Plan:
     """What to do now. Same in, same out."""
     parts = [_cluster(clusters[name], situation) for name in sorted(clusters)]
-    parts.append(_left_over(clusters, situation))
+    parts.append(left_over(clusters, situation.existing, situation.networks))
     parts.append(Plan(problems=tuple(_lacking(each) for each in situation.existing if each.trouble)))
     return Plan(
         tuple(action for part in parts for action in part.actions),
@@ -335,44 +189,7 @@ def _found(name: str, situation: Situation) -> Existing | None:
     return next((each for each in situation.existing if each.name == name), None)
 
 
-# ---------------------------------------------------------------- what is left over
-
-
-def _left_over(clusters: Mapping[str, Cluster], situation: Situation) -> Plan:
-    """Services of clusters, and under names, that the settings do not have any more."""
-    wished = [name(each) for each in clusters.values() for name in (names.extension_service, names.proxy_service)]
-    extra = [each for each in situation.existing if each.name not in wished]
-    awaited = [each for each in clusters.values() if not _serves(each, situation)]
-    ports = {port for each in awaited for port in _numbers(each)}
-    going = [each for each in extra if not awaited or each.ports & ports or _gone(each, clusters)]
-    actions: list[Action] = [RemoveService(each.cluster, each.name, each.id) for each in going]
-    if not extra:
-        actions += [RemoveNetwork(each.cluster, each.name, each.id) for each in _unused(clusters, situation)]
-    return Plan(tuple(actions), waiting=bool(extra))
-
-
-def _serves(cluster: Cluster, situation: Situation) -> bool:
-    proxies = _found(names.proxy_service(cluster), situation)
-    return proxies is not None and proxies.running > 0
-
-
-def _numbers(cluster: Cluster) -> set[int]:
-    """The ports that a cluster's proxies are to publish."""
-    return {cluster.proxy_options.http.published, cluster.proxy_options.tls.published} - {0}
-
-
-def _gone(existing: Existing, clusters: Mapping[str, Cluster]) -> bool:
-    """An extension service whose cluster is gone: nobody asks it."""
-    return not existing.is_proxy and existing.cluster not in clusters
-
-
-def _unused(clusters: Mapping[str, Cluster], situation: Situation) -> list[ManagedNetwork]:
-    return [each for each in situation.networks if _is_unused(each, clusters)]
-
-
-def _is_unused(network: ManagedNetwork, clusters: Mapping[str, Cluster]) -> bool:
-    cluster = clusters.get(network.cluster)
-    return cluster is None or network.name not in wanted.network_names(cluster)
+# ---------------------------------------------------------------- problems
 
 
 def _lacking(existing: Existing) -> Problem:
@@ -380,11 +197,6 @@ def _lacking(existing: Existing) -> Problem:
     message = f"{existing.running}{wanted} tasks run; Swarm says: {existing.trouble}"
     remedy = f"docker service ps --no-trunc {existing.name}"
     return Problem("", "", existing.name, message, remedy, existing.cluster, fatal=False)
-
-
-def needs(clusters: Iterable[Cluster]) -> frozenset[str]:
-    """Base names of all secrets of the PKI that clusters use."""
-    return frozenset({CA, *(base for each in clusters for base in wanted.identities(each))})
 
 
 def _wrong(cluster: Cluster, value: str, message: str, remedy: str) -> Plan:

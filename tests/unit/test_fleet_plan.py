@@ -9,21 +9,18 @@ import orjson
 
 from l7.config import Cluster
 from l7.deploy import mounted, names
-from l7.deploy.decisions import Decision
-from l7.deploy.plan import (
+from l7.deploy.actions import (
     CreateIdentity,
     CreateNetwork,
     CreateService,
-    Existing,
-    ManagedNetwork,
     Plan,
     RemoveNetwork,
     RemoveService,
-    Situation,
     UpdateService,
-    digest,
-    plan,
 )
+from l7.deploy.decisions import Decision
+from l7.deploy.existing import Existing, ManagedNetwork
+from l7.deploy.plan import Situation, digest, plan
 from l7.deploy.stored import Stored
 from l7.deploy.wanted import Installation
 from l7.fleet import Port, ProxyOptions, ServiceOptions
