@@ -11,7 +11,7 @@ PROTOC = $(PYTHON) -m grpc_tools.protoc -I proto
 PROTO = $(sort $(shell find proto -name '*.proto'))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock lint test test-unit demo soak bench figures acceptance image clean
+.PHONY: help setup proto lock lint test test-unit demo soak bench figures acceptance image wheelhouse clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,10 +58,13 @@ figures: ## Write what benchmarks/results/ says into README.md
 acceptance: setup ## The acceptance list, item by item, with the tests that show it and their results
 	$(PYTHON) -m tests.acceptance $(ARGS)
 
+wheelhouse: setup ## Fetch what deploy/Dockerfile needs to build an image without network
+	@$(PYTHON) -m scripts.wheelhouse $(SERIES)
+
 image: setup ## Build the image l7:dev as an archive for docker load
 	@$(PYTHON) -m testbed.image $(SERIES)
 
 clean: ## Remove what was built (not .cache/, where downloads are kept)
-	rm -rf .venv build *.egg-info l7/_fastpath.c l7/_fastpath.html l7/_fastpath.*.so
+	rm -rf .venv build wheelhouse *.egg-info l7/_fastpath.c l7/_fastpath.html l7/_fastpath.*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

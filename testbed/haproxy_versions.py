@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,18 +76,19 @@ def _series_of(executable: Path) -> str | None:
     return ".".join(version_of(executable).split(".")[:2]) if executable.exists() else None
 
 
-class _Apt:
-    """The private apt. Its lists are fetched once and renewed when a file they name is gone."""
+class Apt:
+    """A private apt, of these mirrors and suites. Its lists are fetched once; `update` renews them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, sources: Sequence[tuple[str, str]]) -> None:
         self.directory = directory
+        self.sources = sources
         self.environment = os.environ | {"APT_CONFIG": str(directory / "apt.conf")}
 
     def prepare(self) -> None:
         for name in ("lists/partial", "cache/archives/partial", "empty"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         (self.directory / "status").touch()
-        lines = [f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n" for suite in SUITES]
+        lines = [f"deb [signed-by={KEYRING}] {mirror} {suite} main\n" for mirror, suite in self.sources]
         (self.directory / "sources.list").write_text("".join(lines))
         settings = {
             "Dir::Etc::sourcelist": "sources.list",
@@ -146,7 +147,7 @@ def _depends(shown: str) -> list[str]:
 
 
 def _fetch(series: str, home: Path) -> None:
-    apt = _Apt(home / "apt")
+    apt = Apt(home / "apt", [(MIRROR, suite) for suite in SUITES])
     apt.prepare()
     try:
         _unpack(apt, series, home)
@@ -155,7 +156,7 @@ def _fetch(series: str, home: Path) -> None:
         _unpack(apt, series, home)
 
 
-def _unpack(apt: _Apt, series: str, home: Path) -> None:
+def _unpack(apt: Apt, series: str, home: Path) -> None:
     version, suite = apt.newest(series)
     print(f"fetching HAProxy {version} from Debian {suite}", file=sys.stderr)
     new = home / f"{series}.new"

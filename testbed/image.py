@@ -22,8 +22,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -38,7 +40,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SUITE = "bookworm"
 BASE_PACKAGES = ("ca-certificates", "haproxy", "libcap2-bin", "procps", "python3")
 PACKAGES = ("l7", "haproxy")
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "Entrypoint": ["/usr/local/bin/l7"],
     "Env": [
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -70,15 +72,26 @@ _HOOKS = (
 )
 
 
-def build(series: Sequence[str] = ("3.4",)) -> Path:
+def build(
+    series: Sequence[str] = ("3.4",), tag: str = TAG, labels: Mapping[str, str] = MappingProxyType({})
+) -> Path:
     """The archive of the image, for ``docker load`` and `Swarm.load_image`. `series` are the HAProxy versions it
-    has besides Debian's own. A minute the first time, two seconds after a change of l7's code."""
+    has besides Debian's own. A minute the first time, two seconds after a change of l7's code.
+
+    `labels` besides the usual ones make it another image with the same content, such as one to upgrade to."""
     home = cache_directory() / "image"
     with locked(home):
         layers = [_base(home), *(_haproxy(home, name) for name in series), _dependencies(home), _code(home)]
-        archive = home / "l7-dev.tar"
-        write_image(archive, TAG, layers, CONFIG)
+        archive = home / f"{tag.replace(':', '-').replace('/', '_')}.tar"
+        write_image(archive, tag, layers, CONFIG | {"Labels": {**_labels(), **labels}})
     return archive
+
+
+def _labels() -> dict[str, str]:
+    """Of the OCI's image specification (annotations.md)."""
+    about = importlib.metadata.metadata("l7")
+    found = {"title": "l7", "description": about["Summary"], "version": about["Version"], "licenses": "Apache-2.0"}
+    return {f"org.opencontainers.image.{name}": value for name, value in found.items()}
 
 
 def _key(*parts: str) -> str:
@@ -95,18 +108,32 @@ def _discard(home: Path, pattern: str) -> None:
 
 
 def _base(home: Path) -> Path:
-    layer = home / f"base-{_key(SUITE, MIRROR, *BASE_PACKAGES, *_WITHOUT, *_HOOKS)}.tar"
+    hooks = [f"--customize-hook={hook}" for hook in _HOOKS]
+    return _debian(home, "base", ["--variant=essential", f"--include={','.join(BASE_PACKAGES)}", *hooks])
+
+
+def debian() -> Path:
+    """The archive of an image like ``debian:bookworm-slim``, under that tag: what deploy/Dockerfile begins with."""
+    home = cache_directory() / "image"
+    with locked(home):
+        layer = _debian(home, "debian", ["--variant=minbase", "--include=ca-certificates"])
+        archive = home / "debian.tar"
+        write_image(archive, f"debian:{SUITE}-slim", [layer], {"Cmd": ["bash"], "Env": CONFIG["Env"][:1]})
+    return archive
+
+
+def _debian(home: Path, name: str, words: Sequence[str]) -> Path:
+    """A layer with Debian; `words` say to mmdebstrap what is in it."""
+    layer = home / f"{name}-{_key(SUITE, MIRROR, *words, *_WITHOUT)}.tar"
     if layer.exists():
         return layer
     if not shutil.which("mmdebstrap"):
         raise TestbedError("mmdebstrap not found: run `make setup`")
-    _discard(home, "base-*")
+    _discard(home, f"{name}-*")
     new = layer.with_suffix(".new")
     options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _WITHOUT]
-    options += [f"--customize-hook={hook}" for hook in _HOOKS]
     sources = [f"deb {MIRROR} {SUITE} main", f"deb {MIRROR}-security {SUITE}-security main"]
-    command = ["mmdebstrap", "--quiet", "--format=tar", "--variant=essential"]
-    command.append(f"--include={','.join(BASE_PACKAGES)}")
+    command = ["mmdebstrap", "--quiet", "--format=tar", *words]
     done = subprocess.run(
         [*command, *options, SUITE, str(new), *sources],
         env=os.environ | {"SOURCE_DATE_EPOCH": "0"},

@@ -135,8 +135,9 @@ class Swarm:
     """A running installation; use `Swarm.up`, and `down` or the context manager. Nodes count from 0; node 0 is
     always a manager. Not for use by several threads at once, except for processes started with `run`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, offline: bool = False) -> None:
         self.directory = directory
+        self.offline = offline
         self.nodes: list[Node] = []
         self.bridge: Namespace | None = None
         self._daemons: dict[int, subprocess.Popen[bytes]] = {}
@@ -149,11 +150,13 @@ class Swarm:
         )
 
     @classmethod
-    def up(cls, nodes: int = 1, managers: int = 1, *, swarm_mode: bool = True) -> Swarm:
-        """Starts `nodes` daemons and joins them (the first `managers` as managers). Takes 2 to 15 s."""
+    def up(cls, nodes: int = 1, managers: int = 1, *, swarm_mode: bool = True, offline: bool = False) -> Swarm:
+        """Starts `nodes` daemons and joins them (the first `managers` as managers). Takes 2 to 15 s.
+
+        `offline`: they ask no registry for an image that is there."""
         _check_machine()
         base = Path(os.environ.get("L7_TESTBED_DIR", "/tmp"))
-        swarm = cls(Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)))
+        swarm = cls(Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)), offline)
         try:
             swarm._start(nodes)
             if swarm_mode:
@@ -321,10 +324,13 @@ class Swarm:
         }
         hosts = ["-H", node.url, "-H", "unix:///run/docker.sock"]
         command = ["dockerd", *(f"{key}={value}" for key, value in options.items()), *hosts]
+        environment = marked_environment(self.directory, node.directory)
+        if self.offline:
+            environment["DOCKER_SERVICE_PREFER_OFFLINE_IMAGE"] = "1"
         with node.log.open("ab") as log:
             self._daemons[node.index] = subprocess.Popen(
                 node.namespace.command_inside(command),
-                env=marked_environment(self.directory, node.directory),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -49,7 +49,8 @@ REPOSITORY = image.REPOSITORY
 class Options:
     """`haproxy`: its series. `watch`: auto, swarmkit or docker; `poll`: seconds between polls of the latter.
 
-    `core_on` and `proxy_on` are the nodes on which core and one proxy each run.
+    `core_on` and `proxy_on` are the nodes on which core and one proxy each run. `image`: one that is there already
+    instead of the testbed's own.
     """
 
     haproxy: str = "2.6"
@@ -58,6 +59,7 @@ class Options:
     core_on: int = 0
     proxy_on: tuple[int, ...] = (0,)
     core_environment: Mapping[str, str] = field(default_factory=dict)
+    image: str = image.TAG
 
     @property
     def binary(self) -> str:
@@ -91,7 +93,8 @@ class System:
         """Deploys everything and waits until all proxies are ready. About 10 s."""
         system = cls(swarm, options or Options())
         series = [] if system.options.haproxy == "2.6" else [system.options.haproxy]
-        swarm.load_image(image.build(series))
+        if system.options.image == image.TAG:
+            swarm.load_image(image.build(series))
         swarm.load_image(app.image())
         system._run_l7("pki", "init", "--docker-url", swarm.node(0).url)
         system._mark_nodes()
@@ -140,7 +143,7 @@ class System:
             "version": "3.8",
             "services": {
                 "core": {
-                    "image": image.TAG,
+                    "image": options.image,
                     "environment": core | dict(options.core_environment),
                     "deploy": {"placement": {"constraints": ["node.labels.core==yes"]}},
                 },
