@@ -208,9 +208,10 @@ class Fleet:
         if not self._service:
             return replace(NOBODY, endpoint=self._settings.endpoint_override)
         spec = await fetch_spec(api, self._service)
-        if self._template is None:
-            self._template = spec["TaskTemplate"]
-        if spec["TaskTemplate"] != self._template:
+        # Where it may be placed is no matter of a task that is placed already: Swarm does not replace it for that.
+        template = {key: value for key, value in spec["TaskTemplate"].items() if key != "Placement"}
+        self._template = self._template or template
+        if template != self._template:
             self._say_once("another core takes over")
             return None
         return own(spec, self._options.port, seen.managers, self._settings.endpoint_override)

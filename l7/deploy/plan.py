@@ -53,7 +53,8 @@ def plan(clusters: Mapping[str, Cluster], situation: Situation) -> Plan:
     """What to do now. Same in, same out."""
     parts = [_cluster(clusters[name], situation) for name in sorted(clusters)]
     parts.append(left_over(clusters, situation.existing, situation.networks))
-    parts.append(Plan(problems=tuple(_lacking(each) for each in situation.existing if each.trouble)))
+    lacking = (each for each in situation.existing if each.trouble and not each.rolled_back)
+    parts.append(Plan(problems=tuple(map(_lacking, lacking))))
     return Plan(
         tuple(action for part in parts for action in part.actions),
         tuple(sorted(problem for part in parts for problem in part.problems)),
@@ -154,8 +155,11 @@ def _service(cluster: Cluster, spec: Json, situation: Situation) -> Plan:
     if merged == existing.spec:
         return Plan(waiting=existing.in_flight)
     if situation.refused.get(name) == mark:
-        return _wrong(cluster, name, f"Swarm took an update back: {existing.message or 'its tasks failed'}",
-                      "change the settings, or the image; what was before goes on")  # fmt: skip
+        reason = existing.trouble or existing.message or "its tasks failed"
+        remedy = "change the settings, or the image; what was before goes on"
+        return _wrong(cluster, name, f"Swarm took an update back: {reason}", remedy)
+    if _mode(merged) != _mode(existing.spec):
+        return _wrong(cluster, name, *_OTHER_MODE)
     replaces = differing(merged, existing.spec, _REPLACING)
     if replaces:
         merged = dict(referring(merged, published))
@@ -167,6 +171,16 @@ _FOREIGN = (
     "a service of this name is there that l7 did not make: it is left alone",
     "give l7's another name (ServiceName, ProxyServiceName), or remove that one",
 )
+_OTHER_MODE = (
+    "ProxyMode is another one, which Swarm can't change on a service that is there",
+    "give the proxies another name as well (ProxyServiceName): the old ones go when the new ones serve",
+)
+
+
+def _mode(spec: Json) -> str:
+    return "global" if "Global" in (spec.get("Mode") or {}) else "replicated"
+
+
 _REPLACING = frozenset({"TaskTemplate", "EndpointSpec"})
 
 

@@ -104,6 +104,7 @@ async def test_network_then_extension_service_then_proxies_and_then_silence() ->
         assert [each["name"] for each in scene.fleet.document()] == ["l7-extension", "l7-proxy"]
 
 
+@pytest.mark.acceptance(15)
 async def test_a_thousand_looks_change_nothing() -> None:
     async with running() as scene:
         scene.changed()
@@ -210,6 +211,11 @@ async def test_a_core_whose_successor_starts_changes_nothing_any_more() -> None:
         await until(lambda: "l7-proxy" in scene.names())
         await settled(scene)
         newer = {**CORE["TaskTemplate"], "ContainerSpec": {"Image": "l7:2"}}  # type: ignore[dict-item]
+        placed = {**CORE["TaskTemplate"], "Placement": {"Constraints": ["node.labels.x==y"]}}  # type: ignore[dict-item]
+        scene.docker.services["core"]["Spec"] = {**CORE, "TaskTemplate": placed}  # its task stays where it is
+        scene.joined = frozenset({"first-net"})
+        scene.changed()
+        await until(lambda: {"Target": "first-net"} in scene.spec("l7-proxy")["TaskTemplate"]["Networks"])
         scene.docker.services["core"]["Spec"] = {**CORE, "TaskTemplate": newer}
         calls = len(scene.docker.calls)
         scene.joined = frozenset({"app-net"})

@@ -220,6 +220,26 @@ def test_what_swarm_rolled_back_is_not_tried_again_until_it_changes() -> None:
     ]
 
 
+def test_why_swarm_rolled_back_is_said_where_it_says_so() -> None:
+    _, proxy = made({"": DEFAULT})
+    newer = replace(INSTALLATION, image="l7:2")
+    settled = made({"": DEFAULT}, replace(BLANK, installation=newer))[0]
+    back = replace(proxy, update="rollback_completed", message="rollback completed", trouble="No such image: l7:2")
+    situation = with_existing(settled, back, installation=newer)
+    (update,) = plan({"": DEFAULT}, situation).actions
+    assert isinstance(update, UpdateService)
+    found = plan({"": DEFAULT}, replace(situation, refused={"l7-proxy": update.digest}))
+    assert [each.message for each in found.problems] == ["Swarm took an update back: No such image: l7:2"]
+
+
+def test_a_mode_that_swarm_cannot_change_is_said_to_need_another_name() -> None:
+    extension, proxy = made({"": DEFAULT})
+    everywhere = replace(BLANK, decisions={"": replace(DECISION, replicas=None)}, existing=(extension, proxy))
+    found = plan({"": DEFAULT}, everywhere)
+    assert not found.actions
+    assert "ProxyServiceName" in found.problems[0].remedy
+
+
 def test_secrets_that_core_attached_stay() -> None:
     extension, proxy = made({"": DEFAULT})
     own = extension.spec["TaskTemplate"]["ContainerSpec"]["Secrets"]
