@@ -253,7 +253,9 @@ class Sidecar:
             whole = time.monotonic() - last_whole > pause
             if whole:
                 last_whole = time.monotonic()
-            self.reconciler.audit(AuditKind.WHOLE if whole else AuditKind.SERVERS)
+            kind = AuditKind.WHOLE if whole else AuditKind.SERVERS
+            self.reconciler.audit(kind)
+            self.metrics.audits.labels(kind.value).inc()
             await self._measure_held()
 
     # -------------------------------------------------------------- haproxy

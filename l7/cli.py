@@ -151,6 +151,12 @@ def main(debug: bool) -> None:
 )
 @option("--poll-interval", "Between polls of the Engine API, such as 3s or 500ms.  [default: PollInterval, 3s]")
 @option(
+    "--audit-interval",
+    "Between looks at all of Swarm and of the clusters' services, for what no event told of.",
+    default="60s",
+    show_default=True,
+)
+@option(
     "--control-socket",
     "SwarmKit's control socket, or the directory that holds it.",
     default="/var/run/docker/swarm",
@@ -218,6 +224,7 @@ def core_options(given: Mapping[str, Any]) -> Options:
         control_socket=given["control_socket"],
         service=given["service"],
         fleet=given["fleet"],
+        audit=_duration("--audit-interval", given["audit_interval"]) / 1000,
     )
     if options.tls is None and not tls.is_private(options.listen):
         raise ConfigError(
@@ -237,7 +244,7 @@ def _settings(given: Mapping[str, Any]) -> Settings:
         "watch_source": given["watch_source"],
     }
     if given["poll_interval"] is not None:
-        chosen["poll_interval"] = _duration(given["poll_interval"])
+        chosen["poll_interval"] = _duration("--poll-interval", given["poll_interval"])
     return replace(settings, **{name: value for name, value in chosen.items() if value is not None})
 
 
@@ -248,10 +255,11 @@ def _read(path: str) -> str:
         raise ConfigError(path, f"cannot be read: {error}") from error
 
 
-def _duration(text: str) -> int:
+def _duration(option: str, text: str) -> int:
+    """In milliseconds."""
     milliseconds = parse_duration(text)
     if not milliseconds:
-        raise ConfigError("--poll-interval", f"{text!r} is no duration such as 500ms, 3s or 1m30s")
+        raise ConfigError(option, f"{text!r} is no duration such as 500ms, 3s or 1m30s")
     return milliseconds
 
 

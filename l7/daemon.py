@@ -80,7 +80,8 @@ class Options:
     """What the command line adds to the settings. `listen` is where extensions connect, see `Endpoint`.
 
     `tls_ca_key`: path of the CA's key, to renew the certificates of others with; "" for none.
-    `service`: name of core's own, "" to find out; `fleet`: core keeps the services of the clusters.
+    `service`: name of core's own, "" to find out; `fleet`: core keeps the services of the clusters;
+    `audit`: seconds between looks at all of these and of Swarm.
     `acme_account`: path of the key of the account at the ACME server.
     `admin` is "host:port" and `admin_socket` a path; "" leaves one out.
     """
@@ -95,6 +96,7 @@ class Options:
     control_socket: str = "/var/run/docker/swarm"
     service: str = ""
     fleet: bool = False
+    audit: float = 60.0
 
 
 class Core:
@@ -138,8 +140,9 @@ class Core:
         return Keeper(desk, Client(settings, self.options.acme_account) if settings else None)
 
     def _fleet(self) -> Fleet:
-        options = FleetOptions(self.options.service, port_of(self.options.listen), self.options.fleet)
-        return Fleet(self.options.settings, options, self.metrics, self.build.networks_wanted, self.issuer)
+        own = self.options
+        options = FleetOptions(own.service, port_of(own.listen), own.fleet, own.audit)
+        return Fleet(own.settings, options, self.metrics, self.build.networks_wanted, self.issuer)
 
     # ------------------------------------------------------------ parts
 
@@ -376,6 +379,7 @@ def watch_settings(options: Options) -> WatchSettings:
         control_socket=Path(options.control_socket),
         source=source,
         poll_interval=settings.poll_interval / 1000,
+        audit_interval=options.audit,
     )
 
 

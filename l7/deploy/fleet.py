@@ -38,8 +38,6 @@ from l7.swarm.engine import Outdated
 
 _log = logs.get("deploy.fleet")
 
-AUDIT = 60.0
-"""Seconds between looks where nothing seems to have changed."""
 BATCH = 0.3
 """Seconds in which changes are gathered: each new task of a proxy costs its connections."""
 WAIT = 2.0
@@ -79,11 +77,12 @@ class TouchedView(Protocol):
 @dataclass(frozen=True, slots=True)
 class Options:
     """`service`: name of core's own, "" to find out; `port`: where core listens; `enabled` False: the clusters'
-    services are somebody else's affair."""
+    services are somebody else's affair. `audit`: seconds between looks where nothing seems to have changed."""
 
     service: str = ""
     port: int = 8080
     enabled: bool = True
+    audit: float = 60.0
 
 
 class Fleet:
@@ -194,7 +193,8 @@ class Fleet:
             return WAIT
         if not me.service and not me.endpoint:
             self._say_once("core is no service of this Swarm: it keeps no services")
-            return AUDIT
+            return self._options.audit
+        self._metrics.audits.labels("services").inc()
         self._seen = seen.services
         self._note_rollbacks()
         made = plan(self._settings.clusters, self._situation(seen, me))
@@ -294,7 +294,7 @@ class Fleet:
         if done:
             return 0.0
         turns = [retry.at - time.monotonic() for retry in self._retries.values()]
-        return min([*turns, WAIT if made.waiting else AUDIT])
+        return min([*turns, WAIT if made.waiting else self._options.audit])
 
     def _turn(self, action: Action) -> float:
         retry = self._retries.get(_key(action))

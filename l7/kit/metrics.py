@@ -47,6 +47,13 @@ class Metrics:
         )
         self.reloads = Counter("l7_reloads_total", "Reloads, by reason", ["reason"], registry=registry)
         self.drift = Counter("l7_drift_total", "Differences found by audits and repaired", registry=registry)
+        self.audits = Counter(
+            "l7_audits_total",
+            "Comparisons of everything with what is wanted, made whether or not anything seemed to have changed, "
+            "by what was looked at: services (of a cluster), servers and whole (of HAProxy)",
+            ["of"],
+            registry=registry,
+        )
         self.drain = Histogram(
             "l7_drain_seconds", "From out of rotation to deleted", registry=registry, buckets=_SLOW
         )

@@ -75,6 +75,7 @@ class Change:
 class Status:
     """For people. Times are nanoseconds of Unix time, 0 for never; `since` is when `connected` last changed.
 
+    `polls`: of tasks, by a source that has to ask for them.
     `healed` counts objects that an audit found to have been missed. `secrets_listed`: when the secrets and configs
     were last listed, 0 if never; `secrets_error`: why they are not followed now, "" when they are.
     """
@@ -85,6 +86,7 @@ class Status:
     last_event: int = 0
     connects: int = 0
     relists: int = 0
+    polls: int = 0
     audits: int = 0
     healed: int = 0
     last_error: str = ""
@@ -227,8 +229,13 @@ class Watch:
                     await self._stored_seen.wait()
                     self._connected(source, update)
                 self._take(update)
+                self._count(update)
                 if time.monotonic() - started > _STABLE:
                     self._looks = _BETTER.jittered(self._random)
+
+    def _count(self, update: Update) -> None:
+        if isinstance(update, Listing) and update.tasks is not None and update.services is None:
+            self.status = replace(self.status, polls=self.status.polls + 1)
 
     async def _run_stored(self, source: Source) -> None:
         delays = _RECONNECT.jittered(self._random)

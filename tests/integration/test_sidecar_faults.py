@@ -179,6 +179,7 @@ async def test_drift_is_repaired_and_counted(core: Core, running: Proxy, app: Ap
         await eventually(lambda: running.map("routes.map"), routes)
         await eventually(lambda: running.servers("a"), {"one": True})
         await eventually(lambda: answer(running, "a.test"), (200, "one"))
+    assert running.sidecar.metrics.registry.get_sample_value("l7_audits_total", {"of": "whole"})
     assert running.sidecar.reloads == 0
 
 

@@ -142,6 +142,13 @@ def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path)
     assert options.settings.poll_interval == 9000
 
 
+def test_looks_at_everything_have_an_interval() -> None:
+    assert core_options("--listen", "127.0.0.1:1").audit == 60
+    assert core_options("--listen", "127.0.0.1:1", "--audit-interval", "500ms").audit == 0.5
+    with pytest.raises(ConfigError, match="--audit-interval: '0s' is no duration"):
+        core_options("--listen", "127.0.0.1:1", "--audit-interval", "0s")
+
+
 def test_a_port_alone_is_every_address_of_both_families_and_needs_tls(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="pki init"):
         core_options("--listen", ":8080")

@@ -48,13 +48,17 @@ class Scene:
             labels = tuple(sorted({KIND[0]: KIND[1], BASE: base}.items()))
             self.cache.apply(Upsert(StoredSecret(f"id-{base}", 1, base, labels=labels)))
         self.joined: frozenset[str] = frozenset()
-        self.fleet = Fleet(settings, Options(**options), Metrics("core", "0"), lambda cluster: self.joined)
+        self.metrics = Metrics("core", "0")
+        self.fleet = Fleet(settings, Options(**options), self.metrics, lambda cluster: self.joined)
 
     def changed(self) -> None:
         self.fleet.take(self.cache, Touched(all=True))
 
     def spec(self, name: str) -> dict[str, Any]:
         return next(each["Spec"] for each in self.docker.services.values() if each["Spec"]["Name"] == name)
+
+    def looks(self) -> float:
+        return self.metrics.registry.get_sample_value("l7_audits_total", {"of": "services"}) or 0.0
 
     def names(self) -> set[str]:
         return {each["Spec"]["Name"] for each in self.docker.services.values()}
@@ -102,6 +106,16 @@ async def test_network_then_extension_service_then_proxies_and_then_silence() ->
         assert "L7_HAPROXY_CORE=tasks.l7-core:8080" in container["Env"]
         assert scene.fleet.problems() == ()
         assert [each["name"] for each in scene.fleet.document()] == ["l7-extension", "l7-proxy"]
+
+
+async def test_it_looks_where_nothing_seems_to_have_changed_and_counts_that() -> None:
+    async with running(audit=0.01) as scene:
+        scene.changed()
+        await until(lambda: "l7-proxy" in scene.names())
+        await settled(scene)
+        calls, looks = list(scene.docker.calls), scene.looks()
+        await until(lambda: scene.looks() > looks + 1)
+        assert scene.docker.calls == calls
 
 
 @pytest.mark.acceptance(15)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from l7.kit.errors import ConfigError, Rejected, Unavailable
 from l7.model import StoredSecret, TaskState
 from l7.swarm.cache import Listing
+from l7.swarm.source import Update
 from l7.swarm.swarmkit import SwarmkitSource
 from l7.swarm.watch import Watch
 from tests.contract.watch_labs import SETTINGS, agrees, observed
@@ -122,6 +124,23 @@ async def test_a_bug_in_a_source_ends_the_changes_with_its_error(swarm: FakeSwar
     async with Watch(SETTINGS, [Buggy(swarm), swarm.source("docker")]) as watch:
         with pytest.raises(ZeroDivisionError):
             await anext(watch.changes())
+
+
+async def test_polls_are_counted_and_nothing_else_is(swarm: FakeSwarm) -> None:
+    class Polling(FakeSource):
+        async def updates(self, resume: int) -> AsyncGenerator[Update, None]:
+            nonlocal polls
+            async for update in super().updates(resume):
+                yield update
+                polls += 1
+                yield Listing(nodes=tuple(swarm.nodes.values()))
+                yield Listing(tasks=tuple(swarm.tasks.values()))
+
+    polls = 0
+    async with observed(Polling(swarm)) as seen:
+        service = swarm.create_service("web").id
+        await seen.until(lambda: service in seen.cache.services and seen.watch.status.polls == polls > 1)
+        assert seen.watch.status.relists == 1
 
 
 class Misconfigured(FakeSource):
