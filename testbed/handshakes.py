@@ -24,7 +24,8 @@ from typing import Any
 
 import orjson
 
-from testbed.load import percentile, stop_event
+from testbed.load import percentile
+from testbed.program import stop_event
 
 TIMEOUT = 10.0
 

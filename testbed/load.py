@@ -9,7 +9,8 @@ closed before the end of the answer, or after 10 s without an answer. One except
 client has to expect that).
 
 As a program it runs until its duration is over, SIGINT, SIGTERM, or the end of its standard input if that is a
-pipe, and prints its report; inside a network namespace: ``swarm.run(None, load_command(...), ...)``.
+pipe, and prints its report; each line of that input, of URLs, takes the place of the addresses that are asked.
+Inside a network namespace: ``swarm.run(None, load_command(...), ...)``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,7 @@ import asyncio
 import contextlib
 import itertools
 import math
-import os
 import re
-import signal
-import stat
 import sys
 import time
 from collections import Counter
@@ -32,6 +30,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+
+from testbed.program import stop_event
 
 TIMEOUT = 10.0
 _INSTANCE = re.compile(rb"instance=(\S+)(?: version=(\S+))?")
@@ -229,6 +229,7 @@ class Load:
 
     def __init__(self, target: Target, rate: float = 300.0, keep_alive: float = 0.5, timeout: float = TIMEOUT):
         self.target = target
+        self._places = [(target.address, target.port), *target.others]
         self.rate = rate
         self.keep_alive = keep_alive
         self.timeout = timeout
@@ -243,6 +244,11 @@ class Load:
     async def start(self) -> None:
         self._started = time.time()
         self._clock = asyncio.create_task(self._tick(), name="load")
+
+    def turn_to(self, urls: str) -> None:
+        """From now on new connections go to these, between spaces, in turn; at least one."""
+        found = (Target.of(url) for url in urls.split())
+        self._places = [(each.address, each.port) for each in found] or self._places
 
     async def seen(self, count: int) -> None:
         """Returns when `count` requests have ended since the start."""
@@ -330,7 +336,7 @@ class Load:
         return status, instance, version
 
     async def _connect(self) -> _Connection:
-        places = [(self.target.address, self.target.port), *self.target.others]
+        places = self._places
         first = next(self._turn) % len(places)
         for address, port in (*places[first:], *places[:first]):
             try:
@@ -351,29 +357,12 @@ def load_command(url: str, host: str | None = None, rate: float = 300.0, *more: 
     return [*command, "--host", host] if host else command
 
 
-def stop_event() -> asyncio.Event:
-    """Set by SIGINT, SIGTERM, or the end of standard input if that is a pipe."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def read_input() -> None:
-        if not os.read(0, 4096):
-            loop.remove_reader(0)
-            stopped.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    if stat.S_ISFIFO(os.fstat(0).st_mode):
-        loop.add_reader(0, read_input)
-    return stopped
-
-
 async def _run(arguments: argparse.Namespace) -> Report:
     target = Target.of(arguments.url, arguments.host, arguments.status)
     others = (Target.of(url) for url in arguments.also)
     target = replace(target, others=tuple((each.address, each.port) for each in others))
     load = Load(target, arguments.rate, arguments.keep_alive, arguments.timeout)
-    stopped = stop_event()
+    stopped = stop_event(load.turn_to)
     await load.start()
     if arguments.announce:
         print("ready", flush=True)

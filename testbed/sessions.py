@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from testbed.load import Target, stop_event
+from testbed.load import Target
+from testbed.program import stop_event
 
 _PATIENCE = 10.0  # seconds for an echo, an answer, or the next byte of a download
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import orjson
 
-from testbed.load import Load, Sample, Target, build_report, stop_event
+from testbed.load import Load, Sample, Target, build_report
+from testbed.program import stop_event
 
 TICK = 0.2
 """Seconds between two accounts."""

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from testbed import program
 from testbed.load import Load, Report, Sample, Target, build_report, parse_answer, percentile
 from testbed.sessions import Sessions, mask
 
@@ -210,3 +211,27 @@ async def test_cut_sessions_are_reported() -> None:
         report = await sessions.stop()
     assert (report.opened, report.cut) == (3, 3)
     assert sorted(str(reason[1]) for reason in report.reasons) == ["download", "websocket", "websocket"]
+
+
+async def test_new_connections_go_to_the_places_of_the_last_line() -> None:
+    async with served(well_behaved) as first, served(well_behaved) as second:
+        load = Load(first, rate=200, keep_alive=0)
+        load.turn_to(f"http://127.0.0.1:1 http://127.0.0.1:{second.port}")
+        await load.start()
+        await load.seen(5)
+        load.turn_to("")  # nobody to turn to: as before
+        await load.seen(10)
+        report = await load.stop()
+        assert report.failed == 0
+        load.turn_to("http://127.0.0.1:1")
+        await load.start()
+        await load.seen(report.sent + 5)
+        assert (await load.stop()).by_kind.keys() == {"connect"}
+
+
+async def test_lines_come_in_pieces() -> None:
+    told: list[str] = []
+    lines = program.Lines(told.append)
+    for piece in (b"one t", b"wo\nthr", b"ee\n\nfo"):
+        lines.take(piece)
+    assert told == ["one two", "three", ""]
