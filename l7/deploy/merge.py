@@ -70,6 +70,8 @@ def merge(applied: Json, wanted: Json, current: Json) -> dict[str, Any]:
 
 def _value(key: str, applied: Any, wanted: Any, current: Any) -> Any:
     if isinstance(wanted, Mapping):
+        if current is None and applied == wanted:
+            return None  # somebody took it out, or Docker leaves out what is empty
         return merge(applied if isinstance(applied, Mapping) else {}, wanted, current or {})
     if key in NAMES and isinstance(wanted, Sequence):
         return _elements(key, applied or (), wanted, current)
@@ -81,12 +83,23 @@ def _elements(key: str, applied: Sequence[Any], wanted: Sequence[Any], current: 
     name = NAMES[key]
     before = {name(each): each for each in applied}
     new = {name(each): each for each in wanted}
-    there = {name(each): each for each in current or ()}
-    kept = {each: value for each, value in there.items() if each not in before or each in new}
+    there = _told_apart(current or (), name, before)
+    kept = {each: value for each, value in there.items() if each[1] or each[0] not in before or each[0] in new}
     for each, value in new.items():
-        if before.get(each) != value or (key in ENFORCED and not _has(there.get(each), value)):
-            kept[each] = value
+        if before.get(each) != value or (key in ENFORCED and not _has(there.get((each, 0)), value)):
+            kept[each, 0] = value
     return list(kept.values()) if kept or current is not None else None
+
+
+def _told_apart(
+    elements: Sequence[Any], name: Callable[[Any], str], before: Mapping[str, Any]
+) -> dict[tuple[str, int], Any]:
+    """By name and 0; of several of one name (a port inside that is published twice), the others by their places,
+    which are an operator's. l7's is the one that it wrote, else the first."""
+    places = [(name(each), place) for place, each in enumerate(elements)]
+    own = dict(reversed(places))
+    own |= {each: place for each, place in reversed(places) if _has(elements[place], before.get(each))}
+    return {(each, place + 1 if place != own[each] else 0): elements[place] for each, place in places}
 
 
 def _has(there: Any, wanted: Any) -> bool:

@@ -53,6 +53,22 @@ CASES: list[tuple[str, Json, Json, Json, Json]] = [
         {"Ports": [{"TargetPort": 80, "Protocol": "tcp", "PublishedPort": 81}]},
         {"Ports": [{"TargetPort": 80, "Protocol": "tcp", "PublishedPort": 81}]},
     ),
+    (
+        "a second port outside for the same port inside is an operator's",
+        {"Ports": [{"TargetPort": 80, "PublishedPort": 80}]},
+        {"Ports": [{"TargetPort": 80, "PublishedPort": 80}]},
+        {"Ports": [{"TargetPort": 80, "PublishedPort": 80}, {"TargetPort": 80, "PublishedPort": 8080}]},
+        {"Ports": [{"TargetPort": 80, "PublishedPort": 80}, {"TargetPort": 80, "PublishedPort": 8080}]},
+    ),
+    (
+        "a new port takes the place of the one that was wanted, whichever comes first",
+        {"Ports": [{"TargetPort": 80, "PublishedPort": 80}]},
+        {"Ports": [{"TargetPort": 80, "PublishedPort": 81}]},
+        {"Ports": [{"TargetPort": 80, "PublishedPort": 8080}, {"TargetPort": 80, "PublishedPort": 80}]},
+        {"Ports": [{"TargetPort": 80, "PublishedPort": 8080}, {"TargetPort": 80, "PublishedPort": 81}]},
+    ),
+    ("a table that an operator took out", {"M": {"R": 2}}, {"M": {"R": 2}}, {"A": 1}, {"A": 1}),
+    ("an empty table that Docker leaves out", {"M": {}}, {"M": {}}, {"A": 1}, {"A": 1}),
     ("first time over a service that is there", {}, {"A": 1, "M": {"R": 2}}, {"A": 9}, {"A": 1, "M": {"R": 2}}),
 ]
 
