@@ -120,6 +120,7 @@ class Fleet:
         self._seen: tuple[Existing, ...] = ()
         self._random = Random()
         self._said = ""
+        self._pki: set[str] = set()
         self.published: Callable[[str], tuple[Json, ...]] = lambda cluster: ()
         self.on_problems: Callable[[], None] = lambda: None
 
@@ -130,8 +131,9 @@ class Fleet:
         joined = {name: self._joined(name) for name in self._settings.clusters}
         moved, self._joined_before = joined != self._joined_before, joined
         ours = any(self._is_ours(cache.services.get(id_), id_) for id_ in touched.services)
+        pki = self._concerns(cache, touched)
         ground = touched.all or touched.nodes or touched.networks
-        if first or ground or ports or moved or ours or self._concerns(cache, touched):
+        if first or ground or ports or moved or ours or pki:
             self._wake.set()
 
     def problems(self) -> tuple[Problem, ...]:
@@ -159,9 +161,12 @@ class Fleet:
         return EXTENSION_TYPE in labels or PROXY_TYPE in labels or service.name == self._service
 
     def _concerns(self, cache: CacheView, touched: TouchedView) -> bool:
-        """Whether a secret of the PKI came or went."""
-        found = (cache.secrets.get(name) for name in touched.secrets)
-        return any(each is None or KIND in each.labels for each in found)
+        """Whether a secret of the PKI came or went. By name, as configs are among what is touched."""
+        named = cache.secrets if touched.all else touched.secrets
+        now = {name for name in named if (each := cache.secrets.get(name)) is not None and KIND in each.labels}
+        gone = self._pki.intersection(named) - now
+        self._pki = now if touched.all else (self._pki | now) - gone
+        return bool(now or gone)
 
     async def _run(self, api: Asking) -> None:
         await self._wake.wait()
@@ -303,8 +308,6 @@ class Fleet:
     async def _do(self, api: Asking, action: Action) -> bool:
         """Whether Swarm took it."""
         key = _key(action)
-        if isinstance(action, UpdateService):
-            self._tried[action.name] = action.digest
         try:
             authority = self._issuer.authority() if self._issuer is not None else None
             await apply(api, action, authority, newest(self._stored()))
@@ -313,6 +316,8 @@ class Fleet:
         except L7Error as error:
             self._failed(action, error)
             return False
+        if isinstance(action, UpdateService):  # what Swarm never took is nothing that it took back
+            self._tried[action.name] = action.digest
         self._retries.pop(key, None)
         self._failures.pop(key, None)
         self._metrics.fleet.labels(action.cluster, key.partition(" ")[0]).inc()

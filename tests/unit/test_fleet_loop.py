@@ -19,7 +19,8 @@ from l7.kit.backoff import Backoff
 from l7.kit.errors import Rejected, Unavailable
 from l7.kit.metrics import Metrics
 from l7.model import Node, NodeState, StoredSecret
-from l7.swarm.cache import Cache, Touched, Upsert
+from l7.swarm.cache import Cache, Kind, Remove, Touched, Upsert
+from l7.swarm.engine import Outdated
 from tests.fakes.docker import FakeDocker
 
 CORE = {
@@ -201,6 +202,44 @@ async def test_somebody_who_was_faster_is_no_problem() -> None:
         await until(lambda: {"Target": "app-net"} in scene.spec("l7-proxy")["TaskTemplate"]["Networks"])
         assert raced
         assert not told
+
+
+async def test_what_swarm_never_took_was_not_rolled_back() -> None:
+    async with running() as scene:
+        scene.changed()
+        await until(lambda: "l7-proxy" in scene.names())
+        await settled(scene)
+        raw = next(each for each in scene.docker.services.values() if each["Spec"]["Name"] == "l7-proxy")
+        raw["UpdateStatus"] = {"State": "rollback_completed", "Message": "update rolled back"}  # somebody else's
+        scene.docker.on_update = lambda raw: raw.pop("UpdateStatus", None)
+        scene.docker.faults[f"POST /services/{raw['ID']}/update"] = [
+            Outdated("out of sequence"),
+            Unavailable("away"),
+        ]
+        scene.joined = frozenset({"app-net"})
+        scene.changed()
+        await until(lambda: {"Target": "app-net"} in scene.spec("l7-proxy")["TaskTemplate"]["Networks"])
+
+
+async def test_configs_that_come_and_go_are_no_news() -> None:
+    async with running() as scene:
+        scene.changed()
+        await until(lambda: "l7-proxy" in scene.names())
+        await settled(scene)
+        looks: list[str] = []
+        ask = scene.docker.ask
+
+        async def counting(method: str, path: str, *more: Any, **named: Any) -> Any:
+            looks.append(path)
+            return await ask(method, path, *more, **named)
+
+        scene.docker.ask = counting  # type: ignore[method-assign]
+        config = StoredSecret("c1", 1, "com.docker.interlock.proxy.abc", config=True)
+        scene.fleet.take(scene.cache, scene.cache.apply(Upsert(config)))
+        await asyncio.sleep(0.05)
+        assert not looks
+        scene.fleet.take(scene.cache, scene.cache.apply(Remove(Kind.SECRET, "id-l7-proxy")))
+        await until(lambda: looks)
 
 
 async def test_networks_that_come_while_proxies_are_rolled_wait_for_the_next_roll() -> None:
