@@ -97,8 +97,7 @@ def existing(raw: Json, running: int) -> Existing:
 
 async def _with_trouble(api: Asking, service: Existing) -> Existing:
     """Asks for the tasks of a service of which not all run (of a global one, none), or that Swarm rolled back."""
-    enough = service.running >= (1 if service.replicas is None else service.replicas)
-    if enough and not service.rolled_back:
+    if not service.lacking and not service.rolled_back:
         return service
     filters = orjson.dumps({"service": [service.id]}).decode()
     return replace(service, trouble=trouble(await api.ask("GET", "/tasks", {"filters": filters})))

@@ -34,6 +34,11 @@ class Existing:
         return None if replicated is None else int(replicated.get("Replicas") or 0)
 
     @property
+    def lacking(self) -> bool:
+        """Whether not all of its tasks run; of those on each node, whether none does."""
+        return self.running < (1 if self.replicas is None else self.replicas)
+
+    @property
     def name(self) -> str:
         return str(self.spec.get("Name", ""))
 

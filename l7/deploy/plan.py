@@ -22,8 +22,10 @@ from l7.deploy.existing import Existing, ManagedNetwork
 from l7.deploy.leftover import left_over
 from l7.deploy.merge import differing, merge
 from l7.deploy.mounted import referring
+from l7.deploy.stored import CA
 from l7.deploy.subnets import free_subnet
 from l7.deploy.wanted import Installation, Json
+from l7.kit.errors import ConfigError
 from l7.labels.table import PROXY_CLUSTER
 from l7.model import Problem
 
@@ -51,9 +53,9 @@ class Situation:
 
 def plan(clusters: Mapping[str, Cluster], situation: Situation) -> Plan:
     """What to do now. Same in, same out."""
-    parts = [_cluster(clusters[name], situation) for name in sorted(clusters)]
+    parts = list(_clusters(clusters, situation))
     parts.append(left_over(clusters, situation.existing, situation.networks))
-    lacking = (each for each in situation.existing if each.trouble and not each.rolled_back)
+    lacking = (each for each in situation.existing if each.trouble and each.lacking)
     parts.append(Plan(problems=tuple(map(_lacking, lacking))))
     return Plan(
         tuple(action for part in parts for action in part.actions),
@@ -70,12 +72,27 @@ def digest(spec: Json) -> str:
 # ---------------------------------------------------------------- one cluster
 
 
+def _clusters(clusters: Mapping[str, Cluster], situation: Situation) -> Iterator[Plan]:
+    """One after the other, as no two of their networks may have the same addresses."""
+    for name in sorted(clusters):
+        found = _cluster(clusters[name], situation)
+        made = (each.spec.get("IPAM", {}) for each in found.actions if isinstance(each, CreateNetwork))
+        subnets = (each["Subnet"] for ipam in made for each in ipam.get("Config", ()))
+        situation = replace(situation, subnets=(*situation.subnets, *subnets))
+        yield found
+
+
 def _cluster(cluster: Cluster, situation: Situation) -> Plan:
-    if not situation.installation.image or not situation.installation.endpoint:
+    if not _is_known(cluster, situation.installation):
         return _wrong(cluster, "", *_UNKNOWN)
-    needed: list[Action] = [*_networks(cluster, situation), *_identities(cluster, situation)]
+    try:
+        needed: list[Action] = [*_networks(cluster, situation), *_identities(cluster, situation)]
+    except ConfigError as error:
+        return _wrong(cluster, error.path, error.reason, _OTHERS)
     if needed:
         return Plan(tuple(needed), waiting=True)
+    if CA not in situation.installation.identities:
+        return _wrong(cluster, CA, *_NO_CA)
     if missing := _missing_networks(cluster, situation):
         return _wrong(cluster, ", ".join(missing), *_NO_NETWORK)
     decision = situation.decisions[cluster.name]
@@ -97,6 +114,17 @@ def _proxies(cluster: Cluster, decision: Decision, situation: Situation) -> Plan
     return _service(cluster, wanted.proxy_spec(cluster, situation.installation, decision), situation)
 
 
+def _is_known(cluster: Cluster, installation: Installation) -> bool:
+    """Whether it is known what to run, and where it reaches core."""
+    images = (each.image or installation.image for each in (cluster.extension_options, cluster.proxy_options))
+    return bool(installation.endpoint) and all(images)
+
+
+_OTHERS = "until then nothing is made for this service cluster; the others go on"
+_NO_CA = (
+    "is no secret of this Swarm, and without it the parts of l7 don't know each other",
+    "`l7 pki init` makes it",
+)
 _UNKNOWN = (
     "core does not know its own image, or where its extensions can reach it: it does not run as a service",
     "run core as a service of this Swarm (`l7 install`), or set Image, ProxyImage and EndpointOverride",

@@ -15,7 +15,7 @@ CONTROL = 20
 
 def free_subnet(taken: Iterable[str], prefix: int = CLUSTER) -> str:
     """The first of 10.0.0.0/8 that overlaps none of these. Raises ConfigError when there is none left."""
-    held = [net for net in map(ip_network, taken) if isinstance(net, IPv4Network)]
+    held = [net for net in (ip_network(each, strict=False) for each in taken) if isinstance(net, IPv4Network)]
     for number in (*range(77, 256), *range(1, 77)):
         for each in IPv4Network(f"10.{number}.0.0/16").subnets(new_prefix=prefix):
             if not any(each.overlaps(other) for other in held):

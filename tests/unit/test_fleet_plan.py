@@ -73,6 +73,26 @@ def test_what_services_need_comes_first() -> None:
     assert network.spec["Labels"][names.MANAGED] == names.FLEET
 
 
+def test_networks_that_are_made_at_once_do_not_overlap() -> None:
+    empty = replace(INSTALLATION, networks={})
+    found = plan(
+        {"": DEFAULT, "east": Cluster("east")}, replace(BLANK, installation=empty, subnets=("10.77.0.0/16",))
+    )
+    specs = [each.spec for each in found.actions if isinstance(each, CreateNetwork)]
+    assert [each["IPAM"]["Config"][0]["Subnet"] for each in specs] == ["10.78.0.0/16", "10.79.0.0/16"]
+
+
+def test_no_subnet_is_left_for_a_cluster() -> None:
+    installation = replace(INSTALLATION, identities=IDENTITIES | EAST)
+    found = plan(
+        {"": DEFAULT, "east": Cluster("east")}, replace(BLANK, installation=installation, subnets=("10.0.0.0/8",))
+    )
+    assert kinds(found) == [("CreateService", "l7-extension"), ("CreateService", "l7-proxy")]
+    assert [(each.cluster, "no /16 of 10.0.0.0/8 is free" in each.message) for each in found.problems] == [
+        ("east", True)
+    ]
+
+
 def test_swarm_chooses_the_subnet_where_it_chooses_a_large_one() -> None:
     empty = replace(INSTALLATION, networks={})
     found = plan({"": DEFAULT}, replace(BLANK, installation=empty, wide=True)).actions[0]
@@ -162,6 +182,28 @@ def test_a_core_that_does_not_know_itself_creates_nothing() -> None:
     found = plan({"": DEFAULT}, replace(BLANK, installation=nobody))
     assert not found.actions
     assert "core does not know" in found.problems[0].message
+
+
+def test_a_core_outside_of_swarm_needs_images_of_the_settings() -> None:
+    options = {"extension_options": ServiceOptions(image="l7:1"), "proxy_options": ProxyOptions(image="l7:1")}
+    nobody = replace(INSTALLATION, image="")
+    found = plan({"": Cluster(**options)}, replace(BLANK, installation=nobody))  # type: ignore[arg-type]
+    assert kinds(found) == [("CreateService", "l7-extension"), ("CreateService", "l7-proxy")]
+
+
+def test_without_the_secret_of_the_ca_nothing_is_made() -> None:
+    lost = replace(INSTALLATION, identities={base: each for base, each in IDENTITIES.items() if base != "l7-ca"})
+    found = plan({"": DEFAULT}, replace(BLANK, installation=lost))
+    assert not found.actions
+    assert [(each.value, "l7 pki init" in each.remedy) for each in found.problems] == [("l7-ca", True)]
+
+
+def test_tasks_that_do_not_run_are_told_of_after_a_rollback_too() -> None:
+    extension, proxy = made({"": DEFAULT})
+    back = replace(proxy, update="rollback_completed", trouble="No such image: l7:2")
+    assert not plan({"": DEFAULT}, with_existing(extension, back)).problems  # it is what was before that runs
+    (problem,) = plan({"": DEFAULT}, with_existing(extension, replace(back, running=1))).problems
+    assert problem.message == "1 of 2 tasks run; Swarm says: No such image: l7:2"
 
 
 # ---------------------------------------------------------------- changes

@@ -282,6 +282,7 @@ def test_a_config_of_somebody_else_is_not_taken_for_ours() -> None:
         ([], "10.77.0.0/20"),
         (["10.77.0.0/24", "fd00::/64"], "10.77.16.0/20"),
         (["10.77.0.0/16"], "10.78.0.0/20"),
+        (["10.77.0.1/16"], "10.78.0.0/20"),  # as Docker before 25 let one write it
     ],
 )
 def test_the_control_network_is_beside_all_others(taken: list[str], free: str) -> None:
