@@ -13,10 +13,11 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from testbed import haproxy_versions
+from testbed import haproxy_versions, image
 from testbed.archive import digest_of
 from testbed.haproxy_versions import MIRROR, Apt, cache_directory
 from testbed.image import SUITE, runtime_distributions
@@ -48,7 +49,16 @@ def fetch_wheels(directory: Path) -> None:
     """Raises TestbedError with pip's own words."""
     pinned = [f"{each.name}=={each.version}" for each in runtime_distributions()]
     _pip("download", "--no-deps", "--only-binary=:all:", "--dest", str(directory), "pip", *pinned)
-    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(directory), str(HOME))
+    with tempfile.TemporaryDirectory() as copy:
+        _copy_sources(Path(copy))  # a build leaves metadata behind, which would be taken for the installed ones
+        _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(directory), copy)
+
+
+def _copy_sources(target: Path) -> None:
+    for name in ("LICENSE", "README.md", "pyproject.toml", "setup.py"):
+        shutil.copy(HOME / name, target)
+    for name in image.PACKAGES:
+        shutil.copytree(HOME / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c"))
 
 
 def _pip(*words: str) -> None:

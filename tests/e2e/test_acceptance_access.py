@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from l7.deploy import healthcheck
 from testbed import image, processes
 from testbed.namespace import TestbedError
-from testbed.system import CORE, CORE_ADMIN_SOCKET, EXTENSION, PROXY, PROXY_ADMIN_PORT
+from testbed.system import CORE, CORE_ADMIN_SOCKET, EXTENSION, NETWORK, PROXY, PROXY_ADMIN_PORT
 from tests.e2e import call_core
 from tests.e2e.conftest import WITNESS, Create
 from tests.e2e.installation import Installation
@@ -24,16 +25,17 @@ from tests.e2e.installation import Installation
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
 SECRETS = "root/run/secrets"
+CONTROL = "l7-control"
 PROXY_WITHOUT_CORE = ("haproxy", "run", "--core", "127.0.0.1:1")
 CORE_WITHOUT_SWARM = ("core", "--listen", "127.0.0.1:8080", "--docker-url", "unix:///nowhere.sock")
 
 Ask = Callable[..., str]
 
 
-def address_of(l7: Installation, service: str) -> str:
-    """A task's address on the network that all share."""
+def address_of(l7: Installation, service: str, network: str = NETWORK) -> str:
+    """A task's address on a network, usually the one that applications are on."""
     (task,) = l7.tasks(service)
-    found = (each for each in task["NetworksAttachments"] if each["Network"]["Spec"]["Name"] == "l7")
+    found = (each for each in task["NetworksAttachments"] if each["Network"]["Spec"]["Name"] == network)
     return str(next(found)["Addresses"][0]).partition("/")[0]
 
 
@@ -55,12 +57,12 @@ def neighbour(l7: Installation, create: Create) -> int:
 
 
 @pytest.fixture
-def ask_core(l7: Installation, neighbour: int) -> Ask:
-    """Calls Sync of core from the application's container."""
-    address = f"{address_of(l7, CORE)}:8080"
+def ask_core(l7: Installation) -> Ask:
+    """Calls Sync of core from a proxy's place: nobody else is on core's network."""
+    address = f"{address_of(l7, CORE, CONTROL)}:8080"
 
     def ask(cluster: str, *files: str) -> str:
-        enter = ["nsenter", f"--net={netns(neighbour)}", "--"]
+        enter = ["nsenter", f"--net={netns(l7.proxy_pid())}", "--"]
         command = [*enter, sys.executable, call_core.__file__, address, cluster, *files]
         environment = os.environ | {"PYTHONPATH": str(l7.repository), "GRPC_VERBOSITY": "NONE"}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
@@ -81,6 +83,14 @@ def test_core_speaks_only_to_holders_of_a_certificate(l7: Installation, ask_core
     l7.converged()
 
 
+def test_an_application_is_on_no_network_with_core(l7: Installation, neighbour: int) -> None:
+    (task,) = l7.tasks("neighbour")
+    assert [each["Network"]["Spec"]["Name"] for each in task["NetworksAttachments"]] == [NETWORK]
+    (core,) = l7.tasks(CORE)
+    assert [each["Network"]["Spec"]["Name"] for each in core["NetworksAttachments"]] == [CONTROL]
+    assert not reached(neighbour, address_of(l7, CORE, CONTROL), 8080)
+
+
 def test_an_application_has_none_of_the_secrets(l7: Installation, neighbour: int) -> None:
     assert not Path(f"/proc/{neighbour}/{SECRETS}").exists()
     for proxy in range(len(l7.services)):
@@ -97,6 +107,10 @@ def reached(pid: int, address: str, port: int) -> bool:
         try:
             socket.create_connection((address, port), 5).close()
         except (ConnectionRefusedError, TimeoutError):
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+                raise
             return False
         return True
 
@@ -143,6 +157,19 @@ def test_no_part_can_do_more_than_it_has_to(l7: Installation) -> None:
         mounts = [line.split() for line in Path(f"/proc/{pid}/mounts").read_text().splitlines()]
         assert next(options for _, where, _, options, *_ in mounts if where == "/").split(",")[0] == "ro"
         assert [kind for _, where, kind, *_ in mounts if where == "/run/l7"] == ["tmpfs"]
+
+
+@pytest.mark.acceptance(3)
+def test_only_core_has_dockers_sockets(l7: Installation) -> None:
+    """Nobody else is given one, whether as it is or with a directory that it is in."""
+    client: Any = l7.swarm.docker()
+    for service in (CORE, EXTENSION, *l7.services):
+        spec = client.inspect_service(service)["Spec"]["TaskTemplate"]["ContainerSpec"]
+        bound = {each["Target"] for each in spec["Mounts"] if each["Type"] != "tmpfs"}
+        assert bound == ({"/var/run/docker.sock", "/var/run/docker/swarm"} if service == CORE else set())
+        (pid,) = l7._pids(service)
+        there = any(Path(f"/proc/{pid}/root{path}").exists() for path in ("/run/docker.sock", "/run/docker"))
+        assert there == (service == CORE)
 
 
 def test_secrets_are_for_their_task_alone(l7: Installation) -> None:
