@@ -29,6 +29,15 @@ MANY_ROUTES = (
     "only ten of the 50,000 are asked for: what the rest costs is memory that no cache has."
 )
 
+FLEET = (
+    "The installation itself is changed, with 100 requests/s from clients that know which proxies live; seconds "
+    "from the command until the last proxy shows the effect:"
+)
+QUIET = (
+    "Nothing happens, while core polls Swarm every 20 ms: memory (RSS) and descriptors at the begin, in the middle "
+    "and at the end:"
+)
+
 Result = dict[str, Any]
 Case = tuple[str, str]
 
@@ -222,6 +231,41 @@ def _cost(result: Result, kind: str) -> Iterable[str]:
     yield str(figures[f"{kind}: bytes of memory per route"])
 
 
+def fleet(by_case: dict[Case, Result]) -> str:
+    """How long each change of the installation takes, and what failed meanwhile, for each HAProxy series."""
+    cases = sorted(by_case)
+    header = ["", *(f"{haproxy}: {what}" for haproxy, _ in cases for what in ("seconds", "requests"))]
+    first = ["`l7 install` → first routed request", *(cell for case in cases for cell in _first(by_case[case]))]
+    steps = [name for name, value in by_case[cases[0]]["figures"].items() if isinstance(value, dict)]
+    rows = ([step, *(cell for case in cases for cell in _step(by_case[case], step))] for step in steps)
+    return table(header, [first, *rows])
+
+
+def _first(result: Result) -> Iterable[str]:
+    return f"{result['figures']['install: seconds to the first routed request']:.1f}", ""
+
+
+def _step(result: Result, step: str) -> Iterable[str]:
+    if step not in result["figures"]:
+        return "**broke off**", ""
+    return f"{result['figures'][f'{step}: seconds']:.1f}", _failed([result["figures"][step]])
+
+
+def quiet(by_case: dict[Case, Result]) -> str:
+    """What each part uses while nothing happens, and how often it looked, for each HAProxy series."""
+    cases = sorted(case for case in by_case if not by_case[case]["error"])
+    named = [by_case[case]["figures"] for case in cases]
+    header = ["", *(haproxy for haproxy, _ in cases)]
+    looks = ([name, *(f"{figures['looks'][name]:,}" for figures in named)] for name in named[0]["looks"])
+    uses = ([name, *(_use(figures, name) for figures in named)] for name in named[0]["begin"])
+    done = ["services updated, objects made", *(f"{found(by_case[case], 'updated')[0]}" for case in cases)]
+    return table(header, [*looks, done, *uses])
+
+
+def _use(figures: Result, name: str) -> str:
+    return " → ".join(f"{figures[when][name]:g}" for when in ("begin", "middle", "end"))
+
+
 def machine(known: dict[str, dict[Case, Result]]) -> str:
     some = next(iter(next(iter(known.values())).values()))
     facts, docker = some["machine"], some["versions"]["docker"]
@@ -244,6 +288,9 @@ def figures() -> str:
         parts.append(f"{BY_POLLS}\n\n{scenarios(known, 'docker')}")
     if "many_routes" in known:
         parts.append(f"{MANY_ROUTES}\n\n{many_routes(known['many_routes'])}")
+    for name, title, made in (("fleet", FLEET, fleet), ("quiet", QUIET, quiet)):
+        if name in known:
+            parts.append(f"{title}\n\n{made(known[name])}")
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+import docker
+from docker.errors import APIError
+
+from benchmarks.scenario.installed import Installed, Place, places_of
 from testbed.handshakes import HandshakeReport, handshakes_command
 from testbed.load import Report, load_command
 from testbed.namespace import TestbedError
 from testbed.sessions import SessionReport, sessions_command
-from testbed.system import TLS_PORT, System
+from testbed.swarm import Swarm
+from testbed.system import PROXY, TLS_PORT, System
 
 RATE = 320.0
 """Requests per second of the constant load, so that it stays above 300 even where one is late."""
+
+LOOK = 0.1
+"""Seconds between looks at which proxies live."""
 
 R = TypeVar("R", Report, SessionReport, HandshakeReport)
 
@@ -26,10 +35,18 @@ class Client(Generic[R]):
     def __init__(self, process: subprocess.Popen[Any], read: Callable[[bytes], R]) -> None:
         self._process = process
         self._read: Callable[[bytes], R] = read
+        self.before_end: Callable[[], None] = lambda: None
+
+    def tell(self, line: str) -> None:
+        """A line for its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
 
     def finish(self, seconds: float = 0.0) -> R:
         """Lets it go on for some seconds more, then ends it."""
         time.sleep(seconds)  # a time to look on, not a wait for something
+        self.before_end()
         output, _ = self._process.communicate(timeout=60)
         if self._process.returncode:
             raise TestbedError(f"{self._process.args!r} ended with status {self._process.returncode}")
@@ -57,6 +74,62 @@ def load(system: System, host: str, rate: float = RATE, url: str = "") -> Iterat
     command = load_command(url or system.url(), host, rate, "--announce")
     with _running(system, command, Report.from_json) as client:
         yield client
+
+
+@contextmanager
+def balanced(system: Installed, host: str, rate: float = RATE) -> Iterator[Client[Report]]:
+    """The same from clients that know which proxies live, as a load balancer in front of them does, and turn to the
+    next one where a connection is refused."""
+    first, *others = _urls(places_of(system.swarm, system.proxies()))
+    more = [word for url in others for word in ("--also", url)]
+    command = load_command(first, host, rate, "--announce", *more)
+    with _running(system, command, Report.from_json) as client, _following(system, client):
+        yield client
+
+
+@contextmanager
+def _following(system: Installed, client: Client[Report]) -> Iterator[None]:
+    """Tells the client each change until the block ends, or the client does."""
+    follower = Follower(system.swarm, client.tell)
+    client.before_end = follower.stop
+    try:
+        yield
+    finally:
+        follower.stop()
+
+
+class Follower:
+    """Tells which proxies are to run, and run; a thread with its own connection to Docker."""
+
+    def __init__(self, swarm: Swarm, tell: Callable[[str], None]) -> None:
+        self._swarm = swarm
+        self._tell = tell
+        self._stop = threading.Event()
+        self._errors: list[Exception] = []
+        self._thread = threading.Thread(target=self._run, name="follower")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Raises what ended it before, if anything did."""
+        self._stop.set()
+        self._thread.join()
+        if self._errors:
+            raise self._errors.pop()
+
+    def _run(self) -> None:
+        client: Any = docker.APIClient(base_url=self._swarm.node(0).url, version="auto", timeout=30)
+        try:
+            while not self._stop.wait(LOOK):
+                tasks = client.tasks(filters={"service": PROXY, "desired-state": "running"})
+                self._tell(" ".join(_urls(places_of(self._swarm, tasks))))
+        except (OSError, APIError) as error:
+            self._errors.append(error)
+        finally:
+            client.close()
+
+
+def _urls(places: Iterable[Place]) -> list[str]:
+    return [f"http://{address}:{port}" for address, port in sorted({*places})]
 
 
 @contextmanager
