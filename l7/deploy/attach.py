@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
-from l7.deploy.attachment import Attachment, Json, attach
+from l7.deploy.attachment import Attachment, Json, attach, attached
 from l7.deploy.mounted import advance_at, references, referred, referring
 from l7.deploy.published import Version
 from l7.kit import logs, tasks
@@ -37,6 +37,8 @@ FIRST_PAUSE = 1 / 8
 """Part of it after a change that came alone: the next one does not wait for longer, and then twice as long."""
 
 _RETRY = Backoff(first=0.2, limit=30.0)
+_FORGIVEN = 300.0
+"""Seconds after which something that is taken back counts as a new trouble."""
 _TRIES = 5
 """How often a specification is read again because someone else was faster."""
 
@@ -95,6 +97,19 @@ class _Retry:
     delays: Iterator[float]
 
 
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """What was given to a service was taken back: when `wanted` may be given again, and the pauses after."""
+
+    wanted: frozenset[Secret]
+    at: float
+    delays: Iterator[float]
+
+
+class _TakenBack(L7Error):
+    """Swarm has gone back to the specification of before, or somebody has changed it."""
+
+
 class Attacher:
     """Tell it what changed by `take`; `run` does the rest. For one event loop."""
 
@@ -107,6 +122,8 @@ class Attacher:
         self._done: dict[str, _Goal] = {}
         self._refused: dict[str, tuple[Problem, ...]] = {}
         self._retries: dict[str, _Retry] = {}
+        self._given: dict[str, frozenset[Secret]] = {}
+        self._holds: dict[str, _Hold] = {}
         self._wake = asyncio.Event()
         self._random = Random()
         self._newest: dict[str, tuple[Version, float]] = {}
@@ -197,8 +214,9 @@ class Attacher:
 
     def _turn(self, goal: _Goal) -> float:
         """When it may be tried: at once, if it was not tried before."""
-        retry = self._retries.get(goal.service.id)
-        return retry.at if retry is not None and retry.goal == goal else 0.0
+        retry, hold = self._retries.get(goal.service.id), self._holds.get(goal.service.id)
+        held = hold.at if hold is not None and hold.wanted == goal.wanted else 0.0
+        return max(held, retry.at if retry is not None and retry.goal == goal else 0.0)
 
     async def _round(self, api: ServiceApi) -> bool:
         """One look at each service that is due; whether Swarm had to do with one of them."""
@@ -234,7 +252,16 @@ class Attacher:
         delays = before.delays if before is not None and same else _RETRY.jittered(self._random)
         return _Retry(goal, time.monotonic() + next(delays), delays)
 
+    def _held(self, goal: _Goal) -> _Hold:
+        """Each attempt replaces the task, and while Swarm takes it back each time, starts one that fails."""
+        before, now = self._holds.get(goal.service.id), time.monotonic()
+        same = before is not None and before.wanted == goal.wanted and now - before.at < _FORGIVEN
+        delays = before.delays if before is not None and same else _RETRY.jittered(self._random)
+        return _Hold(goal.wanted, now + next(delays), delays)
+
     def _forget(self, id_: str) -> None:
+        self._given.pop(id_, None)
+        self._holds.pop(id_, None)
         self._done.pop(id_, None)
         self._refused.pop(id_, None)
         self._retries.pop(id_, None)
@@ -257,8 +284,14 @@ class Attacher:
             version, spec = await api.service_spec(goal.service.id)
             self._mounted[goal.service.id] = referred(spec)
             attachment = self._attachment(goal, spec, wanted)
+            taken = self._given.pop(goal.service.id, frozenset()) & wanted - attached(spec)
+            self._given[goal.service.id] = attached(spec)
             if attachment is None:
                 return False
+            if taken:
+                self._holds[goal.service.id] = self._held(goal)
+                names = ", ".join(sorted(each.name for each in taken))
+                raise _TakenBack(f"{names} was taken back (docker service ps {goal.service.name})")
             try:
                 await api.update_service(goal.service.id, version, attachment.spec)
             except Outdated:
@@ -283,16 +316,17 @@ class Attacher:
 
     def _note(self, goal: _Goal, attachment: Attachment) -> None:
         self._mounted[goal.service.id] = referred(attachment.spec)
+        self._given[goal.service.id] = attached(attachment.spec)
         self._advanced[goal.service.id] = time.monotonic()
-        attached, detached = len(attachment.attached), len(attachment.detached)
-        self._metrics.attachments.labels(goal.cluster, "attached").inc(attached)
-        self._metrics.attachments.labels(goal.cluster, "detached").inc(detached)
+        come, gone = len(attachment.attached), len(attachment.detached)
+        self._metrics.attachments.labels(goal.cluster, "attached").inc(come)
+        self._metrics.attachments.labels(goal.cluster, "detached").inc(gone)
         _log.info(
             "extension service updated",
             service=goal.service.name,
             cluster=goal.cluster,
-            attached=attached,
-            detached=detached,
+            attached=come,
+            detached=gone,
             secrets=len(goal.wanted),
         )
 
@@ -319,7 +353,8 @@ def _no_service(cluster: str) -> Problem:
         "",
         "",
         "TLS needs the extension service of the cluster, which is not there",
-        "deploy/stack.yml has it",
+        "core makes it, unless its own problems say why not; with --no-fleet: create one with the label "
+        f"{EXTENSION_TYPE[0]}={EXTENSION_TYPE[1]}",
         cluster,
         fatal=False,
     )

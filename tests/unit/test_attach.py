@@ -44,6 +44,7 @@ class Docker:
     updates: list[frozenset[Secret]] = field(default_factory=list)
     in_flight: int = 0
     before_update: Callable[[], None] = lambda: None
+    after_update: Callable[[], object] = lambda: None
 
     async def service_spec(self, id_: str) -> tuple[int, Json]:
         self.reads += 1
@@ -67,6 +68,7 @@ class Docker:
             raise Rejected("POST /services", "secret not found")
         self.services[id_] = version + 1, spec
         self.updates.append(attached(spec))
+        self.after_update()
 
     async def secrets(self, ids: Iterable[str] | None = None) -> tuple[StoredSecret, ...]:
         return self._found(ids, config=False)
@@ -132,6 +134,30 @@ async def quiet(world: World) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(PAUSE * 5):
             await asyncio.Event().wait()
+
+
+async def test_what_swarm_takes_back_each_time_is_given_more_and_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attach, "_RETRY", Backoff(first=0.01, limit=30.0, factor=1000.0))
+    world = World()
+    world.put(extension())
+    versions = iter(range(2, 1000))
+
+    def roll_back() -> None:
+        service = extension(version=next(versions))
+        world.docker.services[service.id] = service.version, {"Name": service.name}
+        world.put(service)
+
+    world.docker.after_update = lambda: asyncio.get_running_loop().call_later(PAUSE, roll_back)
+    async with world.running():
+        world.need(CERT)
+        await until(lambda: len(world.docker.updates) == 2)  # the second one may have been an operator's
+        await until(world.attacher.problems)
+        assert "was taken back" in world.attacher.problems()[0].message
+        roll_back()  # whatever else changes about it
+        await quiet(world)
+        assert len(world.docker.updates) == 2
 
 
 async def test_what_is_needed_is_attached_and_what_is_not_any_more_detached() -> None:
@@ -278,7 +304,7 @@ async def test_a_cluster_that_needs_secrets_without_an_extension_service_is_a_pr
     (problem,) = world.attacher.problems()
     assert (problem.cluster, problem.fatal) == ("blue", False)
     assert "TLS needs the extension service" in problem.message
-    assert "deploy/stack.yml" in problem.remedy
+    assert "core makes it" in problem.remedy
     world.put(extension("blue", "blue"))
     assert not world.attacher.problems()
     world.remove(extension("blue", "blue"))
