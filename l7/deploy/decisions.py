@@ -32,7 +32,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The proxy service as it is: its id, and what l7 wanted of it when it last wrote it."""
+    """A service as it is: its id, and what l7 wanted of it when it last wrote it."""
 
     id: str
     applied: Json
@@ -64,7 +64,7 @@ def decide(
         wishes.append(wish_of(each, (node.id for node in place.nodes), () if now is None else (now.id,)))
     grants = grant_ports(wishes, _staying(publishers, clusters, present))
     return {
-        each.name: _decision(each, nodes, grants[each.name], there[each.name], joined.get(each.name, frozenset()))
+        each.name: _decision(each, nodes, grants[each.name], present, joined.get(each.name, frozenset()))
         for each in clusters
     }
 
@@ -77,13 +77,14 @@ def _staying(publishers: Publishers, clusters: Iterable[Cluster], present: Mappi
 
 
 def _decision(
-    cluster: Cluster, nodes: tuple[Node, ...], grant: Grant, present: Present | None, joined: frozenset[str]
+    cluster: Cluster, nodes: tuple[Node, ...], grant: Grant, there: Mapping[str, Present], joined: frozenset[str]
 ) -> Decision:
+    present = there.get(names.proxy_service(cluster))
     extension = place_extension(cluster, nodes)
     proxies = place_proxies(cluster, nodes, _constraints(present), grant.taken)
     refused = present is not None and not grant.granted
     return Decision(
-        extension.constraints,
+        _possible(extension, there.get(names.extension_service(cluster))),
         # Ports that can't be had on these nodes: neither is changed, as one without the other would not do.
         present.constraints if present is not None and refused else _possible(proxies, present),
         proxies.replicas,
@@ -95,7 +96,8 @@ def _decision(
 
 
 def _possible(place: Placement, present: Present | None) -> tuple[str, ...]:
-    """Constraints that no node meets would stop the proxies that there are, and start none: those stay then."""
+    """Constraints that no node meets would start none: those that there are stay then. An update that never ends
+    would hold up those that come after it, too."""
     return place.constraints if place.nodes or present is None else present.constraints
 
 

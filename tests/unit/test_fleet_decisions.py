@@ -9,7 +9,7 @@ from l7.config import Cluster
 from l7.deploy.decisions import Decision, Present, decide
 from l7.deploy.placement import LINUX, ON_MANAGERS, ON_WORKERS
 from l7.deploy.ports import Publishers
-from l7.fleet import ProxyOptions
+from l7.fleet import ProxyOptions, ServiceOptions
 from l7.model import Node, NodeState
 from l7.swarm.cache import Cache, Touched, Upsert
 from tests.fakes.swarm_state import service, spec, task
@@ -51,6 +51,15 @@ def test_constraints_that_no_node_meets_move_nobody() -> None:
     assert found.proxies == ("node.role==manager",)
     assert "no node may have the proxies" in found.problems[0].message
     assert decided(cluster, MANAGER).proxies == ("node.labels.no==such",)
+
+
+def test_constraints_that_no_node_meets_move_no_extension_service_either() -> None:
+    cluster = Cluster(extension_options=ServiceOptions(constraints=("node.labels.no==such",)))
+    there = {"l7-extension": Present("id", {"TaskTemplate": {"Placement": {"Constraints": [LINUX]}}})}
+    found = decide([cluster], [MANAGER], Publishers(), there, {})[""]
+    assert found.extension == (LINUX,)
+    assert "no node may have the extension service" in found.problems[0].message
+    assert decided(cluster, MANAGER).extension == ("node.labels.no==such",)
 
 
 def test_ports_that_cannot_be_had_leave_ports_and_place_as_they_are() -> None:
