@@ -16,6 +16,9 @@ INSTALLED = "core"
 APPLIED = "com.docker.l7.applied"
 """Label of a service: the specification as l7 wanted it when it last wrote it, JSON (`l7.deploy.merge`)."""
 
+PIN = "com.docker.l7.pin"
+"""Label of an extension service: the revision, perhaps shortened, that its cluster stays at (`l7.deploy.pins`)."""
+
 
 def extension_service(cluster: Cluster) -> str:
     return fleet.service_name(cluster.extension_options, fleet.EXTENSION, cluster.name)

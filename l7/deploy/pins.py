@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from random import Random
 from typing import Protocol
 
+from l7.deploy import names
 from l7.deploy.published import NAME, Version, is_pinned
 from l7.inputs import from_json
 from l7.kit import logs, tasks
@@ -25,8 +26,7 @@ from l7.pinning import Pin
 
 _log = logs.get("deploy.pins")
 
-LABEL = "com.docker.l7.pin"
-"""On an extension service: the revision, or the beginning of it, that its cluster stays at."""
+LABEL = names.PIN
 REVISION = re.compile(r"[0-9a-f]{6,64}")
 _RETRY = Backoff(first=0.2, limit=10.0)
 

@@ -26,7 +26,7 @@ from l7.deploy.stored import CA
 from l7.deploy.subnets import free_subnet
 from l7.deploy.wanted import Installation, Json
 from l7.kit.errors import ConfigError
-from l7.labels.table import PROXY_CLUSTER
+from l7.labels.table import EXTENSION_TYPE, PROXY_CLUSTER
 from l7.model import Problem
 
 
@@ -177,7 +177,7 @@ def _service(cluster: Cluster, spec: Json, situation: Situation) -> Plan:
     mark = digest(spec)
     published = situation.published.get(cluster.name, ())
     if existing is None:
-        made = dict(referring(_marked(spec, spec), published))
+        made = dict(referring(_marked(spec | {"Labels": spec["Labels"] | _pin(spec, situation)}, spec), published))
         return Plan((CreateService(cluster.name, name, made),), waiting=True)
     merged = merged_spec(existing, spec)
     if merged == existing.spec:
@@ -193,6 +193,14 @@ def _service(cluster: Cluster, spec: Json, situation: Situation) -> Plan:
         merged = dict(referring(merged, published))
     update = UpdateService(cluster.name, name, existing.id, existing.version, merged, replaces, mark)
     return Plan((update,), waiting=True)
+
+
+def _pin(spec: Json, situation: Situation) -> dict[str, str]:
+    """What an extension service takes over from the one of another name before it: it is kept nowhere else."""
+    place = {key: spec["Labels"][key] for key in (EXTENSION_TYPE[0], PROXY_CLUSTER)}.items()
+    others = (each.labels for each in situation.existing if place <= each.labels.items())
+    pins = [each[names.PIN] for each in others if names.PIN in each]
+    return {names.PIN: pins[0]} if pins else {}
 
 
 _FOREIGN = (

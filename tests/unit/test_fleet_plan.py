@@ -358,6 +358,21 @@ def test_another_name_is_a_new_service_and_the_old_one_goes_when_it_serves() -> 
     )
 
 
+def test_a_pin_goes_on_to_an_extension_service_of_another_name() -> None:
+    extension, proxy = made({"": DEFAULT})
+    pinned = edited(extension, Labels={**extension.labels, names.PIN: "3f9c02"})
+    renamed = {"": Cluster(extension_options=ServiceOptions(name="secrets"))}
+    (create, *_) = plan(renamed, with_existing(pinned, proxy)).actions
+    assert isinstance(create, CreateService)
+    assert create.spec["Labels"][names.PIN] == "3f9c02"
+    assert names.PIN not in orjson.loads(create.spec["Labels"][names.APPLIED])["Labels"]  # it is the operator's
+    networks = {**INSTALLATION.networks, "l7-east": "e"}
+    installation = replace(INSTALLATION, networks=networks, identities=IDENTITIES | EAST)
+    east = plan({"east": Cluster("east")}, with_existing(pinned, installation=installation)).actions[0]
+    assert isinstance(east, CreateService)
+    assert names.PIN not in east.spec["Labels"]
+
+
 def test_a_service_that_holds_the_ports_of_its_successor_goes_before_it_serves() -> None:
     extension, proxy = made({"": DEFAULT})
     renamed = {"": Cluster(proxy_options=ProxyOptions(name="front"))}
