@@ -223,7 +223,7 @@ def service(debug: bool, **given: str) -> None:
     """The extension service of one service cluster, until a stop signal.
 
     Gives the contents of secrets, and the newest state, to the cluster's proxies, and publishes the configuration.
-    Core attaches secrets to this service; see deploy/stack.yml. `python3 -m haproxy.service` is the same, and
+    Core makes this service, and attaches secrets to it. `python3 -m haproxy.service` is the same, and
     starts faster.
     """
     logs.configure("debug" if debug else given["log_level"])

@@ -87,7 +87,7 @@ def _marks(api: SwarmApi, cluster: str) -> dict[str, list[str]]:
     marks: dict[str, list[str]] = {}
     for service in api.services():
         labels = service["Spec"].get("Labels") or {}
-        if labels.get(PROXY_CLUSTER) != cluster:
+        if labels.get(PROXY_CLUSTER, "") != cluster:
             continue
         if _is_extension(labels) and labels.get(pins.LABEL):
             marks[f"{_PINNED}{labels[pins.LABEL]}"] = []
