@@ -154,6 +154,10 @@ class Build:
         pool.set_challenges(challenges)
         return self._settle([pool], 0).get(cluster)
 
+    def compiled(self, service_id: str) -> Compiled:
+        """What became of a service."""
+        return self._compiled.get(service_id, NOTHING)
+
     def problems(self) -> tuple[Problem, ...]:
         """All that is wrong with what users wrote, sorted."""
         found = [problem for compiled in self._compiled.values() for problem in compiled.problems]

@@ -38,6 +38,7 @@ from l7.deploy.mounted import references
 from l7.deploy.names import shared_network
 from l7.deploy.pins import Pins
 from l7.deploy.publish import Publisher
+from l7.ignored import Ignored
 from l7.inputs import to_json
 from l7.kit import http, logs, tasks
 from l7.kit.bundle import INPUTS
@@ -59,7 +60,6 @@ _log = logs.get("daemon")
 
 PROBLEM_PAUSE = 1.0
 """Seconds between looks at the problems, to log what is new: they are for people, and a look costs a walk."""
-
 
 PROBLEM_LIMIT = 3600.0
 """The same at the most: certificates end, too, where nothing else happens."""
@@ -120,6 +120,7 @@ class Core:
         self.pins = Pins(self.build.clusters, self.publisher.versions)
         self.fleet = self._fleet()
         self.acme = self._keeper()
+        self.ignored = Ignored(self.build.compiled, options.settings.legacy_labels)
         self.synced = False
         self._watch: Watching | None = None
         self._look = asyncio.Event()
@@ -219,6 +220,8 @@ class Core:
         self.attacher.take(cache, change.touched, self._required if known else None)
         self.fleet.take(cache, change.touched)
         self.acme.look(change.touched.secrets)
+        for name, reason in self.ignored.news(cache, change.touched):
+            _log.debug("service ignored", service=name, reason=reason)
         self._look.set()
 
     def _look_at_pins(self, watch: Watching, touched: Touched) -> None:

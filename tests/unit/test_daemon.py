@@ -113,6 +113,20 @@ async def test_a_change_reaches_the_store_as_a_delta_and_the_log_by_its_revision
     assert (line["revision"], line["backends"]) == (core.store.revision(""), ["web"])
 
 
+async def test_what_is_ignored_is_named_with_the_reason_once(core: Core, script: Script) -> None:
+    with capture_logs() as lines:
+        script.put(NET, service(), task("t1"), all=True)
+        await script.told()
+        for labels in ((), LABELS[1:], LABELS):
+            for each in (service(*labels, version=2 + len(labels)), task(f"t{len(labels)}")):
+                script.put(each)
+                await script.told()
+    said = [line for line in lines if line["event"] == "service ignored"]
+    assert [(line["service"], line["log_level"]) for line in said] == [("web", "debug")] * 2
+    assert "no label that begins with com.docker.lb." in said[0]["reason"]
+    assert said[1]["reason"] == "com.docker.lb.hosts is missing, so the service is not published"
+
+
 async def test_a_touch_that_changes_nothing_wakes_nobody(core: Core, script: Script) -> None:
     first_look(script)
     await script.told()
