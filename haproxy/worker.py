@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
@@ -279,7 +280,15 @@ class Worker:
         self.write_files(self._keeper.accepted())
 
     async def _reload(self, reason: str) -> None:
-        """Write everything anew and let the master replace its worker."""
+        """Write everything anew and let the master replace its worker. Raises what kept it from that."""
+        try:
+            await self._load_anew(reason)
+        except (L7Error, TimeoutError):
+            self._metrics.reloaded(reason, False, time.time())
+            raise
+        self._metrics.reloaded(reason, True, time.time())
+
+    async def _load_anew(self, reason: str) -> None:
         await self._with_newest(self.process.check)
         self.reloads += 1
         self._metrics.reloads.labels(reason).inc()

@@ -46,6 +46,18 @@ class Metrics:
             registry=registry,
         )
         self.reloads = Counter("l7_reloads_total", "Reloads, by reason", ["reason"], registry=registry)
+        self.last_reload_success = Gauge(
+            "l7_last_reload_success",
+            "1 if HAProxy serves with what the last reload was for, 0 if that failed; none before the first",
+            ["reason"],
+            registry=registry,
+        )
+        self.last_reload_at = Gauge(
+            "l7_last_reload_timestamp_seconds",
+            "When the last reload ended, be it well or badly, Unix time",
+            ["reason"],
+            registry=registry,
+        )
         self.drift = Counter("l7_drift_total", "Differences found by audits and repaired", registry=registry)
         self.audits = Counter(
             "l7_audits_total",
@@ -114,6 +126,12 @@ class Metrics:
         self.problems.clear()
         for label, number in by_label.items():
             self.problems.labels(label).set(number)
+
+    def reloaded(self, reason: str, success: bool, when: float) -> None:
+        """How the last reload ended, and when (Unix time); the one before it leaves the exposition."""
+        for gauge, value in ((self.last_reload_success, float(success)), (self.last_reload_at, when)):
+            gauge.clear()
+            gauge.labels(reason).set(value)
 
     def forget_certificate(self, host: str) -> None:
         """The host is served with none any more, or never was."""

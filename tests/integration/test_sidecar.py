@@ -277,6 +277,7 @@ async def test_the_pool_of_spares_grows_by_one_reload(haproxy_binary: Path, tmp_
         assert running.sidecar.reloads == reloads
         value = running.sidecar.metrics.registry.get_sample_value("l7_reloads_total", {"reason": "spare-pool"})
         assert (value or 0) == reloads
+        assert last_reload(running) == (1 if reloads else None)
 
 
 async def test_a_reload_that_fails_does_not_make_the_pool_grow_further(
@@ -295,6 +296,14 @@ async def test_a_reload_that_fails_does_not_make_the_pool_grow_further(
         core.service("b", two)
         core.push()
         await until(lambda: tries.exists() and tries.read_text().count("again") == 3)
+        assert last_reload(running) == 0
         running.sidecar.process.binary = str(haproxy_binary)
         await eventually(lambda: running.servers("b"), {"two": True})
         assert (running.sidecar.reloads, running.sidecar.settings.spare_pools) == (1, (("http", 3),))
+        assert last_reload(running) == 1
+
+
+def last_reload(running: Proxy) -> float | None:
+    """Whether it succeeded; None before the first."""
+    registry = running.sidecar.metrics.registry
+    return registry.get_sample_value("l7_last_reload_success", {"reason": "spare-pool"})
