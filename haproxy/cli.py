@@ -18,6 +18,7 @@ from haproxy.capabilities import Capabilities, capabilities
 from haproxy.config_values import ports, prefixes
 from haproxy.process import fitting_connections, version_of
 from haproxy.render import render_static, static_files
+from haproxy.scrape import PAGE, Scrape
 from haproxy.service import PUBLISHED, service
 from haproxy.settings import LUA, Settings
 from haproxy.sidecar import Options, Sidecar
@@ -128,7 +129,8 @@ def sidecar_options(command: F) -> F:
             option("--published", "Directory of the published configuration: the state without either.",
                    default=PUBLISHED),
             option("--stop-grace", "Seconds that connections have to finish after a stop signal.", default=30.0),
-            option("--admin", "Address of /healthz, /readyz and /metrics.", default="127.0.0.1:9101"),
+            option("--admin", "Address of /healthz, /readyz, /metrics and /metrics/haproxy.",
+                   default="127.0.0.1:9101"),
             option("--log-level", "Least severe level that is logged.", default="info",
                    type=click.Choice(logs.LEVELS)),
             click.option("-D", "--debug", envvar=f"{PREFIX}_DEBUG", show_envvar=True, is_flag=True,
@@ -253,7 +255,8 @@ async def serve(given: dict[str, Any]) -> None:
     metrics = Metrics("sidecar", __version__)
     sidecar = Sidecar(options_from(given), settings_from(given), metrics, __version__)
     stop = asyncio.Event()
-    admin = http.Admin(metrics, sidecar.not_ready, sidecar.status)
+    pages = {PAGE: Scrape(sidecar.reconciler).page}
+    admin = http.Admin(metrics, sidecar.not_ready, sidecar.status, pages)
     async with tasks.signals(stop):
         await tasks.run(
             [

@@ -14,6 +14,8 @@ NOWHERE = "l7.nowhere"
 HOP = "l7.hop"
 """Backend that leads to COMPRESSOR, a frontend of the same HAProxy."""
 COMPRESSOR = "l7.compressor"
+EXPORTER = "l7.exporter"
+"""Frontend of HAProxy's own metrics."""
 
 
 def rate_table(flag: str) -> str:

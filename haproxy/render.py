@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from haproxy import checks, compression, features, lua, pages, policies, policy, raw_lines, tcp, tls
+from haproxy import checks, compression, exporter, features, lua, pages, policies, policy, raw_lines, tcp, tls
 from haproxy.capabilities import Capabilities
 from haproxy.credentials import NO_CREDENTIALS, Credentials, key_rows
 from haproxy.frontend import frontend
@@ -161,7 +161,7 @@ def _process(settings: Settings, capabilities: Capabilities) -> str:
         f"{_GLOBAL}{_runtime_api(settings)}{_lua(settings, capabilities)}"
         f"{tls.process(settings, capabilities)}"
         "  no strict-limits\n"
-        f"  maxconn {frontends * settings.max_connections}\n"
+        f"  maxconn {frontends * settings.max_connections + exporter.CONNECTIONS}\n"
         f"  hard-stop-after {settings.drain_timeout}\n"
         f"  log stdout len 16384 format raw local0 {'info' if settings.access_log else 'notice'}\n"
         f"{_sizes(settings)}{raw_lines.text(settings.global_options)}"
@@ -189,6 +189,7 @@ def _fixed(settings: Settings, capabilities: Capabilities) -> tuple[str, ...]:
         *((tcp.defaults(settings),) if tcp.open_ports(settings) or settings.tls_bind else ()),
         *tls.sections(settings),
         *tcp.sections(settings),
+        exporter.section(settings),
         _nowhere(settings),
     )
 

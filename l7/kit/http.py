@@ -5,6 +5,8 @@
     GET /metrics   Prometheus exposition
     GET /status    JSON
 
+and what pages a daemon has of its own.
+
 It listens on a unix socket and, if told to, on a TCP address: loopback unless the operator says otherwise,
 because nothing here asks who the caller is.
 """
@@ -13,9 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -28,13 +30,18 @@ from l7.kit.metrics import CONTENT_TYPE, Metrics
 _log = logs.get("kit.http")
 
 
+Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """What the server shows. `ready` gives "" when ready, else the reason why not; `status` a JSON value."""
+    """What the server shows. `ready` gives "" when ready, else the reason why not; `status` a JSON value; `pages`
+    by their path."""
 
     metrics: Metrics
     ready: Callable[[], str]
     status: Callable[[], Mapping[str, Any]]
+    pages: Mapping[str, Page] = field(default_factory=dict)
 
 
 async def serve(admin: Admin, address: str, socket: str, stop: asyncio.Event) -> None:
@@ -80,8 +87,9 @@ def application(admin: Admin) -> web.Application:
         return web.Response(body=body + b"\n", content_type="application/json")
 
     app = web.Application()
-    for path, handler in (("healthz", healthz), ("readyz", readyz), ("metrics", metrics), ("status", status)):
-        app.router.add_get(f"/{path}", handler)
+    own = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics, "/status": status}
+    for path, page in {**own, **admin.pages}.items():
+        app.router.add_get(path, page)
     return app
 
 

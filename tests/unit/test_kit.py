@@ -17,6 +17,7 @@ from random import Random
 import aiohttp
 import pytest
 import structlog
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -276,6 +277,18 @@ def test_a_solved_problem_leaves_the_exposition() -> None:
     assert "com.docker.lb.port" not in metrics.exposition().decode()
 
 
+def test_the_last_reload_alone_is_exposed() -> None:
+    metrics = Metrics("sidecar", "1")
+    assert "l7_last_reload_success{" not in metrics.exposition().decode()
+    metrics.reloaded("settings", True, 5.0)
+    metrics.reloaded("spare-pool", False, 9.5)
+    found = [line for line in metrics.exposition().decode().splitlines() if line.startswith("l7_last_reload")]
+    assert found == [
+        'l7_last_reload_success{reason="spare-pool"} 0.0',
+        'l7_last_reload_timestamp_seconds{reason="spare-pool"} 9.5',
+    ]
+
+
 # ------------------------------------------------------------------------------------------- http
 
 
@@ -296,6 +309,16 @@ async def test_admin_server_says_what_it_is_told(tmp_path: Path) -> None:
         assert json.loads((await _get(socket, "/status"))[1]) == {"routes": 3}
         assert "l7_ready 0.0" in (await _get(socket, "/metrics"))[1]
         assert os.stat(socket).st_mode & 0o077 == 0
+
+
+async def test_a_daemon_has_pages_of_its_own(tmp_path: Path) -> None:
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=request.query_string)
+
+    admin = http.Admin(Metrics("sidecar", "1"), lambda: "", dict, {"/metrics/more": page})
+    async with http.listening(admin, "", str(tmp_path / "s")):
+        assert await _get(str(tmp_path / "s"), "/metrics/more?a=b") == (200, "a=b")
+        assert "l7_ready" in (await _get(str(tmp_path / "s"), "/metrics"))[1]
 
 
 async def test_admin_server_ends_when_told_and_can_be_started_again(tmp_path: Path) -> None:
