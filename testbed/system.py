@@ -304,9 +304,9 @@ class System:
             drift=document["drift"],
         )
 
-    def proxy_metrics(self, proxy: int = 0) -> dict[str, float]:
-        """The sidecar's metrics by name with labels."""
-        text = processes.get_tcp(self.proxy_pid(proxy), PROXY_ADMIN_PORT, "/metrics").decode()
+    def proxy_metrics(self, proxy: int = 0, page: str = "/metrics") -> dict[str, float]:
+        """The metrics of a page of the sidecar's admin port, by name with labels."""
+        text = processes.get_tcp(self.proxy_pid(proxy), PROXY_ADMIN_PORT, page).decode()
         lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in lines}
 

@@ -130,6 +130,7 @@ def test_raw_tcp_on_a_declared_port(l7: Installation, create: Create) -> None:
     l7.solved("tcp")
 
 
+@pytest.mark.acceptance(99)
 def test_raw_tcp_on_any_other_takes_one_reload(installation: Installation) -> None:
     """For the first service that wants the port; going, and coming back, takes none."""
     l7 = installation
@@ -145,4 +146,6 @@ def test_raw_tcp_on_any_other_takes_one_reload(installation: Installation) -> No
     assert carried(reports)
     assert [reloads for _, reloads in l7.workers()] == [each + 1 for each in before]
     for proxy in range(len(l7.series)):
-        assert l7.proxy_metrics(proxy)['l7_reloads_total{reason="first-use"}'] == 1
+        metrics = l7.proxy_metrics(proxy)
+        assert metrics['l7_reloads_total{reason="first-use"}'] == 1
+        assert metrics['l7_last_reload_success{reason="first-use"}'] == 1

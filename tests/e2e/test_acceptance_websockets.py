@@ -1,4 +1,4 @@
-"""WebSockets: acceptance items 74 to 76, on a real Swarm."""
+"""Long connections, WebSockets above all: acceptance items 74 to 76 and 92, on a real Swarm."""
 
 from __future__ import annotations
 
@@ -95,6 +95,7 @@ EDITS: list[tuple[str, tuple[str | None, ...]]] = [
 
 
 @pytest.mark.acceptance(75)
+@pytest.mark.acceptance(92)
 @pytest.mark.parametrize(
     "seconds",
     [
@@ -106,12 +107,14 @@ def test_no_socket_is_cut_by_what_happens_to_others(l7: Installation, create: Cr
     create("sockets75", "sockets75.local", 2)
     l7.reach("sockets75.local", l7.published("sockets75", "sockets75.local", 2))
     changes = Changes(l7, create, random.Random(75))
+    proxies = [l7.task_ids(name) for name in l7.services]
     with l7.sessions("sockets75.local", websockets=20, downloads=1) as reports:
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             changes.one()
         l7.converged()
     assert changes.done > 10
+    assert [l7.task_ids(name) for name in l7.services] == proxies
     for report in reports:
         assert (report.opened, report.cut) == (21, 0), report.reasons
         assert report.echoes > 20
