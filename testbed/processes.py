@@ -59,19 +59,26 @@ def command_of(pid: int) -> list[str]:
 
 
 def in_container(pid: int) -> list[int]:
-    """All processes that share the pid namespace of `pid`, oldest first."""
+    """All processes that share the pid namespace of `pid`, oldest first: by their numbers in there, since those of
+    the machine begin anew now and then."""
     try:
         wanted = os.readlink(f"/proc/{pid}/ns/pid")
     except OSError:
         return []
-    found = []
+    found = {}
     for entry in os.listdir("/proc"):
         try:
             if entry.isdigit() and os.readlink(f"/proc/{entry}/ns/pid") == wanted:
-                found.append(int(entry))
+                found[int(entry)] = _number_inside(int(entry))
         except OSError:  # gone meanwhile
             continue
-    return sorted(found)
+    return sorted(found, key=lambda each: found[each])
+
+
+def _number_inside(pid: int) -> int:
+    """The process's number in the innermost pid namespace that it is in."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[-1]) for line in lines if line.startswith("NSpid:"))
 
 
 def get_unix(pid: int, path: str, page: str) -> bytes:
