@@ -238,7 +238,12 @@ def fleet(by_case: dict[Case, Result]) -> str:
     first = ["`l7 install` → first routed request", *(cell for case in cases for cell in _first(by_case[case]))]
     steps = [name for name, value in by_case[cases[0]]["figures"].items() if isinstance(value, dict)]
     rows = ([step, *(cell for case in cases for cell in _step(by_case[case], step))] for step in steps)
-    return table(header, [first, *rows])
+    busy = ["load of the machine, by all that ran", *(cell for case in cases for cell in _load(by_case[case]))]
+    return table(header, [first, *rows, busy])
+
+
+def _load(result: Result) -> Iterable[str]:
+    return f"{result['machine']['load']:.1f}", ""
 
 
 def _first(result: Result) -> Iterable[str]:
