@@ -8,15 +8,13 @@ import orjson
 import pytest
 
 from testbed import app, processes
-from testbed.system import LABEL
+from testbed.system import LABEL, toml
 from tests.e2e.conftest import WITNESS, Create
 from tests.e2e.installation import Answer, Installation, carried
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
 SETTINGS = """
-LegacyLabels = true
-
 [Extensions.default.Config]
 HideInfoHeaders = true
 TrustedProxies = ["10.213.0.0/24"]
@@ -34,13 +32,13 @@ def configured(installation: Installation) -> Iterator[None]:
     """Core with these settings; one reload of each proxy there, and one back, and no failed request."""
     l7 = installation
     file = l7.swarm.directory / "config.toml"
-    file.write_text(SETTINGS)
+    file.write_text(f"LegacyLabels = true\n{toml(l7.settings())}{SETTINGS}")
     l7.cli("config", "create", "l7-settings", str(file))
     given = ("--config-add=source=l7-settings,target=/l7.toml", "--env-add=L7_CONFIG=/l7.toml")
     with l7.load(WITNESS) as reports:
         change(l7, *given)
         yield
-        change(l7, "--config-rm=l7-settings", "--env-rm=L7_CONFIG")
+        change(l7, "--config-rm=l7-settings", "--env-add=L7_CONFIG=/config.toml")
     assert carried(reports)
     l7.cli("config", "rm", "l7-settings")
 

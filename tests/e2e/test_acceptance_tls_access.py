@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from testbed.certificates import Issued, TestAuthority
+from testbed.system import toml
 from tests.e2e.conftest import WITNESS, Create
 from tests.e2e.installation import Answer, Installation, carried
 from tests.e2e.tls_client import TlsClient
@@ -121,12 +122,12 @@ def configured(installation: Installation, authority: TestAuthority) -> Iterator
     client = l7.swarm.docker(l7.manager)
     client.create_secret("default66.pem", issued.combined)  # type: ignore[no-untyped-call]
     file = l7.swarm.directory / "tls.toml"
-    file.write_text(SETTINGS)
+    file.write_text(toml(l7.settings()) + SETTINGS)
     l7.cli("config", "create", "tls-settings", str(file))
     with l7.load(WITNESS) as reports:
         l7.restart_core("--config-add=source=tls-settings,target=/l7.toml", "--env-add=L7_CONFIG=/l7.toml")
         yield issued
-        l7.restart_core("--config-rm=tls-settings", "--env-rm=L7_CONFIG")
+        l7.restart_core("--config-rm=tls-settings", "--env-add=L7_CONFIG=/config.toml")
         l7.until("the settings to be gone", lambda: all(_strict(l7, proxy) for proxy in range(len(l7.services))))
     assert carried(reports)
 

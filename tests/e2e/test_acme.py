@@ -18,7 +18,7 @@ from l7.issued import HOST, NOT_AFTER
 from testbed import processes
 from testbed.pebble import Pebble, Site
 from testbed.swarm import BRIDGE_PORT, NODE_NETWORK
-from testbed.system import CORE
+from testbed.system import CORE, toml
 from tests.e2e.conftest import WITNESS, Create
 from tests.e2e.installation import Answer, Installation, carried
 from tests.e2e.tls_client import TlsClient
@@ -105,7 +105,7 @@ def configured(installation: Installation, server: Pebble) -> Iterator[None]:
     """Core with that server in its settings; nothing is reloaded for it, and no request fails."""
     l7 = installation
     file = l7.swarm.directory / "acme.toml"
-    file.write_text(SETTINGS.format(url=server.url))
+    file.write_text(toml(l7.settings()) + SETTINGS.format(url=server.url))
     l7.cli("config", "create", "acme-settings", str(file))
     l7.cli("config", "create", "acme-ca", str(server.ca_file))
     configs = {"acme-settings": "/l7.toml", "acme-ca": "/acme-ca.pem"}
@@ -115,7 +115,7 @@ def configured(installation: Installation, server: Pebble) -> Iterator[None]:
             "--env-add=L7_CONFIG=/l7.toml",
         )
         yield
-        l7.restart_core(*(f"--config-rm={name}" for name in configs), "--env-rm=L7_CONFIG")
+        l7.restart_core(*(f"--config-rm={name}" for name in configs), "--env-add=L7_CONFIG=/config.toml")
     assert carried(reports)
     l7.cli("config", "rm", *configs)
 
