@@ -158,7 +158,10 @@ class Contents:
         await self._complete.wait()
 
     def written(self, stores: Stores) -> None:
-        """HAProxy starts from these."""
+        """HAProxy starts from these: what it took before is not written over them while it reads."""
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
         self.kept.written(stores)
 
     def stored(self, names: Collection[str], holds: Callable[[str], bool]) -> None:

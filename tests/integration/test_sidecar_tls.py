@@ -144,17 +144,18 @@ async def test_a_revision_does_not_wait_for_a_secret_and_the_secret_is_served_wh
 
 
 async def test_a_new_proxy_begins_to_listen_with_its_certificates(
-    world: World, running: Proxy, monkeypatch: pytest.MonkeyPatch
+    world: World, haproxy_binary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contents, "PATIENCE", 60.0)
     issued = world.authority.issue("a.test")
     world.core.tls("a.test", "a1")
-    world.core.push()
-    await until(lambda: "a1" in world.secrets.asked)
-    assert not await listens(world)
-    world.secrets.contents["a1"] = issued.combined
-    await eventually(lambda: listens(world), True)
-    assert await world.visitor.shown("a.test") == issued.fingerprint
+    world.core.push()  # before there is a proxy: in the first state that it gets
+    async with proxy(haproxy_binary, world.settings, world.core.port):
+        await until(lambda: "a1" in world.secrets.asked)
+        assert not await listens(world)
+        world.secrets.contents["a1"] = issued.combined
+        await eventually(lambda: listens(world), True)
+        assert await world.visitor.shown("a.test") == issued.fingerprint
 
 
 async def listens(world: World) -> bool:
