@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,7 +50,8 @@ class Seen:
     @property
     def subnets(self) -> tuple[str, ...]:
         configs = ((net.get("IPAM") or {}).get("Config") or () for net in self.networks)
-        return tuple(str(each["Subnet"]) for config in configs for each in config if each.get("Subnet"))
+        nets = (str(each["Subnet"]) for config in configs for each in config if each.get("Subnet"))
+        return (*nets, *node_addresses(self.nodes))
 
     @property
     def managed_networks(self) -> tuple[ManagedNetwork, ...]:
@@ -66,6 +67,14 @@ class Seen:
         """Their addresses."""
         found = ((each.get("Status") or {}).get("Addr", "") for each in self.nodes if _is_manager(each))
         return [str(address) for address in found if address]
+
+
+def node_addresses(nodes: Iterable[Json]) -> Iterator[str]:
+    """Those that no network may have in it: its tasks could not reach that node. IPv6 is out of the question."""
+    for each in nodes:
+        address = str((each.get("Status") or {}).get("Addr", ""))
+        if address and ":" not in address:
+            yield address
 
 
 def _is_manager(node: Json) -> bool:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from l7.config import Settings
 from l7.deploy import core_service, install_plan, kernel, preflight, subnets
 from l7.deploy import init as pki_init
+from l7.deploy.apply import node_addresses
 from l7.deploy.core_service import Object
 from l7.deploy.install_plan import (
     Asked,
@@ -90,6 +91,7 @@ def _subnet(api: SwarmApi, networks: list[Json]) -> str:
         return ""
     configs = ((each.get("IPAM") or {}).get("Config") or () for each in networks)
     taken = [str(each["Subnet"]) for config in configs for each in config if each.get("Subnet")]
+    taken += node_addresses(api.nodes())
     return subnets.free_subnet(taken, subnets.CONTROL)
 
 

@@ -85,14 +85,15 @@ def _clusters(clusters: Mapping[str, Cluster], situation: Situation) -> Iterator
 def _cluster(cluster: Cluster, situation: Situation) -> Plan:
     if not _is_known(cluster, situation.installation):
         return _wrong(cluster, "", *_UNKNOWN)
+    if CA not in situation.installation.identities:
+        # Perhaps they are just not known yet: nothing is made that is there already.
+        return _wrong(cluster, CA, *_NO_CA)
     try:
         needed: list[Action] = [*_networks(cluster, situation), *_identities(cluster, situation)]
     except ConfigError as error:
         return _wrong(cluster, error.path, error.reason, _OTHERS)
     if needed:
         return Plan(tuple(needed), waiting=True)
-    if CA not in situation.installation.identities:
-        return _wrong(cluster, CA, *_NO_CA)
     if missing := _missing_networks(cluster, situation):
         return _wrong(cluster, ", ".join(missing), *_NO_NETWORK)
     decision = situation.decisions[cluster.name]

@@ -320,6 +320,16 @@ async def test_proxies_move_to_the_first_worker() -> None:
         )
 
 
+async def test_a_clusters_network_is_beside_the_addresses_of_nodes() -> None:
+    node = {"ID": "n1", "Spec": {"Role": "manager"}, "Status": {"Addr": "10.77.3.4"}}
+    async with running(docker=FakeDocker({}, nodes=[node], subnet_size=24)) as scene:
+        scene.docker.container_labels = {"com.docker.swarm.service.name": "l7-core"}
+        scene.changed()
+        await until(lambda: scene.docker.networks)
+        (network,) = scene.docker.networks.values()
+        assert network["IPAM"] == {"Config": [{"Subnet": "10.78.0.0/16"}]}
+
+
 async def test_why_tasks_do_not_run_is_told() -> None:
     async with running() as scene:
         scene.docker.tasks = [

@@ -62,7 +62,7 @@ def changed(existing: Existing, container: dict[str, Any]) -> Existing:
 
 
 def test_what_services_need_comes_first() -> None:
-    empty = replace(INSTALLATION, networks={}, identities={})
+    empty = replace(INSTALLATION, networks={}, identities={"l7-ca": IDENTITIES["l7-ca"]})
     found = plan({"": DEFAULT}, replace(BLANK, installation=empty, subnets=("10.77.0.0/20",)))
     identities = [("CreateIdentity", "l7-extension"), ("CreateIdentity", "l7-proxy")]
     assert kinds(found) == [("CreateNetwork", "l7"), *identities]
@@ -192,10 +192,11 @@ def test_a_core_outside_of_swarm_needs_images_of_the_settings() -> None:
 
 
 def test_without_the_secret_of_the_ca_nothing_is_made() -> None:
-    lost = replace(INSTALLATION, identities={base: each for base, each in IDENTITIES.items() if base != "l7-ca"})
-    found = plan({"": DEFAULT}, replace(BLANK, installation=lost))
-    assert not found.actions
-    assert [(each.value, "l7 pki init" in each.remedy) for each in found.problems] == [("l7-ca", True)]
+    lost = {base: each for base, each in IDENTITIES.items() if base != "l7-ca"}
+    for identities in (lost, {}):
+        found = plan({"": DEFAULT}, replace(BLANK, installation=replace(INSTALLATION, identities=identities)))
+        assert not found.actions
+        assert [(each.value, "l7 pki init" in each.remedy) for each in found.problems] == [("l7-ca", True)]
 
 
 def test_tasks_that_do_not_run_are_told_of_after_a_rollback_too() -> None:
