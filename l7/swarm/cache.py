@@ -290,12 +290,17 @@ class Cache:
             case Kind.SECRET | Kind.CONFIG:
                 self._stored[kind].put(id_, new if isinstance(new, StoredSecret) else None)
 
+    def _tasks_on_network(self, network: str) -> set[str]:
+        """Services with tasks on a network that they may not be on any more. A walk, and no index: networks are
+        removed now and then, and never changed."""
+        return {task.service for task in self._tasks.values() if any(each == network for each, _ in task.addresses)}
+
     def _affected(self, kind: Kind, id_: str, old: Object | None, new: Object | None) -> set[str]:
         match kind:
             case Kind.NODE:
                 return {task.service for task in self.tasks_on(id_).values()}
             case Kind.NETWORK:
-                return set(self._by_network.get(id_, ()))
+                return set(self._by_network.get(id_, ())) | (self._tasks_on_network(id_) if old else set())
             case Kind.SERVICE:
                 return {id_}
             case Kind.TASK:
