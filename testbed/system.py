@@ -58,6 +58,8 @@ class Options:
     poll: float = 0.5
     core_on: int = 0
     proxy_on: tuple[int, ...] = (0,)
+    port: int = PORT
+    tls_port: int = TLS_PORT
     core_environment: Mapping[str, str] = field(default_factory=dict)
     image: str = image.TAG
 
@@ -167,16 +169,12 @@ class System:
             "ProxyReplicas": len(options.proxy_on),
             "ProxyStopGracePeriod": "40s",
             "PublishMode": "host",
-            "PublishedPort": PORT,
-            "PublishedSSLPort": TLS_PORT,
+            "PublishedPort": options.port,
+            "PublishedSSLPort": options.tls_port,
         }
 
     def _run_l7(self, *words: str) -> None:
-        command = [sys.executable, "-c", "from l7.cli import main; main()", *words]
-        environment = {key: value for key, value in os.environ.items() if not key.endswith("_CA_BUNDLE")}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment)
-        if done.returncode:
-            raise TestbedError(f"l7 {' '.join(words)}: {done.stderr.strip()}")
+        run_l7(*words)
 
     def _all_ready(self) -> bool:
         wanted = len(self.options.proxy_on)
@@ -426,6 +424,15 @@ class System:
                 )
                 text.append(done.stdout)
         return "".join(text)
+
+
+def run_l7(*words: str) -> None:
+    """The `l7` command of this repository; TestbedError when it fails."""
+    command = [sys.executable, "-c", "from l7.cli import main; main()", *words]
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_CA_BUNDLE")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment)
+    if done.returncode:
+        raise TestbedError(f"l7 {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
 
 
 def toml(table: Mapping[str, Any], prefix: str = "") -> str:

@@ -1,8 +1,8 @@
 """The Swarm whose manager this machine is, as far as the demo needs it (``--use-swarm``).
 
-Made on it, and removed at the end: the secrets ``l7-…``, the stack and the network ``l7``, the services of the
-story, the images ``l7:dev`` and ``l7-app:dev``, and the labels ``core`` and ``proxy`` of this node. Everything
-runs on this node, because only it has the images.
+Made on it, and removed at the end: all of l7 (by ``l7 uninstall``), the services of the story, the images
+``l7:dev`` and ``l7-app:dev``, and the labels ``core`` and ``proxy`` of this node. Everything runs on this node,
+because only it has the images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from l7.deploy import stored
 from testbed import app, image
 from testbed.namespace import Namespace, TestbedError
 from testbed.swarm import Node, Swarm, wait_for
-from testbed.system import NETWORK, STACK
+from testbed.system import NETWORK, STACK, run_l7
 
 SECRETS = (
     stored.CA, stored.CA_KEY, stored.CORE, stored.PROXY, stored.EXTENSION, stored.ACME_ACCOUNT
@@ -46,7 +46,7 @@ class _ThisNode(Node):
 class Guest(Swarm):
     """Stands for a Swarm of our own; `down` removes what the demo made and nothing else."""
 
-    def __init__(self, port: int, directory: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.bridge = None
         self._clients = {}
@@ -59,8 +59,6 @@ class Guest(Swarm):
             )
         self.nodes = [_ThisNode(0, info["NodeID"], directory, Namespace(os.getpid()))]
         self._refuse_what_is_there()
-        os.environ["L7_HTTP_PORT"] = str(port)
-        os.environ["L7_HTTPS_PORT"] = str(port + 363)
 
     @property
     def constraints(self) -> tuple[str, ...]:
@@ -96,12 +94,12 @@ class Guest(Swarm):
         """Removes all that the demo may have made, in whatever state; raises TestbedError if something stays."""
         for words in (
             ("service", "rm", BLOG, SHOP),
-            ("stack", "rm", STACK),
             ("node", "update", "--label-rm=core", "--label-rm=proxy", self.nodes[0].name),
         ):
             with contextlib.suppress(TestbedError):  # not made yet
                 self.cli(0, *words)
-        wait_for("the demo's containers, network, secrets and images to go", self._gone, timeout=90, pause=0.5)
+        run_l7("uninstall", "--yes", "--docker-url", URL)
+        wait_for("the demo's network, secrets and images to go", self._gone, timeout=90, pause=0.5)
         self._client.close()
 
     def _gone(self) -> bool:

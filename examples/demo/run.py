@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from docker.errors import DockerException
@@ -103,7 +104,7 @@ class Demo:
             run_child([sys.executable, "-m", "testbed.image", *(series or ["2.6"])], self.directory)
             notes.append("the image l7:dev is built, from Debian packages")
         if self.options.use_swarm:
-            return self.stack.enter_context(Guest(self.options.port, self.directory))
+            return self.stack.enter_context(Guest(self.directory))
         os.environ["L7_TESTBED_DIR"] = str(self.directory)
         with self.screen.step("starting a Swarm of one node") as notes:
             swarm = self.stack.enter_context(Swarm.up())
@@ -112,7 +113,10 @@ class Demo:
 
     def _system(self, swarm: Swarm) -> System:
         with self.screen.step("deploying l7: pki init, docker stack deploy -c deploy/stack.yml l7") as notes:
-            system = self.stack.enter_context(System.up(swarm, Options(haproxy=self.options.haproxy)))
+            options = Options(haproxy=self.options.haproxy)
+            if self.options.use_swarm:
+                options = replace(options, port=self.options.port, tls_port=self.options.port + 363)
+            system = self.stack.enter_context(System.up(swarm, options))
             notes.append(
                 f"l7 runs there as a stack: core, and a proxy with HAProxy {system.proxy_status().version}"
             )
