@@ -1,4 +1,5 @@
-"""What an application's container on the proxies' network can reach of l7: the public ports, and nothing else."""
+"""What containers can reach of l7: an application's the public ports, and nothing else; whoever gets on the network
+of core, what asks for an identity."""
 
 from __future__ import annotations
 
@@ -23,7 +24,6 @@ from tests.e2e.installation import Installation
 pytestmark = pytest.mark.swarm
 
 CORE_PORT, EXTENSION_PORT, PROXY_ADMIN = 8080, 8081, 9101
-GRPC = {CORE: {CORE_PORT}, EXTENSION: {EXTENSION_PORT}}
 PUBLIC = {PORT, TLS_PORT}
 LISTEN = "0A"
 """State of a listening socket in /proc/net/tcp (proc(5))."""
@@ -84,14 +84,21 @@ def open_ports(l7: Installation, net: Path, service: str) -> tuple[set[int], set
     return there, accepted
 
 
-def test_only_public_ports_and_those_of_mutual_tls_accept_connections(l7: Installation, inside: Path) -> None:
-    """All ports that anything listens on in any container of l7, on whichever address, are tried."""
-    there, accepted = open_ports(l7, inside, CORE)
-    assert CORE_PORT in there
-    assert accepted == GRPC[CORE]
-    there, accepted = open_ports(l7, inside, EXTENSION)
-    assert EXTENSION_PORT in there
-    assert accepted == GRPC[EXTENSION]
+@pytest.fixture
+def beside(l7: Installation, create: Create) -> Path:
+    """The same of a container that somebody put on the network of core and the extension service."""
+    create("beside", "", 1, "--network=l7-control")
+    l7.running("beside", 1)
+    return net_of(l7.containers("beside")[0])
+
+
+def test_only_public_ports_accept_connections(l7: Installation, inside: Path) -> None:
+    """All ports that anything listens on in any container of l7, on whichever address, are tried. Core and the
+    extension service are on no network of the applications."""
+    for service, port in ((CORE, CORE_PORT), (EXTENSION, EXTENSION_PORT)):
+        there, accepted = open_ports(l7, inside, service)
+        assert port in there
+        assert accepted == set()
     for proxy in l7.services:
         there, accepted = open_ports(l7, inside, proxy)
         assert {PROXY_ADMIN, *PUBLIC} <= there
@@ -99,17 +106,19 @@ def test_only_public_ports_and_those_of_mutual_tls_accept_connections(l7: Instal
 
 
 @pytest.mark.parametrize("service", [CORE, EXTENSION])
-def test_grpc_refuses_whoever_has_no_identity(l7: Installation, inside: Path, service: str, tmp_path: Path) -> None:
+def test_grpc_refuses_whoever_has_no_identity(l7: Installation, beside: Path, service: str, tmp_path: Path) -> None:
+    """And beside them, only what speaks mutual TLS accepts connections."""
     stranger = tmp_path / "stranger.pem"
     stranger.write_bytes(pki.proxy_identity(pki.new_authority(), ""))
     pid = l7.containers(service)[0]
     ca = tmp_path / "ca.pem"
     ca.write_bytes(Path(f"/proc/{pid}/root/run/secrets/l7-ca").read_bytes())
     name, port = (CORE_NAME, CORE_PORT) if service == CORE else (extension_name(""), EXTENSION_PORT)
-    reachable = [each for each in addresses(pid) if connects(inside, each, port)]
+    assert open_ports(l7, beside, service)[1] == {port}
+    reachable = [each for each in addresses(pid) if connects(beside, each, port)]
     assert reachable
     for address in reachable:
-        answers = call_inside(l7, inside, f"{address}:{port}", name, str(ca), str(stranger))
+        answers = call_inside(l7, beside, f"{address}:{port}", name, str(ca), str(stranger))
         assert len(answers) == 15
         assert set(answers.values()) == {"UNAVAILABLE"}, answers
 
