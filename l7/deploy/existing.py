@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from l7.deploy import names
+from l7.deploy.applied import applied
 from l7.labels.table import PROXY_CLUSTER, PROXY_TYPE
 
 Json = dict[str, Any]
@@ -57,11 +55,7 @@ class Existing:
     @property
     def applied(self) -> Json:
         """What l7 wanted when it wrote this last; nothing where that can't be read."""
-        try:
-            found = orjson.loads(self.labels.get(names.APPLIED, "{}"))
-        except orjson.JSONDecodeError:
-            return {}
-        return found if isinstance(found, dict) else {}
+        return applied(self.labels)
 
     @property
     def in_flight(self) -> bool:

@@ -10,12 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import orjson
-
-from l7.deploy import core_service, names
+from l7.deploy import applied, core_service
 from l7.deploy.core_service import IDENTITIES, Core, Object, Settings
 from l7.deploy.first_settings import Flags, read_label
-from l7.deploy.merge import merge
 from l7.deploy.stored import CA, Stored, newest
 from l7.kit.errors import ConfigError
 
@@ -221,27 +218,12 @@ def _secrets(existing: Existing) -> dict[str, Stored]:
 
 def _core(existing: Existing, wanted: dict[str, Any]) -> tuple[Step, ...]:
     if existing.core is None:
-        return (CreateCore(_marked(wanted, wanted)),)
+        return (CreateCore(applied.marked(wanted, wanted)),)
     current = existing.core["Spec"]
-    labels = current.get("Labels") or {}
-    bare = {**current, "Labels": {key: text for key, text in labels.items() if key != names.APPLIED}}
-    merged = _marked(merge(_applied(labels), wanted, bare), wanted)
+    merged = applied.merged(wanted, current)
     if merged == current:
         return ()
     return (UpdateCore(existing.core, merged, changes(current, merged)),)
-
-
-def _applied(labels: Mapping[str, str]) -> Json:
-    try:
-        found = orjson.loads(labels.get(names.APPLIED, "{}"))
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _marked(spec: dict[str, Any], wanted: Json) -> dict[str, Any]:
-    text = orjson.dumps(wanted, option=orjson.OPT_SORT_KEYS).decode()
-    return {**spec, "Labels": {**spec["Labels"], names.APPLIED: text}}
 
 
 def _with_image(spec: Json, image: str) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from typing import Any
 import orjson
 
 from l7.config import Cluster
-from l7.deploy import names, wanted
+from l7.deploy import applied, names, wanted
 from l7.deploy.actions import Action, CreateIdentity, CreateNetwork, CreateService, Plan, UpdateService
 from l7.deploy.decisions import Decision
 from l7.deploy.existing import Existing, ManagedNetwork
 from l7.deploy.leftover import left_over
-from l7.deploy.merge import differing, merge
+from l7.deploy.merge import differing
 from l7.deploy.mounted import referring
 from l7.deploy.stored import CA
 from l7.deploy.subnets import free_subnet
@@ -178,9 +178,10 @@ def _service(cluster: Cluster, spec: Json, situation: Situation) -> Plan:
     mark = digest(spec)
     published = situation.published.get(cluster.name, ())
     if existing is None:
-        made = dict(referring(_marked(spec | {"Labels": spec["Labels"] | _pin(spec, situation)}, spec), published))
+        pinned = spec | {"Labels": spec["Labels"] | _pin(spec, situation)}
+        made = dict(referring(applied.marked(pinned, spec), published))
         return Plan((CreateService(cluster.name, name, made),), waiting=True)
-    merged = merged_spec(existing, spec)
+    merged = applied.merged(spec, existing.spec)
     if merged == existing.spec:
         return Plan(waiting=existing.in_flight)
     if situation.refused.get(name) == mark:
@@ -219,21 +220,6 @@ def _mode(spec: Json) -> str:
 
 
 _REPLACING = frozenset({"TaskTemplate", "EndpointSpec"})
-
-
-def merged_spec(existing: Existing, spec: Json) -> Json:
-    """The specification to be: what is wanted, and what an operator did to the rest."""
-    merged = merge(existing.applied, spec, {**existing.spec, "Labels": _unmarked(existing.labels)})
-    return _marked(merged, spec)
-
-
-def _marked(spec: Json, applied: Json) -> Json:
-    text = orjson.dumps(applied, option=orjson.OPT_SORT_KEYS).decode()
-    return {**spec, "Labels": {**spec["Labels"], names.APPLIED: text}}
-
-
-def _unmarked(labels: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in labels.items() if key != names.APPLIED}
 
 
 def _found(name: str, situation: Situation) -> Existing | None:
