@@ -18,6 +18,7 @@ import io
 import re
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
@@ -95,6 +96,7 @@ class RuntimeAdapter(BaseAdapter):
     def __init__(self) -> None:
         super().__init__()
         self._idle: dict[Endpoint, _Connection] = {}
+        self._lock = threading.Lock()
 
     def send(
         self,
@@ -146,10 +148,12 @@ class RuntimeAdapter(BaseAdapter):
         return fresh
 
     def _keep(self, to: Endpoint, connection: _Connection) -> None:
-        other = self._idle.pop(to, None)
+        """In one step: a session may be used by several threads, and each connection has one who closes it."""
+        with self._lock:
+            other = self._idle.get(to)
+            self._idle[to] = connection
         if other is not None:
             other.close()
-        self._idle[to] = connection
 
 
 class MasterAdapter(BaseAdapter):

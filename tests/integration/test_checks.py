@@ -14,6 +14,7 @@ import pytest
 from haproxy.checks import check_of
 from haproxy.model import Backend, HealthCheck, Protocol, Server, ServerSettings
 from haproxy.probe import passes
+from haproxy.runtime.client import Runtime
 from testbed.certificates import self_signed
 from tests.integration.live_backend import Application, LiveBackend, application, live_backend
 from tests.integration.live_haproxy import await_true
@@ -141,7 +142,9 @@ def test_how_many_checks_take_it_out_and_back(start: Start, app: Application) ->
         return lambda method, path: (answers.append((status, live_up())), status)[1]
 
     def live_up() -> bool:
-        return live.is_up(name)
+        """In the application's thread, and so by a client of its own."""
+        with Runtime(live.proxy.runtime_url) as runtime:
+            return next(row for row in runtime.servers_state(live.physical) if row.name == name).up
 
     app.behaviour = note(503)
     await_state(live, name, False)

@@ -14,7 +14,7 @@ import requests
 
 from haproxy import ops
 from haproxy.runtime import InvalidBatch, Reason, Runtime, WorkerChanged, master_url, session, unix_url
-from haproxy.runtime.adapter import IF_WORKER_PID, WORKER_PID, endpoint
+from haproxy.runtime.adapter import IF_WORKER_PID, WORKER_PID, RuntimeAdapter, endpoint
 from haproxy.runtime.client import Master
 from l7.kit.errors import ProtocolError, Rejected, Unavailable
 
@@ -185,6 +185,29 @@ def test_a_connection_closed_while_idle_is_replaced_without_a_word(peer: Peer, r
     assert runtime.apply([ENABLE])[0].ok
     assert peer.connections == 2
     assert len(peer.received) == 2
+
+
+def test_of_connections_that_end_their_batch_at_once_one_is_kept_and_the_others_are_closed(peer: Peer) -> None:
+    """Two threads may be between taking and keeping: here the second comes while the first closes what was kept."""
+    adapter = RuntimeAdapter()
+    first, second, third = _Closable(), _Closable(), _Closable()
+    adapter._keep(peer.path, first)  # type: ignore[arg-type]
+    first.on_close = lambda: adapter._keep(peer.path, third)  # type: ignore[arg-type]
+    adapter._keep(peer.path, second)  # type: ignore[arg-type]
+    adapter.close()
+    assert (first.closed, second.closed, third.closed) == (1, 1, 1)
+
+
+class _Closable:
+    """A connection that counts how often it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self.on_close: Callable[[], None] = lambda: None
+
+    def close(self) -> None:
+        self.closed += 1
+        self.on_close()
 
 
 def test_another_worker_behind_a_new_connection_gets_nothing(peer: Peer, runtime: Runtime) -> None:
