@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
 
-import orjson
+from benchmarks.kept import ROOT, Result, kept
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 HARSH = "app that exits at once"
@@ -38,18 +34,15 @@ QUIET = (
     "and at the end:"
 )
 
-Result = dict[str, Any]
 Case = tuple[str, str]
 
 
 def results() -> dict[str, dict[Case, Result]]:
     """Scenario -> (HAProxy series, source) -> result."""
     found: dict[str, dict[Case, Result]] = {}
-    for file in sorted(RESULTS.glob("*.json")):
-        result = orjson.loads(file.read_bytes())
-        if not result["case"]["short"]:
-            case = (result["case"]["haproxy"], result["case"]["watch"])
-            found.setdefault(result["scenario"], {})[case] = result
+    for result in kept().values():
+        if case := result.get("case"):
+            found.setdefault(result["scenario"], {})[(case["haproxy"], case["watch"])] = result
     return found
 
 

@@ -65,6 +65,13 @@ class Outcome:
     def check(self, what: str, found: float | str, limit: float | str) -> None:
         self.checks.append(Check(what, found, limit))
 
+    def ratio(self, what: str, found: float) -> None:
+        """A figure of two that this run measured, less being better: benchmarks.gates holds it to what it once was.
+
+        One that has a limit of its own is a `check` instead.
+        """
+        self.figures.setdefault("ratios", {})[what] = round(found, 3)
+
     def load(self, name: str, report: Report, rate: float | None = None) -> None:
         """The figures of a load, which must not have failed once and must have been what it was to be."""
         self.figures[name] = load_figures(report)
