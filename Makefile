@@ -11,10 +11,10 @@ PROTOC = $(PYTHON) -m grpc_tools.protoc -I proto
 PROTO = $(sort $(shell find proto -name '*.proto'))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock lint test test-unit demo soak bench figures acceptance image wheelhouse clean
+.PHONY: help setup proto lock lint test test-unit demo soak bench bench-compare figures acceptance image wheelhouse clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Prepare this machine: Debian packages, .venv, the fast path, HAProxy (as root, on Debian 12)
 	@scripts/setup.sh $(SERIES)
@@ -51,6 +51,11 @@ soak: setup ## The long tests, at the durations they state
 
 bench: setup ## The scenarios: prints their figures, writes benchmarks/results/
 	$(PYTHON) -m benchmarks.scenario $(ARGS)
+
+# BASE=rev [HEAD=rev] [ONLY="name …"] [ARGS="--rounds 9 --margin 1.2"]
+bench-compare: setup ## Micro benchmarks of two revisions by turns, and the gates of results: BASE=rev
+	@[ -n "$(BASE)" ] || { echo "which revision? make bench-compare BASE=main~1"; exit 2; }
+	@$(PYTHON) -m benchmarks.compare $(BASE) $(HEAD) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 figures: ## Write what benchmarks/results/ says into README.md
 	$(PYTHON) -m benchmarks.figures

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -145,7 +146,7 @@ def first_gate(result: Result, found: float) -> Gate:
 
 def table(verdicts: list[Verdict]) -> Table:
     """One row per ratio, for the terminal."""
-    rows = Table("result", "ratio", title="Ratios of results and their gates", title_justify="left")
+    rows = Table("result", "ratio", title="Ratios of results and their gates", title_justify="left", box=SIMPLE)
     for column in ("found", "limit"):
         rows.add_column(column, justify="right")
     rows.add_column("verdict")
