@@ -245,7 +245,7 @@ class Cache:
             *_differences(Kind.NODE, self._nodes, listing.nodes),
             *_differences(Kind.NETWORK, self._networks, listing.networks),
             *_differences(Kind.SERVICE, self._services, listing.services),
-            *_differences(Kind.TASK, scope, listing.tasks),
+            *_differences(Kind.TASK, scope, _routed(listing.tasks)),
             *_differences(Kind.SECRET, self._stored[Kind.SECRET].by_id, listing.secrets),
             *_differences(Kind.CONFIG, self._stored[Kind.CONFIG].by_id, listing.configs),
         ]
@@ -315,9 +315,17 @@ def _differences(
     """What must be put (object) or removed (None) to make `held` equal to `listed`."""
     if listed is None:
         return
-    present = {new.id: new for new in listed if not _is_attachment(new)}
-    yield from ((kind, id_, None) for id_ in held if id_ not in present)
-    yield from ((kind, id_, new) for id_, new in present.items() if held.get(id_) != new)
+    present = {new.id: new for new in listed}
+    yield from ((kind, id_, None) for id_ in sorted(held.keys() - present.keys()))
+    for id_, new in present.items():
+        # Most are the very object that is held: a source reads anew only what has another version.
+        if (old := held.get(id_)) is not new and old != new:
+            yield kind, id_, new
+
+
+def _routed(tasks: Iterable[Task] | None) -> Iterable[Task] | None:
+    """Without attachments."""
+    return None if tasks is None else [task for task in tasks if task.service]
 
 
 def _is_attachment(object_: Object) -> bool:

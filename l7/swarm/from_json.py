@@ -1,4 +1,4 @@
-"""Docker Engine API objects (decoded JSON) → `l7.model`. Pure.
+"""Docker Engine API objects (JSON) → `l7.model`. Pure.
 
 Field names: Docker Engine API reference, definitions Service, Task, Node, Network. Go leaves out what is
 empty, so nearly everything is optional. An object without an id or version is a ProtocolError.
@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
+
+import msgspec
+import orjson
 
 from l7.kit.errors import ProtocolError
 from l7.model import (
@@ -35,6 +38,39 @@ CONTAINER_PREFIX = "interlock."
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 _NODE_STATES = {state.name.lower(): state for state in NodeState}
 _TASK_STATES = {state.name.lower(): state for state in TaskState}
+
+
+class _Version(msgspec.Struct, gc=False):
+    Index: int
+
+
+class _Head(msgspec.Struct, gc=False):
+    ID: str
+    Version: _Version
+
+
+_heads = msgspec.json.Decoder(_Head)
+_lists = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def split(text: bytes) -> list[msgspec.Raw]:
+    """The elements of a list, none of them read. Raises msgspec.DecodeError for what is no list in JSON."""
+    return _lists.decode(text)
+
+
+def head(raw: msgspec.Raw) -> tuple[str, int]:
+    """Id and version of an element, for `known`. Objects of Python are made of nothing else of it."""
+    try:
+        found = _heads.decode(raw)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(f"an object without an ID or version: {error}") from error
+    return found.ID, found.Version.Index
+
+
+def load(raw: msgspec.Raw) -> Json:
+    """All of an element."""
+    loaded: Json = orjson.loads(memoryview(raw))
+    return loaded
 
 
 def parse_service(raw: Json) -> Service:

@@ -23,6 +23,11 @@ def parse_message(message: pb.WatchMessage) -> tuple[Event, ...]:
     return tuple(event for raw in message.events if (event := _event(raw)) is not None)
 
 
+def head(raw: pb.Service | pb.Task) -> tuple[str, int]:
+    """Id and version, for `known`."""
+    return raw.id, raw.meta.version.index
+
+
 def parse_service(raw: pb.Service) -> Service:
     return Service(
         id=raw.id,

@@ -18,9 +18,11 @@ import grpc
 import grpc.aio
 
 from l7.kit.errors import Unavailable
+from l7.model import Service, Task
 from l7.swarm import from_proto
 from l7.swarm import swarmkit_pb2 as pb
 from l7.swarm.cache import Kind, Listing
+from l7.swarm.known import Known
 from l7.swarm.source import Update
 
 # Never secrets and configs, which the stream would deliver with their content.
@@ -51,6 +53,8 @@ class SwarmkitSource:
         self._timeout = timeout
         self._trust_root = b""
         self._suspect = False
+        self._services: Known[pb.Service, Service] = Known(from_proto.head, from_proto.parse_service)
+        self._tasks: Known[pb.Task, Task] = Known(from_proto.head, from_proto.parse_task)
 
     def available(self) -> bool:
         try:
@@ -120,7 +124,15 @@ class SwarmkitSource:
             self._call(channel, "ListTasks"),
         )
         # In a thread: 100,000 tasks take seconds to read, and the loop must go on meanwhile.
-        return await asyncio.to_thread(_parse, nodes, networks, services, tasks)
+        return await asyncio.to_thread(self._parse, nodes, networks, services, tasks)
+
+    def _parse(self, nodes: bytes, networks: bytes, services: bytes, tasks: bytes) -> Listing:
+        return Listing(
+            nodes=tuple(map(from_proto.parse_node, pb.ListNodesResponse.FromString(nodes).nodes)),
+            networks=from_proto.parse_networks(pb.ListNetworksResponse.FromString(networks).networks),
+            services=self._services.read(pb.ListServicesResponse.FromString(services).services),
+            tasks=self._tasks.read(pb.ListTasksResponse.FromString(tasks).tasks),
+        )
 
     async def _call(self, channel: Any, method: str) -> bytes:
         call = channel.unary_unary(
@@ -155,12 +167,3 @@ class SwarmkitSource:
                 raise
         self._suspect = False
         return self._trust_root
-
-
-def _parse(nodes: bytes, networks: bytes, services: bytes, tasks: bytes) -> Listing:
-    return Listing(
-        nodes=tuple(map(from_proto.parse_node, pb.ListNodesResponse.FromString(nodes).nodes)),
-        networks=from_proto.parse_networks(pb.ListNetworksResponse.FromString(networks).networks),
-        services=tuple(map(from_proto.parse_service, pb.ListServicesResponse.FromString(services).services)),
-        tasks=tuple(map(from_proto.parse_task, pb.ListTasksResponse.FromString(tasks).tasks)),
-    )
