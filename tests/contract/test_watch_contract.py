@@ -1,4 +1,4 @@
-"""What every source of `Watch` owes: one suite for SwarmKit, Docker and the fake that stands in for them."""
+"""What every source of `Watch` owes: one suite for SwarmKit, Docker and the fakes that stand in for them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.contract.watch_labs import (
     held_by,
     observed,
     real_lab,
+    wire_lab,
 )
 
 # The SDK does not close a unix socket that it could not connect (docker.transport.unixconn).
@@ -33,10 +34,14 @@ pytestmark = pytest.mark.filterwarnings(
 REAL = [pytest.param(name, marks=pytest.mark.swarm) for name in ("swarmkit", "docker")]
 
 
-@pytest.fixture(params=["fake", *REAL])
+@pytest.fixture(params=["fake", "fake swarmkit", *REAL])
 async def lab(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Lab]:
     if request.param == "fake":
         yield FakeLab()
+        return
+    if request.param == "fake swarmkit":
+        async with wire_lab(tmp_path) as wired:
+            yield wired
         return
     swarm: Swarm = request.getfixturevalue("swarm1")
     image: str = request.getfixturevalue("app_image")

@@ -28,6 +28,7 @@ from l7.swarm.watch import Change, Settings, Watch
 from testbed.swarm import Swarm
 from tests.fakes.relay import Relay
 from tests.fakes.swarm import FakeSource, FakeSwarm
+from tests.fakes.swarmkit import Swarmkit
 
 CONTENT = b"content-of-a-secret"
 DEADLINE = 30.0
@@ -66,9 +67,12 @@ class Lab(Protocol):
 
 
 class FakeLab:
+    """`behind`: what `source` reads, and what can be cut: itself, or the fake at the other end of a socket."""
+
     def __init__(self) -> None:
         self.swarm = FakeSwarm()
-        self.source: FakeSource = self.swarm.source()
+        self.behind: FakeSource = self.swarm.source()
+        self.source: Source = self.behind
         self.stored: FakeSource = self.swarm.stored_source()
 
     async def listing(self) -> Listing:
@@ -115,15 +119,24 @@ class FakeLab:
         self.swarm.activate("node0")
 
     async def cut(self) -> None:
-        self.source.cut()
+        self.behind.cut()
         self.stored.cut()
 
     async def stop(self) -> None:
-        self.source.stop()
+        self.behind.stop()
         self.stored.stop()
 
     async def start(self) -> None:
-        self.source.up = self.stored.up = True
+        self.behind.up = self.stored.up = True
+
+
+@asynccontextmanager
+async def wire_lab(directory: Path) -> AsyncIterator[FakeLab]:
+    """The fake one, seen by the product's own way: SwarmKit's messages, gRPC and TLS."""
+    lab = FakeLab()
+    async with Swarmkit(lab.behind, directory / "control.sock", padding=500) as swarmkit:
+        lab.source = SwarmkitSource(swarmkit.path, swarmkit.trust_root)
+        yield lab
 
 
 class RealLab:

@@ -14,6 +14,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import Any
 
 from l7.kit.errors import Unavailable
@@ -25,14 +26,17 @@ from l7.swarm.source import Update
 STORED = frozenset({Kind.SECRET, Kind.CONFIG})
 OTHERS = frozenset(Kind) - STORED
 _EPOCH = 1_700_000_000_000_000_000
+_ID = 25
 
 
 class FakeSwarm:
     """Every write is one transaction with a version of its own, and an entry of the log that streams replay."""
 
-    def __init__(self, *, nodes: int = 1, auto_run: bool = True) -> None:
+    def __init__(self, *, nodes: int = 1, auto_run: bool = True, first_address: str = "10.64.0.0") -> None:
+        """`first_address`: those of tasks come after it."""
         self.version = 0
         self.auto_run = auto_run
+        self._first_address = int(ip_address(first_address))
         self.nodes: dict[str, Node] = {}
         self.networks: dict[str, Network] = {}
         self.services: dict[str, Service] = {}
@@ -169,10 +173,14 @@ class FakeSwarm:
         for service in list(self.services):
             self._reconcile(service)
 
-    def populate(self, services: int, replicas: int, labels: Mapping[str, str] | None = None) -> None:
-        """Many services at once, each with its host label, without a log: for scale."""
-        network = self.create_network("front")
+    def populate(
+        self, services: int, replicas: int, labels: Mapping[str, str] | None = None, sharing: int = 1 << 30
+    ) -> None:
+        """Many services at once, each with its host label, without a log: for scale. `sharing`: so many have a
+        network together."""
         for number in range(services):
+            if number % sharing == 0:
+                network = self.create_network(f"front{number // sharing or ''}")
             given = {
                 "com.docker.lb.hosts": f"s{number}.example.org",
                 "com.docker.lb.port": "8080",
@@ -213,7 +221,7 @@ class FakeSwarm:
     def _task(self, service: str, slot: int, node: str) -> Task:
         id_ = self._id("task")
         spec = self.services[service].spec
-        address = f"10.{64 + (self._serial >> 16)}.{self._serial >> 8 & 255}.{self._serial & 255}"
+        address = str(ip_address(self._first_address + self._serial))
         state = TaskState.RUNNING if self.auto_run else TaskState.ASSIGNED
         return Task(
             id_, 0, service, node, slot, state, TaskState.RUNNING, _EPOCH + self._serial,
@@ -222,8 +230,9 @@ class FakeSwarm:
         )  # fmt: skip
 
     def _id(self, prefix: str) -> str:
+        """As long as Swarm's own are."""
         self._serial += 1
-        return f"{prefix}{self._serial:06}"
+        return f"{prefix}{self._serial:0{_ID - len(prefix)}}"
 
     # ------------------------------------------------------------ sources
 
