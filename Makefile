@@ -11,7 +11,7 @@ PROTOC = $(PYTHON) -m grpc_tools.protoc -I proto
 PROTO = $(sort $(shell find proto -name '*.proto'))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock lint test test-unit demo soak bench bench-compare figures acceptance image wheelhouse clean
+.PHONY: help setup proto lock lint test test-unit demo soak bench bench-scale bench-compare figures acceptance image wheelhouse clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,10 @@ soak: setup ## The long tests, at the durations they state
 
 bench: setup ## The scenarios: prints their figures, writes benchmarks/results/
 	$(PYTHON) -m benchmarks.scenario $(ARGS)
+	$(if $(ARGS),,$(PYTHON) -m benchmarks.scale --haproxy 3.4,2.6)
+
+bench-scale: setup ## Those with thousands of services, on a Swarm in memory (ARGS="events --services 1000")
+	$(PYTHON) -m benchmarks.scale $(ARGS)
 
 # BASE=rev [HEAD=rev] [ONLY="name …"] [ARGS="--rounds 9 --margin 1.2"]
 bench-compare: setup ## Micro benchmarks of two revisions by turns, and the gates of results: BASE=rev

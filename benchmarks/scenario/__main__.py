@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.scenario.result import Case, Outcome, document, write
+from benchmarks.scenario.result import AnyCase, Case, Outcome, document, write
 from testbed.namespace import TestbedError
 
 SCENARIOS = (
@@ -45,7 +45,7 @@ def run(name: str, case: Case) -> dict[str, Any]:
     return result
 
 
-def show(console: Console, case: Case, result: dict[str, Any]) -> None:
+def show(console: Console, case: AnyCase, result: dict[str, Any]) -> None:
     verdict = "met" if result["met"] else "[bold red]MISSED[/]"
     title = f"{result['scenario']} ({case}): {verdict}, {result['seconds']:.0f} s"
     table = Table(title=title, title_justify="left")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -107,11 +107,29 @@ def spread(values: Sequence[float], digits: int = 3) -> dict[str, float]:
     }
 
 
-def document(name: str, case: Case, outcome: Outcome, seconds: float, error: str = "") -> dict[str, Any]:
-    """The result as it is kept."""
+class AnyCase(Protocol):
+    """What is said of any case; a dataclass, which is kept as a whole."""
+
+    @property
+    def haproxy(self) -> str: ...
+    @property
+    def watch(self) -> str: ...
+    @property
+    def short(self) -> bool: ...
+
+
+def document(
+    name: str,
+    case: AnyCase,
+    outcome: Outcome,
+    seconds: float,
+    error: str = "",
+    program: str = "benchmarks.scenario",
+) -> dict[str, Any]:
+    """The result as it is kept. `program` is what ran it."""
     return {
         "scenario": name,
-        "case": asdict(case),
+        "case": asdict(case),  # type: ignore[call-overload]
         "met": outcome.met and not error,
         "error": error,
         "checks": [asdict(check) | {"met": check.met} for check in outcome.checks],
@@ -120,7 +138,7 @@ def document(name: str, case: Case, outcome: Outcome, seconds: float, error: str
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),
-        "command": ["python", "-m", "benchmarks.scenario", *sys.argv[1:]],
+        "command": ["python", "-m", program, *sys.argv[1:]],
     }
 
 

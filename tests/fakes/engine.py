@@ -36,7 +36,7 @@ class EngineApi:
         prefix = "/v{version:[0-9.]+}"
         application.add_routes(
             [
-                web.get(f"{prefix}/version", lambda _: _json(VERSION)),
+                web.get("/version", lambda _: _json(VERSION)),
                 web.get(f"{prefix}/swarm", lambda _: _json({"TLSInfo": {"TrustRoot": self.trust_root.decode()}})),
                 web.get(f"{prefix}/secrets", lambda _: _json([])),
                 web.get(f"{prefix}/configs", lambda _: _json([])),

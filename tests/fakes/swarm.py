@@ -156,9 +156,9 @@ class FakeSwarm:
 
     def remove_service(self, service: str) -> None:
         self.remove(self.services[service])
-        if leaving := self._tasks_of(service):
+        if leaving := self.tasks_of(service):
             self.put(*(replace(task, desired=TaskState.REMOVE) for task in leaving))
-            self.remove(*self._tasks_of(service))
+            self.remove(*self.tasks_of(service))
 
     def drain(self, node: str) -> None:
         """Tasks on the node are shut down; the next `activate` starts new ones."""
@@ -196,14 +196,18 @@ class FakeSwarm:
         self.put(replace(old, spec=spec, previous=old.spec))
         self._reconcile(service)
 
-    def _tasks_of(self, service: str) -> list[Task]:
+    def successor(self, task: Task) -> Task:
+        """A task that may take the place of another one; it is not in the store yet."""
+        return self._task(task.service, task.slot, task.node)
+
+    def tasks_of(self, service: str) -> list[Task]:
         return list(self._by_service[service].values())
 
     def _reconcile(self, service: str) -> None:
         """Bring the tasks to what is wanted, as far as the nodes allow."""
         nodes = [node for node in self.nodes if node not in self._drained]
         alive = sorted(
-            (task for task in self._tasks_of(service) if task.desired is TaskState.RUNNING), key=lambda t: t.slot
+            (task for task in self.tasks_of(service) if task.desired is TaskState.RUNNING), key=lambda t: t.slot
         )
         if lost := [task for task in alive if task.node in self._drained]:
             self.put(*(replace(t, desired=TaskState.SHUTDOWN, state=TaskState.SHUTDOWN) for t in lost))

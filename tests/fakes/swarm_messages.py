@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from l7.model import Network, Node, PublishedPort, Service, ServiceSpec, Task
 from l7.swarm import swarmkit_pb2 as pb
 from l7.swarm.cache import Kind, Object, kind_of
@@ -30,13 +32,15 @@ def message_of(object_: Object) -> Message:
 
 
 def object_of(object_: Object) -> pb.Object:
-    return pb.Object(**{kind_of(object_).value: message_of(object_)})  # type: ignore[arg-type]
+    message: dict[str, Any] = {kind_of(object_).value: message_of(object_)}
+    return pb.Object(**message)
 
 
 def removal_of(kind: Kind, id_: str) -> pb.Object:
     """What an event says of an object that is gone, as far as it matters: its id."""
-    messages = {Kind.NODE: pb.Node, Kind.NETWORK: pb.Network, Kind.SERVICE: pb.Service, Kind.TASK: pb.Task}
-    return pb.Object(**{kind.value: messages[kind](id=id_)})  # type: ignore[arg-type]
+    types = {Kind.NODE: pb.Node, Kind.NETWORK: pb.Network, Kind.SERVICE: pb.Service, Kind.TASK: pb.Task}
+    message: dict[str, Any] = {kind.value: types[kind](id=id_)}
+    return pb.Object(**message)
 
 
 def _meta(version: int, created: int = 0) -> pb.Meta:
