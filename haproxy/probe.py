@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -30,6 +31,12 @@ OBJECTION = 0.1
 SLOW_OBJECTION = 0.5
 """Seconds in which a task may say that it wants a certificate, and that it does not like the one it was shown: with
 TLS 1.3 our side of the handshake has ended by then (RFC 8446, section 2)."""
+AT_ONCE = 400
+"""Probes that have a connection open. All tasks of a cluster are asked when a sidecar starts, and each needs a
+descriptor: without a bound 20,000 tasks took every one that there was, and the sidecar ended."""
+SILENT = 0.1
+"""Seconds of a try from which on a task waits for its next one among others that are as slow: a node that is gone,
+with all its tasks, keeps nobody from an answer."""
 HEAD_LIMIT = 4096
 """Bytes of an answer within which its first line has to end."""
 
@@ -93,6 +100,7 @@ class Prober:
         self._trust = trust
         self._told = told
         self._probes: dict[str, dict[Target, asyncio.Task[None]]] = {}
+        self._quick, self._silent = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
 
     def want(self, backend: str, targets: set[Target]) -> None:
         """From now on probe exactly `targets` of this backend."""
@@ -112,10 +120,9 @@ class Prober:
         self._probes.clear()
 
     async def _probe(self, target: Target) -> None:
-        check = target.passed.check
+        turns = self._quick
         for pause in pauses():
-            trust = self._trust(check)
-            found = False if trust is None else await ask(check, trust)
+            found, turns = await self._try(target.passed.check, turns)
             if found is True:
                 self._note(target, None)
                 self._accepted(target)
@@ -123,6 +130,13 @@ class Prober:
             if found:
                 self._note(target, found)
             await asyncio.sleep(pause)
+
+    async def _try(self, check: Check, turns: asyncio.Semaphore) -> tuple[bool | Refusal, asyncio.Semaphore]:
+        """What came of it, and in which line to wait for the next one."""
+        async with turns:
+            trust, began = self._trust(check), time.monotonic()
+            found = False if trust is None else await ask(check, trust)
+        return found, self._quick if time.monotonic() - began < SILENT else self._silent
 
     def _note(self, target: Target, refusal: Refusal | None) -> None:
         if self.refusals.get(target) == refusal:
@@ -146,19 +160,19 @@ async def ask(check: Check, trust: Trust) -> bool | Refusal:
     this stands between "the task runs" and its first answer, and streams would take half a millisecond more.
     """
     family = socket.AF_INET6 if ":" in check.address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as connection:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as connection:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await asyncio.get_running_loop().sock_connect(connection, (check.address, check.port))
             if not check.tls and check.http is None:
                 return True
             async with asyncio.timeout(check.patience / 1000):
                 return await _answers(check, trust, connection)
-        except ssl.SSLError as error:
-            if check.http is None or "NO_APPLICATION_PROTOCOL" not in (error.reason or ""):
-                return refused(check, error) or False
-        except (OSError, ValueError, OverflowError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            return False
+    except ssl.SSLError as error:
+        if check.http is None or "NO_APPLICATION_PROTOCOL" not in (error.reason or ""):
+            return refused(check, error) or False
+    except (OSError, ValueError, OverflowError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return False  # no descriptor is left, perhaps
     # Offered was HTTP/1.1, to ask in; the answers of a server that speaks HTTP/2 only are left to HAProxy's checks.
     return await ask(replace(check, http=None), trust)
 

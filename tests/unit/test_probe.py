@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -206,3 +208,55 @@ async def test_a_task_is_told_of_until_it_proves_itself_or_is_no_longer_wanted(t
         assert await asyncio.wait_for(accepted.get(), 10) == one
         assert not prober.refusals
         prober.close()
+
+
+class Connections:
+    """In place of `probe.ask`: most tasks pass; a silent one takes some time at its first try, for ever later."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tries, self.now, self.most = Counter[Check](), 0, 0
+        monkeypatch.setattr(probe, "ask", self.ask)
+
+    async def ask(self, check: Check, trust: Trust) -> bool:
+        self.now += 1
+        self.tries[check] += 1
+        self.most = max(self.most, self.now)
+        silent = check.address == SILENT_ADDRESS
+        await asyncio.sleep(0 if not silent else 2 * probe.SILENT if self.tries[check] == 1 else 3600)
+        self.now -= 1
+        return not silent
+
+
+SILENT_ADDRESS = "192.0.2.1"
+
+
+async def test_all_of_many_are_asked_but_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    connections, accepted = Connections(monkeypatch), asyncio.Queue[Target]()
+    prober = Prober(accepted.put_nowait)
+    wanted = {target(f"t{n}", Check("127.0.0.1", n)) for n in range(10 * probe.AT_ONCE)}
+    prober.want("a", wanted)
+    async with asyncio.timeout(10):
+        assert {await accepted.get() for _ in wanted} == wanted
+    assert connections.most == probe.AT_ONCE
+
+
+async def test_many_that_are_silent_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SILENT", 0.01)
+    connections, accepted = Connections(monkeypatch), asyncio.Queue[Target]()
+    prober = Prober(accepted.put_nowait)
+    silent = [Check(SILENT_ADDRESS, n) for n in range(2 * probe.AT_ONCE)]
+    prober.want("gone", {target(f"t{check.port}", check) for check in silent})
+    async with asyncio.timeout(10):
+        while connections.tries.total() < len(silent) + probe.AT_ONCE:  # noqa: ASYNC110 - the second try of as many
+            await asyncio.sleep(0.01)
+        prober.want("a", {target("new", Check("127.0.0.1", 1))})
+        assert (await accepted.get()).name == "new"
+    prober.close()
+
+
+async def test_without_a_descriptor_it_is_no_failure_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", none_left)
+    assert await passes(Check("127.0.0.1", 1)) is False
