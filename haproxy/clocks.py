@@ -34,10 +34,12 @@ class _Servers:
 @dataclass(slots=True)
 class Clocks:
     """`unusable`: since when a backend that is expected to have a usable server has none. `awaited`: since when
-    routes wait for a backend to take over from another one."""
+    routes wait for a backend to take over from another one. `released`: since when no route leads to what is not
+    wanted (`haproxy.work`'s names)."""
 
     unusable: dict[str, float] = field(default_factory=dict)
     awaited: dict[str, float] = field(default_factory=dict)
+    released: dict[str, float] = field(default_factory=dict)
     _servers: dict[str, _Servers] = field(default_factory=dict)
 
     def left(self, backend: str, servers: Iterable[Server], now: float) -> list[float]:
@@ -109,6 +111,15 @@ class Clocks:
         """Whether routes may (still) wait for it; `deadline` in seconds."""
         return now - self.awaited.get(backend, now) < deadline
 
+    def release(self, owner: str, now: float) -> float:
+        """No route leads to it from now on; until when requests may be on their way to it."""
+        self.released[owner] = now
+        return now + drain.ON_THE_WAY
+
+    def under_way(self, owner: str, now: float) -> bool:
+        """Whether requests may still be on their way to what was released."""
+        return now < self.released[owner] + drain.ON_THE_WAY
+
     def holds(self, backend: str, want: Backend | None, settings: Settings, now: float) -> bool:
         """Whether requests to a backend may wait for a server, if it has none."""
         expected = want is not None and want.expected
@@ -155,6 +166,7 @@ class Clocks:
         """The backend is no more."""
         self.unusable.pop(backend, None)
         self.awaited.pop(backend, None)
+        self.released.pop(backend, None)
         self._servers.pop(backend, None)
 
     def _of(self, backend: str) -> _Servers:

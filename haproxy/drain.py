@@ -10,6 +10,11 @@ from dataclasses import dataclass, replace
 FIRST_RETRY = 0.1
 LAST_RETRY = 5.0
 
+ON_THE_WAY = 0.5
+"""Seconds for which what routes led to stays when they don't any more. A request looks up its route, its rules and
+its backend, and then gets a server: one after the other, in a thread that the machine may keep from running in
+between (seen: 503 under load). Far less than a task has until its SIGTERM."""
+
 STOP_MARGIN = 0.05
 """A last server is taken out this long before Swarm's earliest SIGTERM: time for the command itself."""
 

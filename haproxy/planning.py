@@ -47,7 +47,8 @@ from haproxy.tls import authority_store, identity_store
 from haproxy.work import CHALLENGES, ROUTES, Work, rules_name, rules_owner, store_owner
 
 Again = Callable[[float, str], None]
-"""Asks for another look at a backend, at a time of the monotonic clock."""
+"""Asks for another look at a backend, or at the rules of a service (`haproxy.work`'s names), at a time of the
+monotonic clock."""
 
 
 class Planner:
@@ -68,9 +69,7 @@ class Planner:
         self.clocks = Clocks()
         self.places = Places(self._spares())
         self.admission = Admission(self.wanted, touched, lambda key: mirror.backends.get(key), self._trust)
-        self.stores = StorePlans(
-            Nothing(), mirror, lambda: self.seen, lambda: self._settings, self._lingering
-        )
+        self.stores = StorePlans(Nothing(), mirror, lambda: self.seen, lambda: self._settings, self._lingering)
         self.late: dict[str, set[str]] = {}
         """host -> what makes its rows worth another look (`moves.Routes.late`)."""
         self._again = again
@@ -169,6 +168,8 @@ class Planner:
             self._forget(key)
             stale = self.seen.rows(CHECK_MAPS, home) if self.places.logical(home) is None else {}
             return plan_checks({}, stale, self.settings)
+        if self._spared(key, want is not None):
+            return BackendPlan()
         now = time.monotonic()
         self.admission.learn(key, place.rows)
         deadline = self.settings.hold_deadline / 1000 + 0.01
@@ -181,6 +182,22 @@ class Planner:
         situation = self.clocks.situation(key, want, place.rows, accepting, self.settings, now)
         situation = replace(situation, blocked=waiting)
         return plan_backend(key, want, place, situation, self.settings, self.capabilities)
+
+    def release(self, owners: Iterable[str]) -> None:
+        """Routes led to these until now."""
+        now = time.monotonic()
+        for owner in owners:
+            self._again(self.clocks.release(owner, now) + 0.01, owner)
+
+    def _spared(self, owner: str, settled: bool) -> bool:
+        """Whether it stays though nobody wants it: requests may have looked it up a moment ago. `settled`: it is
+        wanted, or nothing is there."""
+        if settled:
+            self.clocks.released.pop(owner, None)
+            return False
+        if owner not in self.clocks.released:
+            self.release([owner])
+        return self.clocks.under_way(owner, time.monotonic())
 
     def _blocked(self, key: str) -> frozenset[str]:
         """Names of the servers of a backend that can't be added yet."""
@@ -233,6 +250,8 @@ class Planner:
             return plan_rows(want, {ACME_MAP: challenges}, (ACME_MAP,), self.settings)
         if name == PROXY:
             return plan_rules({AUTH_MAP: key_rows(self.material.credentials)}, have, self.settings)
+        if self._spared(rules_owner(name), not have or name in self.mirror.rules):
+            return BackendPlan()
         return plan_rules(self._rules_rows(name, have), have, self.settings)
 
     def _rules_rows(self, name: str, have: Rows) -> Rows:

@@ -169,9 +169,9 @@ class Reconciler:
             self._audit = kind
         self._wake.set()
 
-    def _at(self, when: float, backend: str) -> None:
+    def _at(self, when: float, owner: str) -> None:
         loop = asyncio.get_running_loop()
-        loop.call_later(max(0.0, when - time.monotonic()), self.touch, Work({backend}))
+        loop.call_later(max(0.0, when - time.monotonic()), self.touch, work_of((owner,)))
 
     # -------------------------------------------------------------- the loop
 
@@ -233,6 +233,7 @@ class Reconciler:
                     self._refusals.withhold(routes.protected.keys() | routes.targets, routes.waiting)
                 return self._without_pool(refused | _problems(routes))
             results = await thread.apply(ops)
+            self.planner.release(routes.released)
             left = _left(plans | stores, routes)
             await thread.call(self._read_back, thread.runtime, left, ops)
             left.add(self.planner.stores.unblocked() if stores else ())

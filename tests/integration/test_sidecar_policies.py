@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from haproxy import drain
 from haproxy import sidecar as sidecar_module
 from l7.v1 import sync_pb2 as pb
 from tests.integration.live_haproxy import free_port
@@ -166,8 +168,9 @@ async def test_rules_come_change_and_go_live(core: Core, running: Proxy) -> None
         core.routes["a.test", "/"].rules = ""
         del core.rules["a"]
         await core.applied()
-        assert await running.map("features.map") == await running.map("allow.map") == {}
         assert await running.get("a.test") == (200, "one")
+        for file in ("features.map", "allow.map"):
+            await eventually(partial(running.map, file), {})
         assert running.sidecar.reloads == 0
 
 
@@ -559,3 +562,35 @@ async def test_a_proxy_starts_without_lines_that_haproxy_refuses(
         assert running.sidecar.settings.server_timeout == 30_000
         assert described(running) == ""
         await until(lambda: problems(core))
+
+
+async def test_a_request_that_has_its_backend_still_gets_a_server_there_after_a_flip(
+    core: Core, running: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its body is waited for, after its route was looked up and before it has a server."""
+    monkeypatch.setattr(drain, "ON_THE_WAY", 30)
+    async with apps("one", "two") as (one, two):
+        core.service("a", one)
+        settings(core, retry_on=pb.RETRY_ON_ALL)
+        await core.applied()
+        await eventually(lambda: running.servers("a.http-all"), {"one": True})
+        early = await running.client()
+        await early.send("a.test", "/", "content-length: 1")
+        await eventually(lambda: waiting(running, "a.http-all"), 1)
+        core.remove("a")
+        core.backend("b", two)
+        core.route("a.test", "b")
+        await core.applied()
+        assert await running.get("a.test") == (200, "two")
+        early.writer.write(b"x")
+        assert await early.answer() == (200, "one")
+        monkeypatch.setattr(drain, "ON_THE_WAY", 0)
+        running.sidecar.reconciler.touch_all()
+        await eventually(running.backends, {"b"})
+
+
+async def waiting(running: Proxy, backend: str) -> int:
+    """Requests that a backend has, with a server or without."""
+    physical = (await running.map("backends.map"))[backend]
+    rows = (await running.command(f"show stat {physical} 2 -1")).splitlines()
+    return int(rows[1].split(",")[rows[0].split(",").index("scur")])

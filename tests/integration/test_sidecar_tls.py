@@ -302,7 +302,11 @@ async def test_passwords_come_change_and_never_let_in_whom_they_do_not_name(worl
     world.core.routes["a.test", "/"].rules = ""
     await world.core.applied()
     await eventually(lambda: ask_as(running, "x:y"), (200, "web"))
-    assert set(await running.map("auth.map")) == {"key"}
+    await eventually(lambda: passwords(running), {"key"})
+
+
+async def passwords(running: Proxy) -> set[str]:
+    return set(await running.map("auth.map"))
 
 
 async def ask_as(running: Proxy, who: str) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from haproxy import admission, reconcile
+from haproxy import admission, drain, reconcile
 from haproxy.accepting import Passed
 from haproxy.capabilities import Capabilities, capabilities
 from haproxy.checks import check_of
@@ -24,7 +24,7 @@ from haproxy.reconcile import Reconciler
 from haproxy.runtime.client import Result
 from haproxy.runtime.dumps import Info
 from haproxy.runtime.replies import Reason, Refusal, check
-from haproxy.settings import Settings
+from haproxy.settings import FEATURES_MAP, Settings
 from haproxy.work import Work
 from l7.kit.errors import Rejected, Unavailable
 from l7.v1 import sync_pb2 as pb
@@ -180,6 +180,7 @@ def able(request: pytest.FixtureRequest) -> Capabilities:
 @pytest.fixture
 async def bench(able: Capabilities, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     monkeypatch.setattr(admission.Prober, "want", lambda self, backend, targets: None)
+    monkeypatch.setattr(drain, "ON_THE_WAY", 0)
     thread, mirror, listener = Thread(ModelHAProxy(SETTINGS, able)), Mirror(), Listener()
     reconciler = Reconciler(SETTINGS, able, mirror, listener)
     await reconciler.start(thread)  # type: ignore[arg-type]
@@ -382,6 +383,33 @@ async def test_churn_leaves_no_memory(bench: Bench) -> None:
     assert planner.admission.accepting.all() == frozenset()
     assert bench.listener.said[-1] == ("ack", "r30")
     assert not planner.seen.routes
+
+
+async def test_what_routes_led_to_a_moment_ago_stays_for_requests_on_their_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.content = {"a": ("t1",), "b": ("t2",)}
+    bench.rules = {name: pb.Rules(name=name, https_redirect=True) for name in bench.content}
+    bench.routes = {"h.test": "a", "other.test": "b"}
+    bench.push()
+    await bench.settle()
+    monkeypatch.setattr(drain, "ON_THE_WAY", 60)
+    before = bench.backend_of("h.test")
+    del bench.content["a"], bench.rules["a"]
+    bench.routes["h.test"] = "b"
+    bench.push()
+    for audit in (False, True):
+        if audit:
+            bench.reconciler.touch_all()
+        await bench.settle()
+        assert bench.listener.said[-1] == ("ack", "r2")
+        assert bench.backend_of("h.test") == bench.backend_of("other.test") != before
+        assert bench.reconciler.seen.usable_tasks("a") == {"t1"}
+        assert "a" in bench.reconciler.seen.table(FEATURES_MAP)
+    monkeypatch.setattr(drain, "ON_THE_WAY", 0)
+    bench.reconciler.touch_all()
+    await bench.settle()
+    assert bench.reconciler.seen.placement.keys() == bench.reconciler.seen.table(FEATURES_MAP).keys() == {"b"}
 
 
 # ---------------------------------------------------------------- policies, rules
