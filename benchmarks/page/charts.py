@@ -24,13 +24,17 @@ class Bars:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines over sizes, both axes logarithmic. `series`: name -> (size, value), in order of sizes."""
+    """Lines over sizes, which are logarithmic. `series`: name -> (size, value), in order of sizes.
+
+    `log`: values are, too, for what grows with the size; else they begin at 0, for what should not.
+    """
 
     name: str
     title: str
     size: str
     unit: str
     series: Mapping[str, Sequence[tuple[float, float]]]
+    log: bool = False
 
 
 Chart = Bars | Lines

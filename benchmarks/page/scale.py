@@ -24,6 +24,7 @@ class Curve:
     size: str
     unit: str
     leaves: Mapping[str, tuple[str, ...]]
+    log: bool = False
 
 
 CURVES = (
@@ -52,7 +53,7 @@ def curve(spec: Curve, results: Iterable[Result]) -> Lines | None:
         for leaf, path in spec.leaves.items()
     }
     drawn = {name: points for name, points in series.items() if len(points) > 1}
-    return Lines(spec.name, spec.title, spec.size, spec.unit, drawn) if drawn else None
+    return Lines(spec.name, spec.title, spec.size, spec.unit, drawn, spec.log) if drawn else None
 
 
 def _label(leaf: str, result: Result, several: bool) -> str:

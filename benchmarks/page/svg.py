@@ -12,7 +12,7 @@ matplotlib.use("svg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.page.charts import Bars, Chart, Lines
 
@@ -113,8 +113,12 @@ def _lines(axes: Axes, chart: Lines) -> None:
             number(values[-1]), (sizes[-1], values[-1]), (6, 0), textcoords="offset points", va="center", color=GREY
         )
     axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.margins(x=0.08, y=0.15)
+    if chart.log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    else:
+        axes.set_ylim(bottom=0)
     _sizes(axes, sorted({size for points in chart.series.values() for size, _ in points}))
     axes.set_xlabel(chart.size)
     axes.set_ylabel(chart.unit)
