@@ -23,12 +23,12 @@ Table = dict[str, dict[str, str]]
 class Observation:
     """What HAProxy answered last, by the keys that the planner asks for; changed in place by the read-backs.
 
-    `servers`: physical backend -> server name -> row, every backend that HAProxy has is a key.
+    `servers`: physical backend -> server name -> row, every backend that HAProxy has is a key (`haproxy.servers`).
     `placement`: logical -> physical backend. `routes`: routes.map. `tables`: the other maps that have owners
     (`haproxy.tables`), by file. `stores`: those of TLS.
     """
 
-    servers: dict[str, dict[str, ServerRow]] = field(default_factory=dict)
+    servers: Mapping[str, Mapping[str, ServerRow]] = field(default_factory=dict)
     placement: dict[str, str] = field(default_factory=dict)
     routes: Table = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
@@ -62,17 +62,17 @@ class Drift:
     work: Work = field(default_factory=Work)
 
 
-def drift(before: Observation, now: Observation) -> Drift:
-    """What changed though nobody of ours changed it.
+def drift(servers: Iterable[tuple[str, int]], before: Observation, now: Observation) -> Drift:
+    """What changed though nobody of ours changed it. `servers`: of them (`haproxy.servers.Differing`).
 
     A server that a health check took out or in is news for the planner (its backend is in the answer), not drift.
     """
     found = Drift()
-    for name in before.servers.keys() | now.servers.keys():
-        old, new = before.servers.get(name, {}), now.servers.get(name, {})
-        if old != new:
-            found.work.backends.add(name)
-            found.count += sum(_set(old.get(s)) != _set(new.get(s)) for s in old.keys() | new.keys())
+    for backend, count in servers:
+        found.work.backends.add(backend)
+        found.count += count
+    if now is before:
+        return found
     for logical in _different(before.placement, now.placement):
         found.work.add([before.placement.get(logical, logical), now.placement.get(logical, logical)])
         found.count += 1
@@ -96,11 +96,6 @@ def _compare(file: str, before: Observation, now: Observation, found: Drift) -> 
     else:
         found.work.rules |= owners & {SHARED}
         found.work.backends |= owners - {SHARED}
-
-
-def _set(row: ServerRow | None) -> tuple[object, ...] | None:
-    """What only a command changes."""
-    return None if row is None else (row.id, row.address, row.port, row.weight, row.admin)
 
 
 def _different(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]:

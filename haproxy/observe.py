@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePath
 
-from haproxy.model import CrtListRow, ServerRow, StoredCertificate
+from haproxy.health import Change
+from haproxy.model import CrtListRow, StoredCertificate
 from haproxy.observation import OWNED_MAPS, Observation
 from haproxy.ops import AddCrtListEntry, AddMapRow, DeleteCrtListEntry, DeleteMapRow, Op, SetMapRow, TlsOp
 from haproxy.runtime.client import Runtime
+from haproxy.servers import Differing, Servers
 from haproxy.settings import BACKENDS_MAP, CERTIFICATES_LIST, Settings
 from haproxy.stores import SeenStores, by_store, is_authority, open_transactions
 from haproxy.tables import owner_of
+from l7.fastpath import Health
 from l7.kit.errors import Rejected
 
 FEW_ROWS = 50
 """Up to here, rows of a map are read one by one; beyond, the whole map is cheaper."""
 
 
-def read_servers(runtime: Runtime) -> dict[str, dict[str, ServerRow]]:
-    """Every backend of HAProxy with its servers."""
-    servers: dict[str, dict[str, ServerRow]] = {name: {} for name in runtime.backends()}
-    for row in runtime.servers_state():
-        servers.setdefault(row.backend, {})[row.name] = row
-    return servers
+def read_servers(
+    runtime: Runtime, servers: Servers, also: Callable[[bytes], None] = lambda chunk: None
+) -> Differing:
+    """Every backend of HAProxy with its servers, into `servers`; `also` gets the same dump."""
+    names = runtime.backends()
+    for chunk in runtime.stream_servers_state():
+        servers.feed(chunk)
+        also(chunk)
+    return servers.end(names)
 
 
-def read_all(runtime: Runtime, settings: Settings) -> Observation:
-    """Everything, for the start and for audits."""
-    seen = Observation(read_servers(runtime), dict(runtime.map_rows(settings.file(BACKENDS_MAP))))
+def look(runtime: Runtime, servers: Servers, health: Health) -> tuple[Differing, list[Change]]:
+    """As `read_servers`; and of which servers the verdict is another than at the last look."""
+    health.begin()
+    differing = read_servers(runtime, servers, partial(health.feed, 0))
+    return differing, health.end()
+
+
+def read_all(runtime: Runtime, settings: Settings, servers: Servers) -> Observation:
+    """Everything but the servers, which `servers` has: for the start and for audits."""
+    seen = Observation(servers, dict(runtime.map_rows(settings.file(BACKENDS_MAP))))
     for file in OWNED_MAPS:
         table = seen.table(file)
         for key, value in runtime.map_rows(settings.file(file)):
@@ -75,7 +89,9 @@ def read_stores(runtime: Runtime, settings: Settings, seen: Observation, ops: It
         seen.stores.rows = by_store(_rows(runtime, settings))
 
 
-def read_backends(runtime: Runtime, settings: Settings, seen: Observation, homes: Mapping[str, str]) -> None:
+def read_backends(
+    runtime: Runtime, settings: Settings, seen: Observation, servers: Servers, homes: Mapping[str, str]
+) -> None:
     """Refresh `seen` for some logical backends: their rows, and the servers of where they live (`homes`)."""
     file = settings.file(BACKENDS_MAP)
     for name, home in homes.items():
@@ -84,14 +100,17 @@ def read_backends(runtime: Runtime, settings: Settings, seen: Observation, homes
             seen.placement.pop(name, None)
         else:
             seen.placement[name] = physical
-        _read_backend(runtime, seen, home)
+        _read_backend(runtime, servers, home)
 
 
-def _read_backend(runtime: Runtime, seen: Observation, physical: str) -> None:
+def _read_backend(runtime: Runtime, servers: Servers, physical: str) -> None:
     try:
-        seen.servers[physical] = {row.name: row for row in runtime.servers_state(physical)}
+        for chunk in runtime.stream_servers_state(physical):
+            servers.feed(chunk)
     except Rejected:  # no such backend: what the last plan wanted, or will make
-        seen.servers.pop(physical, None)
+        servers.gone(physical)
+    else:
+        servers.end_of(physical)
 
 
 def read_rows(runtime: Runtime, settings: Settings, seen: Observation, ops: Iterable[Op]) -> None:

@@ -16,7 +16,7 @@ from enum import Enum
 from functools import partial
 from typing import Protocol
 
-from haproxy import observation, observe
+from haproxy import health, observation, observe
 from haproxy.admission import Admission
 from haproxy.apply import RuntimeThread
 from haproxy.capabilities import Capabilities
@@ -45,9 +45,12 @@ from haproxy.routes import sni_host
 from haproxy.runtime import codec
 from haproxy.runtime.client import Result, Runtime
 from haproxy.runtime.replies import Reason
+from haproxy.servers import Servers
 from haproxy.settings import AUTH_MAP, Settings
-from haproxy.stores import differing, in_order
+from haproxy.stores import differing as differing_stores
+from haproxy.stores import in_order
 from haproxy.work import CHALLENGES, ROUTES, Work, rules_owner, store_owner, work_of
+from l7.fastpath import Health
 from l7.kit import logs
 from l7.kit.errors import ProtocolError, Unavailable
 
@@ -86,7 +89,9 @@ class Listener(Protocol):
 
     def drifted(self, differences: int) -> None: ...
 
-    def observed(self, seen: Observation) -> None: ...
+    def observed(self, seen: Observation, changes: Collection[health.Change]) -> None:
+        """After each audit: what HAProxy has, and of which servers the verdict is another than at the last one."""
+
 
     def stored(self, names: Collection[str]) -> None:
         """These TLS stores may be other than before."""
@@ -111,6 +116,8 @@ class Reconciler:
         self._listener = listener
         self._work = Work()
         self._wake = asyncio.Event()
+        self._servers = Servers()
+        self._health = Health()
         self._received: Received = None
         self.audit_seconds = dict.fromkeys(AuditKind, 0.0)
         self._audit: AuditKind | None = None
@@ -337,7 +344,10 @@ class Reconciler:
 
     async def start(self, thread: RuntimeThread) -> None:
         """Learn the whole state of an HAProxy that was just started or found."""
-        self.planner.adopt(await thread.call(observe.read_all, thread.runtime, self.settings))
+        servers = Servers()
+        await thread.call(observe.read_servers, thread.runtime, servers)
+        self.planner.adopt(await thread.call(observe.read_all, thread.runtime, self.settings, servers))
+        self._servers = servers
         self.touch_all()
 
     async def _look(self, thread: RuntimeThread, kind: AuditKind) -> None:
@@ -345,19 +355,18 @@ class Reconciler:
         info = await thread.call(thread.runtime.info)
         if info.stopping:  # somebody else's reload: our connections lead to the old worker (management guide, 4)
             raise Unavailable("haproxy was reloaded by somebody else")
+        differing, verdicts = await thread.call(observe.look, thread.runtime, self._servers, self._health)
+        now = before
         if kind is AuditKind.WHOLE:
-            now = await thread.call(observe.read_all, thread.runtime, self.settings)
-            changed = differing(before.stores, now.stores)
+            now = await thread.call(observe.read_all, thread.runtime, self.settings, self._servers)
+            changed = differing_stores(before.stores, now.stores)
             known = before.stores.contents
             now.stores.contents = {name: each for name, each in known.items() if name not in changed}
             self.touch(Work(stores=set(self.planner.stores.doomed)))
-        else:
-            servers = await thread.call(observe.read_servers, thread.runtime)
-            now = Observation(servers, before.placement, before.routes, before.tables, before.stores)
         self.planner.seen = now
         self.audit_seconds[kind] = time.monotonic() - since
-        self._drifted(observation.drift(before, now))
-        self._listener.observed(now)
+        self._drifted(observation.drift(differing, before, now))
+        self._listener.observed(now, verdicts)
 
     def _drifted(self, found: observation.Drift) -> None:
         work, places = found.work, self.planner.places
@@ -374,7 +383,7 @@ class Reconciler:
     def _read_back(self, runtime: Runtime, left: Work, ops: Sequence[Op]) -> None:
         """Runs in the runtime's thread; the loop waits for it, so nobody else touches `seen` meanwhile."""
         homes = self.planner.places.homes(sorted(left.backends))
-        observe.read_backends(runtime, self.settings, self.seen, homes)
+        observe.read_backends(runtime, self.settings, self.seen, self._servers, homes)
         observe.read_rows(runtime, self.settings, self.seen, ops)
         observe.read_stores(runtime, self.settings, self.seen, ops)
 

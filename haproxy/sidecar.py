@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -97,6 +96,9 @@ class Sidecar:
         self._updated = asyncio.Event()
         self._problems: dict[str, tuple[pb.Problem, ...]] = {}
         self._stand_ins = StandIns()
+        self._verdicts = health.Verdicts()
+        self._touched: set[str] = set()
+        self._looked_by = settings
         url = options.attach or unix_url(settings.socket)
         self._thread = RuntimeThread(Runtime(url, on_command=self._count))
         self.capabilities = self._capabilities()
@@ -313,8 +315,8 @@ class Sidecar:
             revision=self.mirror.revision,
         )
 
-    def _update(self, response: pb.SyncResponse) -> None:
-        touched = self.mirror.apply(response)
+    def _update(self, response: pb.SyncResponse, data: bytes) -> None:
+        touched = self.mirror.apply(response, data)
         if touched is None:
             return
         self._heard.set()
@@ -327,6 +329,7 @@ class Sidecar:
 
     def _take(self, touched: Touched) -> None:
         """The mirror has changed."""
+        self._touched |= touched.backends
         self.contents.update(touched)
         self.worker.update(touched)
         self.reconciler.update(touched)
@@ -388,19 +391,29 @@ class Sidecar:
         self.drift += differences
         self.metrics.drift.inc(differences)
 
-    def observed(self, seen: Observation) -> None:
-        before = stand_ins(seen, self.mirror.named, self.reconciler.planner.wanted)
-        if before:  # what waits for a secret is told of by that
-            before -= Counter({each.service: before[each.service] for each in self.contents.material.lacks})
-        if self._stand_ins.look(before, self.settings.hold_deadline / 1000):
+    def observed(self, seen: Observation, changes: Collection[health.Change]) -> None:
+        names = self._verdicts.names(changes, seen.placement, self._untold())
+        changed = self._verdicts.renew(names, self.mirror.backends)
+        for name in names:
+            keys, backend = self._verdicts.keys_of(name), self.mirror.named.get(name)
+            self._stand_ins.note(name, stand_ins(keys, seen, backend, self.reconciler.planner.wanted))
+        lacking = {each.service for each in self.contents.material.lacks}  # that says more
+        if self._stand_ins.look(self.settings.hold_deadline / 1000, lacking):
             self._report()
-        now = health.verdicts(seen.placement, seen.servers, self.mirror.backends)
-        self.metrics.set_servers(self.options.cluster, health.counts(now))
+        self.metrics.set_servers(self.options.cluster, self._verdicts.counts())
         counters = pb.Counters(
             reloads=self.reloads, drift=self.drift, held_requests=self._held,
             worker_pid=self._thread.runtime.pid or 0,
         )  # fmt: skip
-        self._telling.health(now, counters)
+        self._telling.health(self._verdicts, changed, counters)
+
+    def _untold(self) -> set[str]:
+        """Keys of backends of which something else is wanted since the last look; all of them by other settings."""
+        untold, self._touched = self._touched, set()
+        if self._looked_by is not self.settings:
+            self._looked_by = self.settings
+            untold |= self.mirror.backends.keys()
+        return untold
 
     async def _measure_held(self) -> int:
         """Requests of backends without a usable server that no server has: they wait for a successor."""

@@ -7,10 +7,10 @@ Where they never get ready, nobody would notice until then: so it is said.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from haproxy.mirror import key_of, name_of
+from haproxy.mirror import key_of
 from haproxy.model import HOLD, Backend, ServerRow, ServerState
 from haproxy.observation import Observation
 from haproxy.policy import task_of
@@ -21,16 +21,18 @@ LOOKS = 3
 
 
 def stand_ins(
-    seen: Observation, named: Mapping[str, Backend], current: Callable[[str], Collection[str]]
+    keys: Iterable[str], seen: Observation, backend: Backend | None, current: Callable[[str], Collection[str]]
 ) -> Counter[str]:
-    """Service -> tasks that serve by a server of before only. `named`: the backends that are wanted, by core's
-    names. `current`: names of the servers that one is to have, by its key; asked only where something of before is
-    left."""
+    """Service -> tasks that serve by a server of before only, of one backend of core's (None: it is not wanted).
+    `keys`: those under which it has a place. `current`: names of the servers that one is to have, by its key; asked
+    only where something of before is left."""
     found: Counter[str] = Counter()
-    for logical, physical in seen.placement.items():
-        rows, backend = seen.servers.get(physical, {}), named.get(name_of(logical))
-        key = key_of(backend) if backend is not None else ""
-        if backend is None or (key == logical and not _doubled(rows)):
+    if backend is None:
+        return found
+    key = key_of(backend)
+    for logical in keys:
+        rows = seen.of(logical)
+        if key == logical and not _doubled(rows):
             continue
         names = set(current(key))
         ready = {task_of(name) for name, row in seen.of(key).items() if row.usable and name in names}
@@ -55,12 +57,20 @@ class StandIns:
     """Those of the last audits. `problems`: what is to be told of them."""
 
     problems: tuple[pb.Problem, ...] = ()
+    _found: dict[str, Counter[str]] = field(default_factory=dict)
     _looks: Counter[str] = field(default_factory=Counter)
 
-    def look(self, found: Mapping[str, int], deadline: float) -> bool:
-        """Take in what an audit found; whether there is something new to tell. `deadline`: seconds for which what
-        was before may stand in."""
-        self._looks = Counter({service: self._looks[service] + 1 for service in found})
+    def note(self, backend: str, found: Counter[str]) -> None:
+        """How it is with one of core's backends, until it is noted again."""
+        self._found.pop(backend, None)
+        if found:
+            self._found[backend] = found
+
+    def look(self, deadline: float, apart: Collection[str] = ()) -> bool:
+        """An audit is over; whether there is something new to tell, services in `apart` apart. `deadline`: seconds
+        for which what was before may stand in."""
+        services = {service for found in self._found.values() for service in found} - set(apart)
+        self._looks = Counter({service: self._looks[service] + 1 for service in services})
         late = sorted(service for service, looks in self._looks.items() if looks >= LOOKS)
         before, self.problems = self.problems, tuple(_problem(service, deadline) for service in late)
         return self.problems != before

@@ -19,7 +19,7 @@ class Telling:
     def forget(self) -> None:
         """Whoever listens from now on may know nothing of us."""
         self._problems: list[pb.Problem] = []
-        self._verdicts: health.Verdicts = {}
+        self._all = True
         self._counters = pb.Counters()
 
     def problems(self, found: Sequence[pb.Problem]) -> None:
@@ -28,11 +28,12 @@ class Telling:
             self._problems = list(found)
             self._send(pb.SyncRequest(report=pb.Report(problems=found)))
 
-    def health(self, now: health.Verdicts, counters: pb.Counters) -> None:
-        """Verdicts on all servers, and totals of the proxy."""
+    def health(self, verdicts: health.Verdicts, changed: Sequence[health.Key], counters: pb.Counters) -> None:
+        """Verdicts on all tasks, on whom they are others than at the last call, and totals of the proxy."""
         if not self._connected():
             return
-        changed = health.changed(self._verdicts, now)
-        if changed or counters != self._counters:
-            self._verdicts, self._counters = now, counters
-            self._send(pb.SyncRequest(health=pb.Health(servers=changed, counters=counters)))
+        news = sorted(verdicts.keys()) if self._all else changed
+        if news or counters != self._counters:
+            self._all, self._counters = False, counters
+            servers = health.told(verdicts, news)
+            self._send(pb.SyncRequest(health=pb.Health(servers=servers, counters=counters)))

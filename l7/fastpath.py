@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 
+from l7.fastpath_pure.health import Health
 from l7.fastpath_pure.table import Table  # in both modes, until the compiled one is there
 
 MODE = os.environ.get("L7_FASTPATH") or "compiled"
 if MODE not in {"compiled", "pure"}:
     raise ImportError(f"L7_FASTPATH={MODE!r}: it is `compiled` or `pure`")
 
-__all__ = ["MODE", "Table"]
+__all__ = ["MODE", "Health", "Table"]

@@ -18,6 +18,7 @@ from haproxy.ops import Op
 from haproxy.runtime import adapter, codec, dumps, framing, replies
 from haproxy.runtime.dumps import Info, Process, StatKind, StatRow
 from haproxy.runtime.replies import Refusal
+from haproxy.servers import rows_of
 from l7.kit.errors import ProtocolError, Rejected, Unavailable
 
 OnCommand = Callable[[str, str, float], None]
@@ -144,9 +145,24 @@ class Runtime:
 
     def servers_state(self, backend: str | None = None) -> tuple[ServerRow, ...]:
         """All servers, or those of one backend. One read of the whole is far cheaper than `stat`."""
-        return dumps.parse_servers_state(
-            self._show(self._reads, codec.show_servers_state(backend), "show servers state")
-        )
+        return rows_of(self.stream_servers_state(backend))
+
+    def stream_servers_state(self, backend: str | None = None) -> Iterator[bytes]:
+        """The same as HAProxy writes it, chunk by chunk as it arrives: for `haproxy.servers.Servers.feed`."""
+        begin, outcome = time.perf_counter(), "error"
+        command = codec.show_servers_state(backend)
+        try:
+            chunks = self.stream(command)
+            head = _two_lines(chunks)
+            if replies.is_refused_show(head.decode(errors="replace")):
+                refused = replies.refusal((head + b"".join(chunks)).decode(errors="replace"))
+                outcome = _outcome(refused)
+                raise Rejected(_first_line(command), refused.text if refused else "")
+            yield head
+            yield from chunks
+            outcome = "ok"
+        finally:
+            self._count(["show servers state"], [outcome], begin)
 
     def backends(self) -> tuple[str, ...]:
         """Names of the backends there are, with servers or without."""
@@ -286,6 +302,14 @@ class Master:
             raise _mapped(error, command) from error
         except UnicodeDecodeError as error:
             raise ProtocolError(f"{_first_line(command)}: not UTF-8") from error
+
+
+def _two_lines(chunks: Iterator[bytes]) -> bytes:
+    """The beginning of a reply, which tells a refusal from a dump; all of one that is shorter."""
+    head = b""
+    while head.count(b"\n") < 2 and (chunk := next(chunks, b"")):
+        head += chunk
+    return head
 
 
 def _outcome(refused: Refusal | None) -> str:

@@ -1,4 +1,4 @@
-"""Readers of what HAProxy shows: servers, maps, counters, processes. Any input: values, or ProtocolError.
+"""Readers of what HAProxy shows: backends, maps, counters, processes. Any input: values, or ProtocolError.
 
 Columns are found by the names in the header line, never by position: versions add columns.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from haproxy.capabilities import Version, parse_version
-from haproxy.model import Admin, CrtListRow, ServerRow, Stored, StoredCertificate
+from haproxy.model import CrtListRow, Stored, StoredCertificate
 from l7.kit.errors import ProtocolError
 
 
@@ -71,46 +71,13 @@ class Process:
     old: bool
 
 
-# ---------------------------------------------------------------- servers
-
-_CHECK_ENABLED = 0x04
-"""`srv_check_state`, CHK_ST_ENABLED (HAProxy management guide, "show servers state")."""
-
-_OPERATIONAL = {"0": False, "1": True, "2": True, "3": False}
-"""`srv_op_state`: stopped, starting, running, stopping (same place)."""
-
-
-def parse_servers_state(text: str) -> tuple[ServerRow, ...]:
-    """The rows of `show servers state`, of one backend or of all."""
-    lines = iter(text.strip("\n").split("\n"))
-    if next(lines, "").strip() != "1":
-        raise ProtocolError(f"not the servers' state: {text[:80]!r}")
-    columns = _header(next(lines, ""))
-    return tuple(_server_row(columns, line.split(" ")) for line in lines if line)
+# ---------------------------------------------------------------- backends
 
 
 def _header(line: str) -> dict[str, int]:
     if not line.startswith("# "):
         raise ProtocolError(f"no header line but {line[:80]!r}")
     return {name: at for at, name in enumerate(re.split(r"[ ,]", line[2:].strip()))}
-
-
-def _server_row(columns: Mapping[str, int], values: list[str]) -> ServerRow:
-    try:
-        row = {name: values[at] for name, at in columns.items()}
-        return ServerRow(
-            backend=row["be_name"],
-            name=row["srv_name"],
-            id=int(row["srv_id"]),
-            address=row["srv_addr"],
-            port=int(row["srv_port"]),
-            weight=int(row["srv_uweight"]),
-            admin=Admin(int(row["srv_admin_state"])),
-            up=_OPERATIONAL[row["srv_op_state"]],
-            check_enabled=bool(int(row["srv_check_state"]) & _CHECK_ENABLED),
-        )
-    except (LookupError, ValueError) as error:
-        raise ProtocolError(f"not a server's row: {' '.join(values)[:200]!r}") from error
 
 
 def parse_backends(text: str) -> tuple[str, ...]:

@@ -229,6 +229,12 @@ class ModelHAProxy:
             tables=maps,
         )
 
+    def servers_state(self, backend: str | None = None) -> bytes:
+        """`show servers state`, of one backend or of all. Raises KeyError for one that is not there."""
+        names = self.backends if backend is None else [backend]
+        rows = (row for name in names for row in self.backends[name].servers.values())
+        return SERVERS_STATE + b"".join(map(servers_state_row, rows)) + b"\n"
+
     def copies(self) -> Mapping[str, int]:
         """Keys that are in a map more than once, and how often: a planner must never make any."""
         counts = Counter(f"{file}: {key}" for file, rows in self.maps.items() for key, _ in rows)
@@ -244,6 +250,23 @@ class ModelHAProxy:
         physical = backends.get(routes[max(matches, key=len)].partition("|")[0])
         backend = self.backends.get(physical or "")
         return physical if backend is not None and backend.published else None
+
+
+SERVERS_STATE = (
+    b"1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+    b"srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state "
+    b"srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port "
+    b"srv_check_addr srv_agent_addr srv_agent_port\n"
+)
+
+
+def servers_state_row(row: ServerRow) -> bytes:
+    """As `show servers state` has it; what is not in a row is made up."""
+    operational, check = (2 if row.up else 0), (6 if row.check_enabled else 2)
+    return (
+        f"3 {row.backend} {row.id} {row.name} {row.address} {operational} {int(row.admin)} {row.weight} 1 7 1 0 2 "
+        f"{check} 0 0 0 - {row.port} - 0 0 - - 0\n"
+    ).encode()
 
 
 def _spare_hold(backend: str) -> ServerRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from haproxy.accepting import Passed
 from haproxy.capabilities import Capabilities, capabilities
 from haproxy.checks import check_of
 from haproxy.clocks import Clocks
+from haproxy.health import Change
 from haproxy.mirror import Mirror
-from haproxy.model import ServerRow, Stored, StoredCertificate
+from haproxy.model import Stored, StoredCertificate
 from haproxy.observation import Observation
 from haproxy.ops import AddBackend, AddServer, Op
 from haproxy.places import PoolExhausted
@@ -51,7 +52,7 @@ class Listener:
     def drifted(self, differences: int) -> None:
         self.said.append(("drift", str(differences)))
 
-    def observed(self, seen: Observation) -> None: ...
+    def observed(self, seen: Observation, changes: Collection[Change]) -> None: ...
 
     def stored(self, names: Collection[str]) -> None: ...
 
@@ -92,11 +93,10 @@ class Thread:
     def backends(self) -> tuple[str, ...]:
         return tuple(self.model.backends)
 
-    def servers_state(self, backend: str | None = None) -> tuple[ServerRow, ...]:
+    def stream_servers_state(self, backend: str | None = None) -> Iterator[bytes]:
         if backend is not None and backend not in self.model.backends:
             raise Rejected("show servers state", "Can't find backend.")
-        names = self.model.backends if backend is None else [backend]
-        return tuple(row for name in names for row in self.model.backends[name].servers.values())
+        yield self.model.servers_state(backend)
 
     def map_rows(self, file: str) -> tuple[tuple[str, str], ...]:
         return tuple(self.model.maps[file])

@@ -6,61 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from haproxy.model import Admin, CrtListRow, ServerRow, Stored, StoredCertificate
+from haproxy.model import CrtListRow, Stored, StoredCertificate
 from haproxy.runtime import dumps
 from haproxy.runtime.dumps import Process, StatKind
 from l7.kit.errors import ProtocolError
-
-STATE_HEADER = (
-    "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
-    "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state "
-    "srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port "
-    "srv_check_addr srv_agent_addr srv_agent_port\n"
-)
-
-
-def test_servers_state() -> None:
-    text = STATE_HEADER + (
-        "3 b1 1 s0 127.0.0.2 2 0 1 1 176 1 0 2 0 0 0 0 - 8 - 0 0 - - 0\n"
-        "3 b1 2 v6 ::1 0 1 5 1 0 1 0 0 14 0 0 0 - 81 - 0 0 - - 0\n"
-        "4 b2 7 w 10.0.0.7 1 8 64 64 0 1 0 0 6 0 0 0 - 80 - 0 0 - - 0\n"
-    )
-    first, second, third = dumps.parse_servers_state(text)
-    assert first == ServerRow("b1", "s0", 1, "127.0.0.2", 8, 1, Admin(0), up=True, check_enabled=False)
-    assert first.usable
-    assert second == ServerRow("b1", "v6", 2, "::1", 81, 5, Admin.FORCED_MAINT, up=False, check_enabled=True)
-    assert (third.backend, third.admin, third.up, third.enabled) == ("b2", Admin.FORCED_DRAIN, True, False)
-
-
-def test_servers_state_finds_columns_by_name() -> None:
-    text = (
-        "1\n# srv_name new be_name srv_port srv_addr srv_id srv_uweight srv_check_state srv_admin_state "
-        "srv_op_state\ns ? b 80 10.0.0.1 4 9 0 0 2\n"
-    )
-    assert dumps.parse_servers_state(text) == (
-        ServerRow("b", "s", 4, "10.0.0.1", 80, 9, Admin(0), up=True, check_enabled=False),
-    )
-
-
-def test_a_backend_without_servers() -> None:
-    assert dumps.parse_servers_state(STATE_HEADER + "\n") == ()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "2\n# be_id\n",
-        "1\n",
-        "1\nbe_id be_name\n",
-        STATE_HEADER + "3 b1 1 s0 127.0.0.2 2 0 1\n",
-        STATE_HEADER + "3 b1 x s0 127.0.0.2 2 0 1 1 176 1 0 2 0 0 0 0 - 8 - 0 0 - - 0\n",
-        STATE_HEADER + "3 b1 1 s0 127.0.0.2 9 0 1 1 176 1 0 2 0 0 0 0 - 8 - 0 0 - - 0\n",
-    ],
-)
-def test_servers_state_refuses_garbage(text: str) -> None:
-    with pytest.raises(ProtocolError):
-        dumps.parse_servers_state(text)
 
 
 def test_backends() -> None:

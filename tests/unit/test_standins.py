@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -22,7 +23,7 @@ def rows(*names: str, out: tuple[str, ...] = ()) -> dict[str, ServerRow]:
 
 def found(servers: Mapping[str, Mapping[str, ServerRow]], named: Mapping[str, Backend]) -> dict[str, int]:
     seen = Observation({name: dict(each) for name, each in servers.items()}, {name: name for name in servers})
-    return dict(stand_ins(seen, named, lambda key: NEW[key]))
+    return dict(stand_ins(servers, seen, named.get("shop"), lambda key: NEW[key]))
 
 
 def test_a_generation_that_waits_for_its_successor_stands_in() -> None:
@@ -53,14 +54,27 @@ def test_a_backend_that_nobody_wants_stands_in_for_none() -> None:
 
 def test_what_lasts_is_told_once_and_taken_back() -> None:
     last = StandIns()
-    assert [last.look({"shop": 1}, 60) for _ in range(LOOKS)] == [False] * (LOOKS - 1) + [True]
+    last.note("shop", Counter({"shop": 1}))
+    assert [last.look(60) for _ in range(LOOKS)] == [False] * (LOOKS - 1) + [True]
     assert [problem.service for problem in last.problems] == ["shop"]
     assert "60 s" in last.problems[0].message
-    assert not last.look({"shop": 2}, 60)
-    assert last.look({}, 60)
+    last.note("shop", Counter({"shop": 2}))
+    assert not last.look(60)
+    last.note("shop", Counter())
+    assert last.look(60)
     assert last.problems == ()
 
 
 def test_what_passes_is_not_told() -> None:
     last = StandIns()
-    assert not any(last.look(each, 60) for each in ({"a": 1}, {"a": 1}, {}, {"a": 1}, {"a": 1}, {}))
+    for found in ({"a": 1}, {"a": 1}, {}, {"a": 1}, {"a": 1}, {}):
+        last.note("a", Counter(found))
+        assert not last.look(60)
+
+
+def test_a_service_of_which_more_is_known_is_left_to_that() -> None:
+    last = StandIns()
+    last.note("a:b", Counter({"a": 1, "b": 1}))
+    for _ in range(LOOKS):
+        last.look(60, apart={"a"})
+    assert [problem.service for problem in last.problems] == ["b"]
