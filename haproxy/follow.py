@@ -61,9 +61,9 @@ class Follower:
         hello.MergeFrom(self._greeting)
         return hello
 
-    def _update(self, response: pb.SyncResponse) -> None:
+    def _update(self, response: pb.SyncResponse, data: bytes) -> None:
         self._configuration |= response.kind == pb.UPDATE_KIND_COMPLETE or _is_configured(response.changes)
-        touched = self.mirror.apply(response)
+        touched = self.mirror.apply(response, data)
         if touched is None:
             return
         if self._configuration or touched.backends:

@@ -17,7 +17,6 @@ from l7.kit.channel import PROXY, open_channel
 from l7.kit.errors import ProtocolError
 from l7.kit.tls import AUTHORITIES, NewestFiles
 from l7.v1 import sync_pb2 as pb
-from l7.v1 import sync_pb2_grpc
 
 log = logs.get("stream")
 
@@ -25,6 +24,9 @@ Outgoing: TypeAlias = "asyncio.Queue[pb.SyncRequest | None]"
 """Messages to core; None: the stream has ended."""
 
 BACKOFF = Backoff(first=0.1, limit=5.0)
+SYNC = "/l7.v1.SyncService/Sync"
+"""As gRPC names the call: generated stubs drop the bytes of what they parse."""
+
 HEALTHY = 5.0
 """Seconds after which a stream counts as good: its end is then retried quickly again."""
 
@@ -36,18 +38,18 @@ notices only when its process is gone."""
 
 
 class Stream:
-    """`hello` says who we are and what we hold; `update` takes a chunk and may raise BrokenChain, upon which we
-    ask for the whole state, or ProtocolError, upon which the revision is refused. `tls` gives the newest identity;
-    `on_authorities` is told which CAs core trusts (`l7.kit.tls.authorities_digest`), "" when it does not say;
-    `on_proxy` the oldest proxy of the cluster (`l7.kit.channel.PROXY`). `failed` is set once core could not be
-    reached, or did not answer."""
+    """`hello` says who we are and what we hold; `update` takes a chunk, as a message and as it came, and may raise
+    BrokenChain, upon which we ask for the whole state, or ProtocolError, upon which the revision is refused. `tls`
+    gives the newest identity; `on_authorities` is told which CAs core trusts (`l7.kit.tls.authorities_digest`), ""
+    when it does not say; `on_proxy` the oldest proxy of the cluster (`l7.kit.channel.PROXY`). `failed` is set once
+    core could not be reached, or did not answer."""
 
     def __init__(
         self,
         address: str,
         tls: NewestFiles | None,
         hello: Callable[[], pb.Hello],
-        update: Callable[[pb.SyncResponse], None],
+        update: Callable[[pb.SyncResponse, bytes], None],
     ) -> None:
         self.connected = False
         self._address = address
@@ -94,15 +96,15 @@ class Stream:
 
     async def _exchange(self) -> None:
         async with open_channel(self._address, self._tls and self._tls()) as channel:
-            stub = sync_pb2_grpc.SyncServiceStub(channel)  # type: ignore[no-untyped-call]
             self._outgoing.put_nowait(pb.SyncRequest(hello=self._hello()))
-            call = stub.Sync(self._requests(self._outgoing))
+            sync = channel.stream_stream(SYNC, pb.SyncRequest.SerializeToString, _parsed)
+            call = sync(self._requests(self._outgoing))
             async with asyncio.timeout(self._patience) as first:
-                async for response in call:
+                async for response, data in call:
                     if not self.connected:
                         first.reschedule(None)
                         self._opened(await call.initial_metadata())
-                    self._take(response)
+                    self._take(response, data)
 
     def _opened(self, metadata: grpc.aio.Metadata) -> None:
         self.connected = True
@@ -111,9 +113,9 @@ class Stream:
         self.on_authorities(str(metadata.get(AUTHORITIES, "")))
         self.on_proxy(str(metadata.get(PROXY, "")))
 
-    def _take(self, response: pb.SyncResponse) -> None:
+    def _take(self, response: pb.SyncResponse, data: bytes) -> None:
         try:
-            self._update(response)
+            self._update(response, data)
         except BrokenChain as error:
             log.warning("asking for the complete state", reason=str(error))
             hello = self._hello()
@@ -127,3 +129,7 @@ class Stream:
     async def _requests(queue: Outgoing) -> AsyncIterator[pb.SyncRequest]:
         while (request := await queue.get()) is not None:
             yield request
+
+
+def _parsed(data: bytes) -> tuple[pb.SyncResponse, bytes]:
+    return pb.SyncResponse.FromString(data), data

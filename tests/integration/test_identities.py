@@ -292,7 +292,7 @@ async def test_the_sync_stream_tells_which_cas_core_trusts(installation: Pki, tm
     async with core_running(files, None) as address:
         proxy = installation.proxy()
         hello = pb.Hello(instance="h1")
-        stream = Stream(address, lambda: proxy, lambda: hello, lambda update: None)
+        stream = Stream(address, lambda: proxy, lambda: hello, lambda update, data: None)
         stream.on_authorities = heard.put_nowait
         task = asyncio.create_task(stream.run(asyncio.Event()))
         digest = await asyncio.wait_for(heard.get(), 10)

@@ -96,7 +96,7 @@ async def test_a_proxy_that_runs_goes_through_all_of_it(
     address = f"unix:{tmp_path}/core.sock"
     identity = Identity(generations.proxy(first), tmp_path / "identity", address)
     stop, heard = asyncio.Event(), asyncio.Queue[str]()
-    stream = Stream(address, identity.files, lambda: pb.Hello(instance="h1"), lambda update: None)
+    stream = Stream(address, identity.files, lambda: pb.Hello(instance="h1"), lambda update, data: None)
 
     def hear(digest: str) -> None:
         heard.put_nowait(digest)

@@ -255,3 +255,36 @@ def test_tls_that_makes_no_sense_changes_nothing(bad: pb.TlsHost) -> None:
     with pytest.raises(ProtocolError, match="TLS of y"):
         mirror.apply(incremental("r1", "r2", pb.Changes(tls_hosts=[bad], removed_backends=["a"])))
     assert (mirror.revision, set(mirror.backends), mirror.tls_hosts) == ("r1", {"a"}, {})
+
+
+def test_what_does_not_differ_stays_the_object_that_it_was() -> None:
+    mirror = holding(backend("a", "t1"), backend("b", "t1"), routes=(route("x", "a"), route("y", "b")))
+    a, b, x, y = mirror.backends["a"], mirror.backends["b"], mirror.routes["x", "/"], mirror.routes["y", "/"]
+    mirror.apply(complete("r2", backend("a", "t1"), backend("b", "t2"), routes=(route("x", "a"), route("y", "a"))))
+    assert mirror.backends["a"] is a
+    assert mirror.backends["b"] != b
+    assert mirror.routes["x", "/"] is x
+    assert mirror.routes["y", "/"] != y
+
+
+def test_a_name_that_no_proxy_takes_costs_its_backend_alone() -> None:
+    mirror = holding(backend("a", "t1"))
+    a = mirror.backends["a"]
+    touched = mirror.apply(complete("r2", backend("a", "t1"), backend("b", "no name")))
+    assert touched == Touched(frozenset({"b"}))
+    assert mirror.backends["a"] == a
+    for kind in ("no", "t2"):
+        touched = mirror.apply(incremental(mirror.revision, kind, pb.Changes(backends=[backend("a", kind)])))
+        assert touched == Touched(frozenset({"a"}))
+    assert mirror.apply(complete("r3", backend("a", "t2"))) == Touched(frozenset({"a", "b"}))
+    assert mirror.backends["a"].servers.keys() == {"t2"}
+
+
+def test_settings_that_are_absent_are_not_empty_ones() -> None:
+    mirror = holding(backend("a", "t1", settings=False))
+    assert mirror.backends["a"].expected
+    empty = backend("a", "t1", settings=False)
+    empty.settings.CopyFrom(pb.BackendSettings())
+    assert mirror.apply(complete("r2", empty)) == Touched(frozenset({"a"}))
+    assert not mirror.backends["a"].expected
+    assert mirror.apply(complete("r3", backend("a", "t1", settings=False))) == Touched(frozenset({"a"}))

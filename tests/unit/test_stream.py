@@ -74,7 +74,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_says_hello_takes_updates_and_comes_back_after_the_end() -> None:
     taken = asyncio.Queue[pb.SyncResponse]()
     core = Core(pb.SyncResponse(results_in="r2"))
-    async with streaming(core, taken.put_nowait) as stream:
+    async with streaming(core, lambda chunk, data: taken.put_nowait(chunk)) as stream:
         first = await core.heard()
         assert (await asyncio.wait_for(first.get(), 10)).hello.revision == "r1"
         assert (await asyncio.wait_for(taken.get(), 10)).results_in == "r2"
@@ -91,7 +91,7 @@ async def test_a_core_that_accepts_and_never_answers_is_asked_anew(monkeypatch: 
     monkeypatch.setattr(module, "FIRST_ANSWER", 0.05)
     taken = asyncio.Queue[pb.SyncResponse]()
     core = Core()
-    async with streaming(core, taken.put_nowait) as stream:
+    async with streaming(core, lambda chunk, data: taken.put_nowait(chunk)) as stream:
         await core.heard()
         core.answers = (pb.SyncResponse(results_in="r2"),)
         second = await core.heard()
@@ -105,14 +105,14 @@ async def test_a_core_that_accepts_and_never_answers_is_asked_anew(monkeypatch: 
 async def test_a_core_that_is_slow_gets_more_time_from_one_try_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_ANSWER", 0.02)
     core = Core()
-    async with streaming(core, lambda chunk: None) as stream:
+    async with streaming(core, lambda chunk, data: None) as stream:
         for _ in range(3):
             await core.heard()
         assert stream._patience >= 0.08
 
 
 async def test_asks_for_the_whole_when_the_chain_is_broken() -> None:
-    def broken(chunk: pb.SyncResponse) -> None:
+    def broken(chunk: pb.SyncResponse, data: bytes) -> None:
         raise BrokenChain("not from r1")
 
     core = Core(pb.SyncResponse(results_in="r2"))
@@ -125,7 +125,8 @@ async def test_asks_for_the_whole_when_the_chain_is_broken() -> None:
 async def test_refuses_what_makes_no_sense_and_stays() -> None:
     taken = asyncio.Queue[str]()
 
-    def update(chunk: pb.SyncResponse) -> None:
+    def update(chunk: pb.SyncResponse, data: bytes) -> None:
+        assert pb.SyncResponse.FromString(data) == chunk
         if chunk.results_in == "r2":
             raise ProtocolError("what is this")
         taken.put_nowait(chunk.results_in)
@@ -140,6 +141,6 @@ async def test_refuses_what_makes_no_sense_and_stays() -> None:
 
 
 async def test_what_is_said_without_a_stream_is_not_kept() -> None:
-    stream = Stream("127.0.0.1:1", None, pb.Hello, lambda chunk: None)
+    stream = Stream("127.0.0.1:1", None, pb.Hello, lambda chunk, data: None)
     stream.send(pb.SyncRequest(ack=pb.Ack(revision="r1")))
     assert stream._outgoing.empty()
