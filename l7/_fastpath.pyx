@@ -7,6 +7,7 @@ Each function has a plain twin under tests/, and property tests hold the two tog
 from collections import namedtuple
 from collections.abc import Mapping
 
+cimport cython
 from cpython.object cimport Py_EQ, PyObject_RichCompareBool
 
 
@@ -54,3 +55,6 @@ cdef dict _checked(object mapping):
         if type(value) is not tuple:
             raise TypeError(f"the value of {key!r} must be a tuple, not {type(value).__name__}")
     return rows
+
+
+include "_health.pxi"

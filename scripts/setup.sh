@@ -100,7 +100,7 @@ if [ "$(cat .venv/requirements.stamp 2>/dev/null)" != "$wanted" ]; then
     echo "$wanted" >.venv/requirements.stamp
 fi
 
-wanted=$(stamp pyproject.toml setup.py l7/_fastpath.pyx)
+wanted=$(stamp pyproject.toml setup.py l7/_*.pyx l7/_*.pxi l7/_*.h)
 if [ "$(cat .venv/build.stamp 2>/dev/null)" != "$wanted" ] || ! ls l7/_fastpath.*.so >/dev/null 2>&1; then
     say "compiling the fast path"
     quietly .venv/bin/python -m pip install --disable-pip-version-check -q --no-build-isolation --no-deps -e .

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
-from l7.fastpath_pure.health import Health
+from l7 import _fastpath
+from l7.fastpath_pure import health as plain
 from l7.fastpath_pure.health_rows import DOWN, GONE, LONGEST, MAINTENANCE, UP, split
 
 DATA = Path(__file__).parents[1] / "data" / "haproxy"
@@ -16,15 +20,24 @@ DATA = Path(__file__).parents[1] / "data" / "haproxy"
 STATE = b"1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight\n"
 STAT = b"# pxname,svname,qcur,scur,stot,bin,bout,econ,eresp,wretr,wredis,status,type,last_chk,\n"
 
+Health: TypeAlias = plain.Health | _fastpath.Health
+
+
+@pytest.fixture(params=[plain.Health, _fastpath.Health], ids=["plain", "compiled"])
+def kind(request: pytest.FixtureRequest) -> type[Health]:
+    """Examples hold for both."""
+    found: type[Health] = request.param
+    return found
+
 
 def state(name: str, op: object = 2, admin: object = 0, backend: str = "be") -> bytes:
     return f"3 {backend} 1 {name} 10.0.0.1 {op} {admin} 64\n".encode()
 
 
 def stat(
-    name: str, status: str = "UP", kind: int = 2, counters: object = "1,2,3,4,5,6,7,8,9", check: str = ""
+    name: str, status: str = "UP", type: int = 2, counters: object = "1,2,3,4,5,6,7,8,9", check: str = ""
 ) -> bytes:
-    return f"be,{name},{counters},{status},{kind},{check},\n".encode()
+    return f"be,{name},{counters},{status},{type},{check},\n".encode()
 
 
 def look(health: Health, dumps: Iterable[tuple[int, bytes]], quorum: int = 1) -> list[tuple[str, str, int, int]]:
@@ -40,9 +53,9 @@ def shown(kind: str, series: str) -> bytes:
 
 @pytest.mark.parametrize("series", ["2.6", "3.4"])
 @pytest.mark.parametrize("kinds", [("state",), ("stat",), ("state", "stat"), ("stat", "state")])
-def test_verdicts_of_a_real_haproxy(series: str, kinds: tuple[str, ...]) -> None:
-    health = Health()
-    assert look(health, [(0, shown(kind, series)) for kind in kinds]) == [
+def test_verdicts_of_a_real_haproxy(kind: type[Health], series: str, kinds: tuple[str, ...]) -> None:
+    health = kind()
+    assert look(health, [(0, shown(each, series)) for each in kinds]) == [
         ("tcp", "t1", 0, DOWN),
         ("web", "hold", 0, UP),
         ("web", "s1", 0, UP),
@@ -53,12 +66,12 @@ def test_verdicts_of_a_real_haproxy(series: str, kinds: tuple[str, ...]) -> None
     ]
     assert health.counts() == (3, 2, 2)
     assert health.unknown() == 0
-    assert look(health, [(0, shown(kind, series)) for kind in kinds]) == []
+    assert look(health, [(0, shown(each, series)) for each in kinds]) == []
 
 
 @pytest.mark.parametrize(("series", "requests", "sent"), [("2.6", 3, 321), ("3.4", 2, 214)])
-def test_totals_of_a_real_haproxy(series: str, requests: int, sent: int) -> None:
-    health = Health(2)
+def test_totals_of_a_real_haproxy(kind: type[Health], series: str, requests: int, sent: int) -> None:
+    health = kind(2)
     look(health, [(process, shown("stat", series)) for process in (0, 1)])
     found = health.server("web", "s1")
     assert (found["total"], found["bytes_in"], found["up"], found["down"]) == (2 * requests, 2 * sent, 2, 0)
@@ -66,9 +79,9 @@ def test_totals_of_a_real_haproxy(series: str, requests: int, sent: int) -> None
     assert set(health.backends()) == {"web", "tcp"}
 
 
-def test_totals_are_sums_over_processes_and_servers() -> None:
-    health = Health(3)
-    own = stat("BACKEND", kind=1, counters="10,20,30,40,50,60,70,80,90")
+def test_totals_are_sums_over_processes_and_servers(kind: type[Health]) -> None:
+    health = kind(3)
+    own = stat("BACKEND", type=1, counters="10,20,30,40,50,60,70,80,90")
     look(health, [(0, STAT + stat("a") + stat("b", "DOWN") + own), (2, STAT + stat("a", "MAINT"))])
     assert health.server("be", "a") == {
         "sessions": 4, "queued": 2, "total": 6, "bytes_in": 8, "bytes_out": 10, "errors": 26, "retries": 16,
@@ -79,8 +92,8 @@ def test_totals_are_sums_over_processes_and_servers() -> None:
     assert (total["own_queued"], total["own_sessions"], total["own_errors"]) == (10, 20, 130)
 
 
-def test_a_quorum_of_processes_has_to_see_it_up() -> None:
-    health = Health(3)
+def test_a_quorum_of_processes_has_to_see_it_up(kind: type[Health]) -> None:
+    health = kind(3)
     dumps = [(0, STATE + state("a")), (1, STATE + state("a")), (2, STATE + state("a", 0))]
     assert look(health, dumps, quorum=2) == [("be", "a", 0, UP)]
     assert look(health, dumps, quorum=3) == [("be", "a", UP, DOWN)]
@@ -88,8 +101,8 @@ def test_a_quorum_of_processes_has_to_see_it_up() -> None:
     assert look(health, dumps, quorum=3) == [("be", "a", DOWN, MAINTENANCE)]
 
 
-def test_what_no_process_has_is_gone_and_then_unknown() -> None:
-    health = Health(2)
+def test_what_no_process_has_is_gone_and_then_unknown(kind: type[Health]) -> None:
+    health = kind(2)
     look(health, [(0, STATE + state("a") + state("b"))])
     assert look(health, [(1, STATE + state("b"))]) == [("be", "a", UP, GONE)]
     assert look(health, [(0, STATE + state("a"))]) == [("be", "a", 0, UP), ("be", "b", UP, GONE)]
@@ -97,8 +110,8 @@ def test_what_no_process_has_is_gone_and_then_unknown() -> None:
         health.server("be", "b")
 
 
-def test_a_look_that_is_not_ended_is_as_if_it_had_not_been() -> None:
-    health = Health()
+def test_a_look_that_is_not_ended_is_as_if_it_had_not_been(kind: type[Health]) -> None:
+    health = kind()
     look(health, [(0, STATE + state("a"))])
     health.begin()
     health.feed(0, STATE + state("b", 0) + b"3 be 1 cut")
@@ -106,8 +119,8 @@ def test_a_look_that_is_not_ended_is_as_if_it_had_not_been() -> None:
     assert (health.counts(), health.unknown()) == ((1, 0, 0), 0)
 
 
-def test_a_process_has_one_view_of_a_server_and_counts_once() -> None:
-    health = Health()
+def test_a_process_has_one_view_of_a_server_and_counts_once(kind: type[Health]) -> None:
+    health = kind()
     dump = STATE + state("a", 0) + state("a") + STAT + stat("a", "MAINT") + stat("a")
     assert look(health, [(0, dump)]) == [("be", "a", 0, DOWN)]
     assert health.server("be", "a")["total"] == 3
@@ -121,8 +134,8 @@ def test_a_process_has_one_view_of_a_server_and_counts_once() -> None:
         ("MAINT (resolution)", MAINTENANCE), ("DRAIN", MAINTENANCE),
     ],
 )  # fmt: skip
-def test_verdict_by_status(status: str, verdict: int) -> None:
-    assert look(Health(), [(0, STAT + stat("a", status))]) == [("be", "a", 0, verdict)]
+def test_verdict_by_status(kind: type[Health], status: str, verdict: int) -> None:
+    assert look(kind(), [(0, STAT + stat("a", status))]) == [("be", "a", 0, verdict)]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +146,8 @@ def test_verdict_by_status(status: str, verdict: int) -> None:
         (0, 0x20, MAINTENANCE),
     ],
 )  # fmt: skip
-def test_verdict_by_state(op: int, admin: int, verdict: int) -> None:
-    assert look(Health(), [(0, STATE + state("a", op, admin))]) == [("be", "a", 0, verdict)]
+def test_verdict_by_state(kind: type[Health], op: int, admin: int, verdict: int) -> None:
+    assert look(kind(), [(0, STATE + state("a", op, admin))]) == [("be", "a", 0, verdict)]
 
 
 QUOTED = ['"a,b"', '"say ""hallo"""', '"two\nlines"', '"a\n\nb,""\n"', '""', 'a"b', '"a"b"c', '"x",', '"a","b"']
@@ -142,16 +155,16 @@ QUOTED = ['"a,b"', '"say ""hallo"""', '"two\nlines"', '"a\n\nb,""\n"', '""', 'a"
 
 @pytest.mark.parametrize("check", QUOTED)
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_quoted_columns(check: str, size: int) -> None:
+def test_quoted_columns(kind: type[Health], check: str, size: int) -> None:
     dump = STAT + stat("a", check=check) + stat("b")
-    health = Health()
+    health = kind()
     chunks = [(0, dump[at : at + size]) for at in range(0, len(dump), size)]
     assert look(health, chunks) == [("be", "a", 0, UP), ("be", "b", 0, UP)]
     assert health.unknown() == 0
 
 
-def test_quotes_around_what_is_read() -> None:
-    health = Health()
+def test_quotes_around_what_is_read(kind: type[Health]) -> None:
+    health = kind()
     assert look(health, [(0, STAT + b'"be","a","1",2,3,4,5,6,7,8,9,"UP 1/3","2","",\n')]) == [("be", "a", 0, UP)]
     assert health.server("be", "a")["queued"] == 1
 
@@ -187,8 +200,8 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("rows", UNREADABLE)
-def test_rows_that_make_no_sense_are_counted_and_disturb_nothing(rows: bytes) -> None:
-    health = Health()
+def test_rows_that_make_no_sense_are_counted_and_disturb_nothing(kind: type[Health], rows: bytes) -> None:
+    health = kind()
     assert look(health, [(0, STAT + rows + STAT + stat("b"))]) == [("be", "b", 0, UP)]
     assert health.unknown() == 1 + rows.startswith(b"# ")
     assert (health.server("be", "b")["total"], set(health.backends()), "own_total" in health.backends()["be"]) == (
@@ -196,14 +209,14 @@ def test_rows_that_make_no_sense_are_counted_and_disturb_nothing(rows: bytes) ->
     )  # fmt: skip
 
 
-def test_a_row_before_any_header_and_one_without_end_are_unknown() -> None:
-    health = Health(2)
+def test_a_row_before_any_header_and_one_without_end_are_unknown(kind: type[Health]) -> None:
+    health = kind(2)
     assert look(health, [(0, state("a")), (1, STATE + state("b") + state("c")[:-1])]) == [("be", "b", 0, UP)]
     assert health.unknown() == 2
 
 
-def test_rows_of_frontends_and_listeners_say_nothing() -> None:
-    health = Health()
+def test_rows_of_frontends_and_listeners_say_nothing(kind: type[Health]) -> None:
+    health = kind()
     rows = stat("FRONTEND", "OPEN", 0, ",,,,,,,,") + stat("sock", "OPEN", 3, "x,,,,,,,,")
     assert look(health, [(0, STAT + rows)]) == []
     assert (health.unknown(), health.backends()) == (0, {})
@@ -211,37 +224,37 @@ def test_rows_of_frontends_and_listeners_say_nothing() -> None:
 
 @pytest.mark.parametrize("size", [100_000, 1 << 21])
 @pytest.mark.parametrize("extra", [0, 1])
-def test_the_longest_row(size: int, extra: int) -> None:
+def test_the_longest_row(kind: type[Health], size: int, extra: int) -> None:
     text = stat("a", check="x")
     row = text.replace(b"x", b"x" * (LONGEST + extra - len(text) + 2))
     dump = STAT + row + stat("b")
-    health = Health()
+    health = kind()
     chunks = [(0, dump[at : at + size]) for at in range(0, len(dump), size)]
     assert [name for _, name, _, _ in look(health, chunks)] == (["b"] if extra else ["a", "b"])
     assert health.unknown() == extra
 
 
-def test_after_a_quote_that_nothing_closes_reading_goes_on_behind_the_longest_row() -> None:
-    health = Health()
+def test_after_a_quote_that_nothing_closes_reading_goes_on_behind_the_longest_row(kind: type[Health]) -> None:
+    health = kind()
     lines = LONGEST // len(stat("b")) + 1
     dump = STAT + stat("a", check='"') + stat("b") * lines + stat("c")
     assert look(health, [(0, dump)])[-1] == ("be", "c", 0, UP)
     assert health.unknown() == 1
 
 
-def test_counters_have_64_bits_and_wrap_and_what_is_now_has_32() -> None:
-    health = Health(2)
+def test_counters_have_64_bits_and_wrap_and_what_is_now_has_32(kind: type[Health]) -> None:
+    health = kind(2)
     most = ",".join([str(2**64 - 1)] * 9)
     look(health, [(0, STAT + stat("a", counters=most)), (1, STAT + stat("a"))])
     found = health.server("be", "a")
     assert (found["sessions"], found["queued"], found["total"], found["errors"]) == (2**32 - 1, 2**32 - 1, 2, 11)
 
 
-def test_what_is_asked_of_it_in_the_wrong_way() -> None:
+def test_what_is_asked_of_it_in_the_wrong_way(kind: type[Health]) -> None:
     for wrong in (0, 65, -1):
         with pytest.raises(ValueError, match="processes"):
-            Health(wrong)
-    health = Health(2)
+            kind(wrong)
+    health = kind(2)
     with pytest.raises(ValueError, match="begin"):
         health.feed(0, b"")
     with pytest.raises(ValueError, match="begin"):
@@ -255,6 +268,31 @@ def test_what_is_asked_of_it_in_the_wrong_way() -> None:
     assert health.end() == []
     with pytest.raises(ValueError, match="begin"):
         health.feed(0, b"")
+
+
+def test_one_thread_at_a_time(kind: type[Health]) -> None:
+    health = kind()
+    health.begin()
+    done = threading.Event()
+    thread = threading.Thread(target=feed_until, args=(health, STATE + state("a") * 100_000, done))
+    thread.start()
+    try:
+        with pytest.raises(RuntimeError, match="in use"):
+            ask_while_alive(health, thread)
+    finally:
+        done.set()
+        thread.join()
+
+
+def ask_while_alive(health: Health, thread: threading.Thread) -> None:
+    while thread.is_alive():
+        health.unknown()
+
+
+def feed_until(health: Health, dump: bytes, done: threading.Event) -> None:
+    while not done.is_set():
+        with contextlib.suppress(RuntimeError):  # it may be the one who is late
+            health.feed(0, dump)
 
 
 @pytest.mark.parametrize(
