@@ -24,7 +24,7 @@ class Bars:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines over sizes, which are logarithmic. `series`: name -> (size, value), in order of sizes.
+    """Lines over sizes. `series`: name -> (size, value), in order of sizes, which are logarithmic but in `steps`.
 
     `log`: values are, too, for what grows with the size; else they begin at 0, for what should not.
     """
@@ -35,6 +35,7 @@ class Lines:
     unit: str
     series: Mapping[str, Sequence[tuple[float, float]]]
     log: bool = False
+    steps: bool = False
 
 
 Chart = Bars | Lines

@@ -50,11 +50,14 @@ On Debian 12, as root, in a clone of the repository, on a machine that does noth
 apt-get update && apt-get install -y make && make setup
 make bench                              # the scenarios on a real Swarm: about 30 minutes per HAProxy series
 make bench ARGS="scale kill --haproxy 3.4 --watch swarmkit,docker"
+make bench-scale                        # those at scale, on a Swarm in memory
+make bench-scale ARGS="events --services 1000"
 make figures                            # this page, and the README's tables
 make bench-compare BASE=main~10         # two revisions by turns, and the gates below
 ```
 
-`python -m benchmarks.scenario --list` names the parts. Each writes a file of `benchmarks/results/` anew.
+`python -m benchmarks.scenario --list` and `python -m benchmarks.scale --list` name the parts. Each writes a
+file of `benchmarks/results/` anew.
 """
 
 GATES = """\

@@ -108,23 +108,33 @@ def _limit(axes: Axes, chart: Bars) -> None:
 def _lines(axes: Axes, chart: Lines) -> None:
     for at, (name, points) in enumerate(chart.series.items()):
         sizes, values = zip(*points, strict=True)
-        axes.plot(sizes, values, marker=MARKS[at], markersize=4.5, color=COLOURS[at], label=name)
-        axes.annotate(
-            number(values[-1]), (sizes[-1], values[-1]), (6, 0), textcoords="offset points", va="center", color=GREY
-        )
-    axes.set_xscale("log")
+        mark = "" if chart.steps else MARKS[at]
+        axes.plot(sizes, values, marker=mark, markersize=4.5, color=COLOURS[at], label=name)
+        _end(axes, sizes[-1], values[-1])
     axes.margins(x=0.08, y=0.15)
-    if chart.log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    else:
-        axes.set_ylim(bottom=0)
-    _sizes(axes, sorted({size for points in chart.series.values() for size, _ in points}))
+    _scales(axes, chart)
     axes.set_xlabel(chart.size)
     axes.set_ylabel(chart.unit)
     _numbers(axes, "y")
     axes.grid()
     _legend(axes)
+
+
+def _end(axes: Axes, size: float, value: float) -> None:
+    """The last value as a number."""
+    how: Any = {"textcoords": "offset points", "va": "center", "color": GREY}
+    axes.annotate(number(value), (size, value), (6, 0), **how)
+
+
+def _scales(axes: Axes, chart: Lines) -> None:
+    if not chart.steps:
+        axes.set_xscale("log")
+        _sizes(axes, sorted({size for points in chart.series.values() for size, _ in points}))
+    if chart.log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def _sizes(axes: Axes, sizes: Sequence[float]) -> None:

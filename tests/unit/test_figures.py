@@ -11,10 +11,10 @@ from benchmarks import figures
 from benchmarks.figures import BEGIN, END, differing, inserted, wanted
 from benchmarks.gates import Gate
 from benchmarks.kept import kept
-from benchmarks.page import scale
 from benchmarks.page.charts import Bars, Lines
 from benchmarks.page.document import page
 from benchmarks.page.results import checks_table, command, figures_table, flat, number, size
+from benchmarks.page.specs import Beside, Course, Curve
 from benchmarks.page.svg import svg
 
 SPREAD = {"n": 1200, "min": 1.0, "p50": 2.5, "p99": 9.25, "max": 20.0}
@@ -65,6 +65,8 @@ def test_short_runs_are_not_kept(tmp_path: Path) -> None:
     [
         Bars("a", "title", "ms", ["one", "two"], {"x": [1.0, None], "y": [0.5, 2.0]}, (1.5, "limit"), log=True),
         Lines("a", "title", "tasks", "ms", {"p50": [(1e3, 1.0), (1e5, 1.2)], "p99": [(1e3, 3.0), (1e5, 4.0)]}),
+        Lines("a", "title", "tasks", "ms", {"p50": [(1e3, 1.0), (1e5, 1.2)]}, log=True),
+        Lines("a", "title", "looks", "MB", {"core": [(1, 60.0), (2, 61.0)]}, steps=True),
     ],
 )
 def test_the_same_chart_gives_the_same_bytes(chart: Bars | Lines) -> None:
@@ -124,12 +126,33 @@ def test_the_command_names_one_scenario_on_one_case() -> None:
 
 
 def test_a_curve_is_drawn_over_the_sizes_that_were_measured() -> None:
-    by_size = {"100,000 tasks": {"ms": SPREAD}, "1,000 tasks": {"ms": SPREAD | {"p50": 2.0}}}
-    spec = next(each for each in scale.CURVES if each.name == "event")
-    drawn = scale.curve(spec, [result(figures=by_size)])
-    assert drawn is not None
-    assert drawn.series["median"] == [(1000.0, 2.0), (100000.0, 2.5)]
-    assert scale.curve(spec, [result(figures={"1,000 tasks": {"ms": SPREAD}})]) is None
+    spec = Curve("events", "event", "title", "tasks", "ms", {"median": ("ms", "p50")})
+    by_size = {"100,000 tasks": {"ms": SPREAD}, "1,000 tasks": {"ms": SPREAD | {"p50": 2.0}}, "rounds": 3}
+    older = result(case={"haproxy": "2.6", "watch": "swarmkit", "short": False})
+    drawn = spec.chart([result(figures=by_size), older])
+    assert isinstance(drawn, Lines)
+    assert drawn.title == "title (HAProxy 3.4)"
+    assert drawn.series == {"median": [(1000.0, 2.0), (100000.0, 2.5)]}
+    assert spec.chart([result(figures={"1,000 tasks": {"ms": SPREAD}})]) is None
+
+
+def test_bars_stand_beside_each_other_for_each_haproxy() -> None:
+    groups = {"quiet": ("quiet",), "churn": ("churn",)}
+    spec = Beside("traffic", "traffic", "title", "ms", groups, {"p99": ("p99",)})
+    older = result(case={"haproxy": "2.6", "watch": "swarmkit", "short": False}, figures={"quiet": {"p99": 2}})
+    drawn = spec.chart([older, result(figures={"quiet": {"p99": 3}, "churn": {"p99": 4}})])
+    assert isinstance(drawn, Bars)
+    assert drawn.groups == ["quiet, HAProxy 2.6", "quiet, HAProxy 3.4", "churn, HAProxy 3.4"]
+    assert drawn.series == {"p99": (2.0, 3.0, 4.0)}
+    assert spec.chart([result()]) is None
+
+
+def test_a_course_is_drawn_of_what_was_looked_at_again() -> None:
+    spec = Course("churn", "churn", "title", "looks", "MB", {"core": ("core", "MB"), "sidecar": ("sidecar", "MB")})
+    drawn = spec.chart([result(figures={"core": {"MB": [60, 61.5]}})])
+    assert isinstance(drawn, Lines)
+    assert drawn.series == {"core": [(1, 60.0), (2, 61.5)]}
+    assert spec.chart([result()]) is None
 
 
 def test_what_was_not_measured_names_the_command() -> None:
