@@ -44,7 +44,8 @@ class Accepting:
         """These accept, from now on for this reason."""
         known = self._names.setdefault(backend, {})
         for name, passed in names.items():
-            if (old := known.get(name)) != passed:
+            old = known.get(name)
+            if old is not passed and old != passed:
                 self._forget(old)
                 known[name] = passed
                 self._count[passed] += 1
@@ -67,4 +68,8 @@ class Accepting:
 
 
 def _common(known: Mapping[str, Passed], wanted: Mapping[str, Passed]) -> Iterator[tuple[str, Passed]]:
-    return ((name, passed) for name, passed in known.items() if wanted.get(name) == passed)
+    """Mostly they are the same objects: to compare two values takes long, of thousands."""
+    for name, passed in known.items():
+        other = wanted.get(name)
+        if other is passed or other == passed:
+            yield name, passed

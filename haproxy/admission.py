@@ -7,12 +7,22 @@ it passes them would answer requests that it can't answer, until they find out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from haproxy.accepting import Accepting, Passed
 from haproxy.checks import Check, check_of
 from haproxy.model import Backend, Server, ServerRow, ServerState
 from haproxy.probe import BLIND, Prober, Target, Trust
 from l7.v1 import sync_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What has to be known of servers of a backend, by name. The same as long as `backend` and `servers` are."""
+
+    backend: Backend
+    servers: Mapping[str, Server]
+    passes: dict[str, Passed]
 
 
 class Admission:
@@ -34,18 +44,18 @@ class Admission:
         self._tell = accepted
         self._prober = Prober(self._accepted, trust, lambda: self.told())
         self._serving: dict[str, frozenset[str]] = {}
+        self._known: dict[str, _Known] = {}
 
     def ask(self, backend: str) -> None:
         """Probe what runs, is not in rotation and not known to accept, and nothing else of this backend."""
-        serving = self._serving.get(backend, frozenset())
-        services = self._services(backend)
+        passes, servers = self._passes(backend), self._wanted(backend)
+        idle = passes.keys() - self._serving.get(backend, frozenset())
+        asked = {name for name in idle if servers[name].state is ServerState.READY}
+        asked = {name for name in asked if passes[name] not in self.accepting}
+        services = self._services(backend) if asked else {}
         self._prober.want(
             backend,
-            {
-                Target(backend, name, passed, services.get(passed.task, ""))
-                for name, passed in self._passes(backend, ServerState.READY).items()
-                if name not in serving and passed not in self.accepting
-            },
+            {Target(backend, name, passes[name], services.get(passes[name].task, "")) for name in asked},
         )
 
     def learn(self, backend: str, rows: Mapping[str, ServerRow]) -> None:
@@ -65,6 +75,7 @@ class Admission:
     def forget(self, backend: str) -> None:
         """The backend is no more."""
         self._serving.pop(backend, None)
+        self._known.pop(backend, None)
         self.accepting.keep(backend, {})
         self._prober.want(backend, set())
 
@@ -81,16 +92,14 @@ class Admission:
     def close(self) -> None:
         self._prober.close()
 
-    def _passes(self, backend: str, state: ServerState | None = None) -> dict[str, Passed]:
-        """What has to be known of the servers of a backend, by name; of those in `state`."""
-        settings = self._backend(backend)
-        if settings is None:
+    def _passes(self, key: str) -> dict[str, Passed]:
+        """What has to be known of the servers of a backend, by name."""
+        backend, servers, known = self._backend(key), self._wanted(key), self._known.get(key)
+        if backend is None:
             return {}
-        return {
-            name: Passed(server.task, check_of(settings, server))
-            for name, server in self._wanted(backend).items()
-            if state is None or server.state is state
-        }
+        if known is None or known.backend is not backend or known.servers is not servers:
+            known = self._known[key] = _Known(backend, servers, _passes(backend, servers, known))
+        return known.passes
 
     def _services(self, backend: str) -> dict[str, str]:
         """Task -> its service, of those that have to prove anything."""
@@ -103,3 +112,15 @@ class Admission:
     def _accepted(self, target: Target) -> None:
         self.accepting.add(target.backend, {target.name: target.passed})
         self._tell(target.backend)
+
+
+def _passes(backend: Backend, servers: Mapping[str, Server], known: _Known | None) -> dict[str, Passed]:
+    """What is known of a server stays, unless something is said otherwise of it, or of all."""
+    passes = known.passes if known and replace(known.backend, servers={}) == replace(backend, servers={}) else {}
+    before = known.servers if known else {}
+    return {
+        name: passes[name]
+        if name in passes and before.get(name) is server
+        else Passed(server.task, check_of(backend, server))
+        for name, server in servers.items()
+    }

@@ -88,7 +88,7 @@ class Clocks:
     ) -> list[str]:
         """Note which servers serve in the place of a successor; those of which that is news. `blocked`: successors
         whose time has not begun."""
-        earlier = {name for name, row in rows.items() if row.enabled and name not in wanted and name != HOLD}
+        earlier = {name for name in rows.keys() - wanted if rows[name].enabled and name != HOLD}
         if blocked:
             tasks = set(map(task_of, blocked))
             earlier = {name for name in earlier if task_of(name) not in tasks}
@@ -146,7 +146,7 @@ class Clocks:
         return Situation(
             accepting=accepting,
             hold=self.holds(backend, want, settings, now),
-            due=frozenset(name for name in rows if task_of(name) in due),
+            due=frozenset(name for name in rows if task_of(name) in due) if due else frozenset(),
             overdue=frozenset(name for name, clock in clocks.closing.items() if overdue(name, clock)),
             waiting=frozenset(name for name, clock in clocks.closing.items() if clock.waiting(now)),
             expired=frozenset(name for name, since in clocks.superseded.items() if now - since >= hold),
@@ -154,10 +154,11 @@ class Clocks:
 
     def _drain_timeouts(self, backend: str, want: Backend | None) -> _Servers:
         """Remember what services say: a task that is gone is no longer in what is wanted."""
-        own = {s.task: want.settings_of(s).drain_timeout / 1000 for s in want.servers.values()} if want else {}
-        if backend not in self._servers and not any(own.values()):
-            return _Servers()
+        said = want is not None and any(each.drain_timeout for each in want.settings)
+        if not said and not (backend in self._servers and self._servers[backend].timeouts):
+            return self._servers.get(backend) or _Servers()
         clocks = self._of(backend)
+        own = {s.task: want.settings_of(s).drain_timeout / 1000 for s in want.servers.values()} if want else {}
         kept = {task: seconds for task, seconds in clocks.timeouts.items() if task not in own}
         clocks.timeouts = kept | {task: seconds for task, seconds in own.items() if seconds}
         return clocks
@@ -179,6 +180,6 @@ def _prune(clocks: _Servers, want: Backend | None, rows: Mapping[str, ServerRow]
         del clocks.closing[name]
     for name in [n for n in clocks.draining if n not in rows or rows[n].enabled]:
         del clocks.draining[name]
-    tasks = {task_of(name) for name in rows} | (want.servers.keys() if want else set())
-    for task in [task for task in clocks.timeouts if task not in tasks]:
-        del clocks.timeouts[task]
+    if clocks.timeouts:
+        tasks = {task_of(name) for name in rows} | (want.servers.keys() if want else set())
+        clocks.timeouts = {task: each for task, each in clocks.timeouts.items() if task in tasks}

@@ -242,6 +242,10 @@ class Admin(IntFlag):
     DRAIN = FORCED_DRAIN | INHERITED_DRAIN
 
 
+_OUT = int(Admin.MAINT | Admin.DRAIN)
+"""A number: operators of flags make a flag each, and this is asked of every server again and again."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerRow:
     """One server as `show servers state` has it. `up`: operational state is RUNNING or STARTING."""
@@ -259,7 +263,7 @@ class ServerRow:
     @property
     def enabled(self) -> bool:
         """Not taken out of rotation on purpose."""
-        return not self.admin & (Admin.MAINT | Admin.DRAIN)
+        return not int(self.admin) & _OUT
 
     @property
     def usable(self) -> bool:

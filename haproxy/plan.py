@@ -7,12 +7,12 @@ any prefix leaves a state from which the next plan goes on; a plan on its own re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from haproxy.capabilities import Capabilities
 from haproxy.checks import check_rows
-from haproxy.model import HOLD, Backend, Protocol, Server, ServerRow, ServerState
+from haproxy.model import HOLD, Backend, Server, ServerRow, ServerState
 from haproxy.ops import (
     AddBackend,
     AddMapRow,
@@ -30,11 +30,10 @@ from haproxy.ops import (
     ShutdownSessions,
     UnpublishBackend,
 )
-from haproxy.policy import hold_server, policy_of, runtime_id, server_keywords, server_name, task_of
+from haproxy.policy import hold_server, policy_of, runtime_id, task_of
 from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, ROUTES_MAP, RULES_MAPS, Settings
 from haproxy.tables import Rows, drop_rows, put_rows
-from haproxy.tls import authority_store, identity_store
-from l7 import _fastpath
+from haproxy.targets import Known, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,64 +96,28 @@ def join(backends: Iterable[BackendPlan], routes: Iterable[Op], stores: Iterable
 
 def plan_backend(
     name: str,
-    want: Backend | None,
+    known: Known | None,
     place: Place,
     situation: Situation,
     settings: Settings,
     capabilities: Capabilities,
 ) -> BackendPlan:
-    """Ops for the logical backend `name`; `want` None: it is to go."""
+    """Ops for the logical backend `name`; `known`: what it is to have, None: it is to go."""
+    want = None if known is None else known.want
     if place.foreign:
         return BackendPlan(tuple(_claim(want, place)))
-    if want is None:
+    if known is None or want is None:
         return BackendPlan((), tuple(_remove(name, place, situation, settings, capabilities)))
-    targets = targets_of(want, settings, capabilities)
-    wanted = {name: target.server for name, target in targets.items()}
+    targets, wanted = known.targets, known.servers
     opening = [
         *_open_backend(want, place, situation.hold, capabilities),
         *_check_ops(check_rows(place.physical, want), place.checks, settings),
-        *_add_servers({name: each for name, each in targets.items() if name not in situation.blocked}, place),
+        *_add_servers(targets, place, situation),
         *_enable_servers(wanted, place, situation),
         *_map(name, place, settings),
     ]
-    closing = (*_close_hold(place, situation.hold), *_close_servers(want, wanted, place, situation))
+    closing = (*_close_hold(place, situation.hold), *_close_servers(known, place, situation))
     return BackendPlan(tuple(opening), closing)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A server that is wanted, and the keywords that it is to be added with. `stores`: those that they name."""
-
-    server: Server
-    keywords: tuple[str, ...]
-    stores: frozenset[str] = frozenset()
-
-
-def targets_of(want: Backend, settings: Settings, capabilities: Capabilities) -> dict[str, Target]:
-    """What `want` is to have, by the servers' names in HAProxy."""
-    servers = want.servers.values()
-    services = {server.service for server in servers}
-    keywords = {service: server_keywords(settings, capabilities, want, service) for service in services}
-    stores = {service: stores_of(settings, want, service) for service in services}
-    targets = (Target(server, keywords[server.service], stores[server.service]) for server in servers)
-    return {server_name(target.server, target.keywords): target for target in targets}
-
-
-def stores_of(settings: Settings, backend: Backend, service: int) -> frozenset[str]:
-    """Names of the stores without which HAProxy takes no server of one service of `backend` (its index)."""
-    own = backend.settings[service] if service < len(backend.settings) else None
-    if own is None or backend.tcp or own.protocol is not Protocol.HTTPS:
-        return frozenset()
-    authority = (authority_store(settings, own.tls_ca),) if own.tls_ca is not None else ()
-    identity = (identity_store(settings, own.tls_certificate),) if own.tls_certificate is not None else ()
-    return frozenset((*authority, *identity))
-
-
-def blocked(targets: Mapping[str, Target], loaded: Container[str]) -> frozenset[str]:
-    """Names of the servers that name a store which is not there."""
-    return frozenset(
-        name for name, target in targets.items() if not all(store in loaded for store in target.stores)
-    )
 
 
 def plan_leaving(place: Place, going: Collection[str]) -> BackendPlan:
@@ -242,43 +205,47 @@ def _close_hold(place: Place, hold: bool) -> Iterator[Op]:
         yield DisableServer(place.physical, HOLD)
 
 
-def _add_servers(targets: Mapping[str, Target], place: Place) -> Iterator[Op]:
-    have = {name: (row.weight,) for name, row in place.rows.items() if name != HOLD}
-    difference = _fastpath.diff({name: (target.server.weight,) for name, target in targets.items()}, have)
-    used = {row.id for row in place.rows.values()}
-    for name in difference.added:
+def _add_servers(targets: Mapping[str, Target], place: Place, situation: Situation) -> Iterator[Op]:
+    new = targets.keys() - place.rows.keys() - situation.blocked
+    used = {row.id for row in place.rows.values()} if new else set[int]()
+    for name in sorted(new):
         server, keywords = targets[name].server, targets[name].keywords
         if server.state is ServerState.LEAVING:
             continue
         number = runtime_id(server, name, used)
         used.add(number)
         yield AddServer(place.physical, name, server.address, server.port, number, server.weight, keywords)
-    for name in difference.changed:
-        yield SetWeight(place.physical, name, targets[name].server.weight)
+    for name in sorted(name for name, row in place.rows.items() if _weighs_otherwise(row, targets.get(name))):
+        if name not in situation.blocked:
+            yield SetWeight(place.physical, name, targets[name].server.weight)
+
+
+def _weighs_otherwise(row: ServerRow, target: Target | None) -> bool:
+    return target is not None and row.weight != target.server.weight
 
 
 def _enable_servers(wanted: Mapping[str, Server], place: Place, situation: Situation) -> Iterator[Op]:
     """HAProxy's checks come after enabling: its own first one waits a full interval (management guide, 9.3)."""
-    for name in sorted(wanted):
+    ready = (name for name, server in wanted.items() if server.state is ServerState.READY)
+    for name in sorted(name for name in ready if not _serves(place.rows.get(name))):
         row = place.rows.get(name)
-        if wanted[name].state is not ServerState.READY:
-            continue
         if row is not None and row.enabled:
-            if not row.check_enabled:
-                yield EnableHealth(place.physical, name)
+            yield EnableHealth(place.physical, name)
         elif name in situation.accepting and (row is not None or name not in situation.blocked):
             yield EnableServer(place.physical, name)
             yield EnableHealth(place.physical, name)
 
 
-def _close_servers(want: Backend, wanted: Mapping[str, Server], place: Place, situation: Situation) -> Iterator[Op]:
-    last = want.expected and not _usable(wanted, place)
-    names = {server.task: name for name, server in wanted.items()}
-    for name, row in sorted(place.rows.items()):
-        server = wanted.get(name)
-        if name == HOLD or (server is not None and server.state is not ServerState.LEAVING):
-            continue
-        successor = names.get(task_of(name)) if server is None else None
+def _serves(row: ServerRow | None) -> bool:
+    """Whether nothing is left to be said."""
+    return row is not None and row.enabled and row.check_enabled
+
+
+def _close_servers(known: Known, place: Place, situation: Situation) -> Iterator[Op]:
+    wanted, last = known.servers, known.want.expected and not _usable(known.servers, place)
+    for name in sorted(name for name in place.rows if name != HOLD and not _stays(wanted.get(name))):
+        row, server = place.rows[name], wanted.get(name)
+        successor = known.successor(task_of(name)) if server is None else None
         if successor is not None and wanted[successor].state is not ServerState.LEAVING:
             serves = _serves_on(row, place.rows.get(successor), situation)
         else:
@@ -289,6 +256,10 @@ def _close_servers(want: Backend, wanted: Mapping[str, Server], place: Place, si
             continue
         if server is None:
             yield from _delete(place.physical, name, situation)
+
+
+def _stays(server: Server | None) -> bool:
+    return server is not None and server.state is not ServerState.LEAVING
 
 
 def _usable(wanted: Mapping[str, Server], place: Place) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from haproxy.admission import Admission
@@ -20,13 +20,11 @@ from haproxy.ops import AddMapRow, DeleteMapRow, Op, SetMapRow, TlsOp
 from haproxy.places import Places
 from haproxy.plan import (
     BackendPlan,
-    blocked,
     plan_backend,
     plan_checks,
     plan_leaving,
     plan_rows,
     plan_rules,
-    targets_of,
 )
 from haproxy.policy import policy_of, spares
 from haproxy.probe import Trust
@@ -43,6 +41,7 @@ from haproxy.settings import (
 )
 from haproxy.store_plans import Nothing, StorePlans, Wanted
 from haproxy.tables import HOST_MAPS, PROXY, SHARED, Rows, owner_of
+from haproxy.targets import Targets, blocked
 from haproxy.tls import authority_store, identity_store
 from haproxy.work import CHALLENGES, ROUTES, Work, rules_name, rules_owner, store_owner
 
@@ -66,6 +65,7 @@ class Planner:
         self.capabilities = capabilities
         self.mirror = mirror
         self.seen = Observation()
+        self.targets = Targets(capabilities)
         self.clocks = Clocks()
         self.places = Places(self._spares())
         self.admission = Admission(self.wanted, touched, lambda key: mirror.backends.get(key), self._trust)
@@ -129,12 +129,12 @@ class Planner:
         changed = work.owners
         return {host for host, late in self.late.items() if not late.isdisjoint(changed)}
 
-    def wanted(self, key: str) -> dict[str, Server]:
+    def wanted(self, key: str) -> Mapping[str, Server]:
         """Servers of a logical backend by their HAProxy name."""
         want = self.mirror.backends.get(key)
         if want is None:
             return {}
-        return {name: each.server for name, each in targets_of(want, self.settings, self.capabilities).items()}
+        return self.targets.of(key, want, self.settings).servers
 
     def holding(self) -> list[str]:
         """Physical backends without a usable server in which requests may wait."""
@@ -181,7 +181,8 @@ class Planner:
         accepting = self.admission.accepting.of(key)
         situation = self.clocks.situation(key, want, place.rows, accepting, self.settings, now)
         situation = replace(situation, blocked=waiting)
-        return plan_backend(key, want, place, situation, self.settings, self.capabilities)
+        known = None if want is None else self.targets.of(key, want, self.settings)
+        return plan_backend(key, known, place, situation, self.settings, self.capabilities)
 
     def release(self, owners: Iterable[str]) -> None:
         """Routes led to these until now."""
@@ -205,7 +206,7 @@ class Planner:
         if want is None or not any(own.tls_ca or own.tls_certificate for own in want.settings):
             self.stores.await_stores(key, ())
             return frozenset()
-        targets = targets_of(want, self.settings, self.capabilities)
+        targets = self.targets.of(key, want, self.settings).targets
         missing = {store for each in targets.values() for store in each.stores if not self.stores.has(store)}
         self.stores.await_stores(key, missing)
         return blocked(targets, {store for each in targets.values() for store in each.stores} - missing)
@@ -230,6 +231,7 @@ class Planner:
         self.admission.forget(key)
         self.stores.await_stores(key, ())
         self.clocks.forget(key)
+        self.targets.forget(key)
 
     def leaving(self, key: str, going: Collection[str]) -> BackendPlan:
         """For a backend that is not wanted, while routes still lead to it."""

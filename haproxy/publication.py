@@ -14,11 +14,11 @@ from haproxy import policy
 from haproxy.capabilities import Capabilities, dotted
 from haproxy.config import configured
 from haproxy.model import Backend, Desired, Server, ServerState
-from haproxy.plan import stores_of
 from haproxy.render import render_files
 from haproxy.routes import is_tcp
 from haproxy.sayable import sayable
 from haproxy.settings import AUTHORITIES, CERTIFICATES, IDENTITIES, Settings
+from haproxy.targets import stores_of
 from haproxy.tcp import open_ports
 from haproxy.tls import ANY, Entry, Stores, authority_store, certificate_store
 from haproxy.wire import changes_from

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from typing import Protocol
@@ -143,7 +143,7 @@ class Reconciler:
     def settings(self, settings: Settings) -> None:
         self.planner.settings = settings
 
-    def wanted(self, key: str) -> dict[str, Server]:
+    def wanted(self, key: str) -> Mapping[str, Server]:
         """Servers of a logical backend by their HAProxy name."""
         return self.planner.wanted(key)
 

@@ -14,7 +14,6 @@ from haproxy.frontend import frontend
 from haproxy.model import HOLD, HOLD_ADDRESS, HOLD_PORT, Backend, Desired, Server, ServerState
 from haproxy.names import BASE, NOWHERE
 from haproxy.pages import refusal
-from haproxy.plan import stores_of
 from haproxy.policy import Policy
 from haproxy.routes import rows
 from haproxy.rules import rate_tables
@@ -30,6 +29,7 @@ from haproxy.settings import (
     TCP_MAP,
     Settings,
 )
+from haproxy.targets import stores_of
 from haproxy.tls import NO_STORES, Stores
 
 CONFIG = "haproxy.cfg"

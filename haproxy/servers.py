@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from haproxy.model import Admin, ServerRow
 from l7.fastpath import Table
@@ -44,6 +45,8 @@ class Servers(Mapping[str, Mapping[str, ServerRow]]):
         self._lock = threading.Lock()
         self._names: frozenset[str] | set[str] = set()
         self._made: dict[str, dict[str, ServerRow]] = {}
+        self._before: dict[str, dict[str, ServerRow]] = {}
+        """Rows of backends that differ since, until they are asked for again: most of them are the same still."""
 
     def feed(self, chunk: bytes) -> None:
         """A part of a dump; the first one after an end begins another."""
@@ -72,6 +75,7 @@ class Servers(Mapping[str, Mapping[str, ServerRow]]):
             self._table.feed(NO_SERVERS)
             self._end(backend)
             self._names = self._names - {backend}
+            self._before.pop(backend, None)
 
     def _end(self, backend: str | None) -> Differing:
         try:
@@ -79,7 +83,8 @@ class Servers(Mapping[str, Mapping[str, ServerRow]]):
         except ValueError as error:
             raise ProtocolError(str(error)) from error
         for name, _ in differing:
-            self._made.pop(name, None)
+            if name in self._made:
+                self._before[name] = self._made.pop(name)
         return differing
 
     # -------------------------------------------------------------- as a mapping
@@ -92,7 +97,8 @@ class Servers(Mapping[str, Mapping[str, ServerRow]]):
         with self._lock:
             if backend not in self._names:
                 raise KeyError(backend)
-            rows = (_row(backend, said) for said in self._table.rows(backend))
+            before = self._before.pop(backend, {})
+            rows = (_row(backend, said, before.get(said[0])) for said in self._table.rows(backend))
             made = self._made[backend] = {row.name: row for row in rows}
             return made
 
@@ -118,7 +124,15 @@ def rows_of(chunks: Iterable[bytes]) -> tuple[ServerRow, ...]:
     return tuple(_row(backend, said) for backend in backends for said in table.rows(backend))
 
 
-def _row(backend: str, said: Said) -> ServerRow:
+def _row(backend: str, said: Said, before: ServerRow | None = None) -> ServerRow:
+    """As HAProxy says; `before` itself where it says the same."""
     name, number, address, port, weight, admin, operational, check = said
     up, checked = operational in _OPERATIONAL, bool(check & _CHECK_ENABLED)
-    return ServerRow(backend, name, number, address, port, weight, Admin(admin), up, checked)
+    if before is not None and (number, address, port, weight, admin, up, checked) == (
+        before.id, before.address, before.port, before.weight, before.admin, before.up, before.check_enabled
+    ):  # fmt: skip
+        return before
+    return ServerRow(backend, name, number, address, port, weight, _admin(admin), up, checked)
+
+
+_admin = lru_cache(256)(Admin)

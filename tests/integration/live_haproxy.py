@@ -20,10 +20,10 @@ from typing import Any
 from haproxy import policy
 from haproxy.capabilities import Capabilities, capabilities, parse_version
 from haproxy.model import Desired
-from haproxy.plan import targets_of
 from haproxy.render import CONFIG, render_files
 from haproxy.runtime.client import unix_url
 from haproxy.settings import Settings
+from haproxy.targets import targets_of
 from haproxy.tls import NO_STORES, Stores
 
 PATIENCE = 10.0

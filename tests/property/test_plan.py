@@ -40,7 +40,6 @@ from haproxy.plan import (
     plan_checks,
     plan_leaving,
     plan_rules,
-    targets_of,
 )
 from haproxy.routes import rows
 from haproxy.runtime.replies import Reason, check
@@ -55,6 +54,7 @@ from haproxy.settings import (
     Settings,
 )
 from haproxy.tables import HOST_MAPS, owner_of
+from haproxy.targets import known_of, targets_of
 from l7.v1 import sync_pb2 as pb
 from tests.fakes.haproxy import ModelHAProxy
 
@@ -241,7 +241,8 @@ class Driver:
             waiting=waiting,
             expired=step.expired,
         )
-        return plan_backend(name, want, place, situation, SETTINGS, self.able)
+        known = None if want is None else known_of(want, SETTINGS, self.able)
+        return plan_backend(name, known, place, situation, SETTINGS, self.able)
 
     @staticmethod
     def _of(tasks: frozenset[str], names: Iterable[str]) -> frozenset[str]:

@@ -22,8 +22,9 @@ from haproxy.model import (
     ServerState,
 )
 from haproxy.ops import Op
-from haproxy.plan import BackendPlan, Place, Situation, blocked, join, plan_backend, plan_routes, targets_of
+from haproxy.plan import BackendPlan, Place, Situation, join, plan_backend, plan_routes
 from haproxy.settings import Settings
+from haproxy.targets import blocked, known_of, targets_of
 
 SETTINGS = Settings(run_dir="/run/l7")
 V26, V34 = capabilities((2, 6, 12)), capabilities((3, 4, 7))
@@ -69,7 +70,8 @@ def there(able: Capabilities, *rows: ServerRow, hold: bool = True, **changes: ob
 def plan(
     able: Capabilities, wanted: Backend | None, place: Place, situation: Situation | None = None
 ) -> BackendPlan:
-    return plan_backend(BE, wanted, place, situation or Situation(), SETTINGS, able)
+    known = None if wanted is None else known_of(wanted, SETTINGS, able)
+    return plan_backend(BE, known, place, situation or Situation(), SETTINGS, able)
 
 
 def add(able: Capabilities, of: Server, number: int | None = None) -> Op:
