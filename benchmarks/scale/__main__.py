@@ -25,7 +25,7 @@ from benchmarks.scenario.__main__ import show
 from benchmarks.scenario.result import Outcome, document, write
 from testbed.namespace import TestbedError
 
-SCENARIOS = ("events",)
+SCENARIOS = ("events", "audits", "creations", "reloads", "traffic", "haproxy_start")
 
 
 def describe(name: str) -> str:
