@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from haproxy import checks, health, state
+from haproxy import checks, health
 from haproxy.apply import RuntimeThread
 from haproxy.attach import require_static
 from haproxy.capabilities import Capabilities, capabilities, dotted
 from haproxy.contents import Contents
 from haproxy.identity import Identity
+from haproxy.journal import Journal
 from haproxy.leaving import leave
 from haproxy.mirror import Mirror, Touched
 from haproxy.observation import Observation
@@ -85,6 +86,7 @@ class Sidecar:
         self.options = options
         self.metrics = metrics
         self.mirror = Mirror()
+        self._journal = Journal(Path(settings.file("desired.pb")), self.mirror)
         self.readiness = Readiness(settings, metrics)
         self.revision = ""
         self.drift = 0
@@ -134,7 +136,7 @@ class Sidecar:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then HAProxy finishes what it has, for up to `stop_grace` seconds."""
         Path(self.settings.run_dir).mkdir(parents=True, exist_ok=True)
-        kept = state.load(self._state_file, self.mirror)
+        kept = self._journal.load()
         if kept:
             self._take(self.mirror.everything)
             log.info("state found", revision=self.mirror.revision)
@@ -176,7 +178,9 @@ class Sidecar:
 
     def _found(self, update: pb.SyncResponse) -> None:
         """A state that is not core's word. Raises ProtocolError for one that makes no sense."""
-        self._take(self.mirror.load(update.results_in, update.changes))
+        touched = self.mirror.load(update.results_in, update.changes)
+        self._journal.begin(update)
+        self._take(touched)
 
     async def _serve(self) -> None:
         """HAProxy up, converged, and watched, again and again. Not before there is a state: an empty one would
@@ -316,9 +320,11 @@ class Sidecar:
         )
 
     def _update(self, response: pb.SyncResponse, data: bytes) -> None:
+        self._journal.take(response, data)
         touched = self.mirror.apply(response, data)
         if touched is None:
             return
+        self._journal.commit()
         self._heard.set()
         self._observed_at = response.observed_unix_nano
         log.info(
@@ -360,7 +366,7 @@ class Sidecar:
     def acknowledged(self, revision: str, seconds: float) -> None:
         self.revision = revision
         self.readiness.set()
-        if self._saving is None:  # the whole is written, so not for each of many changes
+        if self._saving is None:  # once for many changes
             self._saving = asyncio.get_running_loop().call_later(SAVE_PAUSE, self._save)
         self.metrics.set_revision(self.options.cluster, revision)
         self.metrics.routes.labels(self.options.cluster).set(len(self.mirror.routes))
@@ -374,7 +380,7 @@ class Sidecar:
 
     def _save(self) -> None:
         self._saving = None
-        state.save(self._state_file, self.mirror.desired)
+        self._journal.save()
 
     def refused(self, revision: str, reason: str) -> None:
         """All that was not refused is in effect: a proxy is not kept from its work by one bad backend."""
@@ -432,10 +438,6 @@ class Sidecar:
     def _count(self, verb: str, result: str, seconds: float) -> None:
         del seconds
         self.metrics.commands.labels(verb, result).inc()
-
-    @property
-    def _state_file(self) -> Path:
-        return Path(self.settings.file("desired.pb"))
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -1,4 +1,4 @@
-"""What is started from when core is away: the last good state on tmpfs, and the one that is published in Swarm."""
+"""What is started from when core is away and there is no state of one's own: the one that is published in Swarm."""
 
 from __future__ import annotations
 
@@ -9,34 +9,12 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from haproxy.mirror import Mirror
-from haproxy.model import Desired
-from haproxy.wire import changes_from
 from l7.kit import logs
 from l7.kit.bundle import STATE, unpack
 from l7.kit.errors import ProtocolError
 from l7.v1 import sync_pb2 as pb
 
 log = logs.get("state")
-
-
-def save(path: Path, desired: Desired) -> None:
-    """Replace the file at once or not at all. It holds addresses, no secrets; mode 0600 all the same."""
-    message = pb.SyncResponse(results_in=desired.revision, last=True, changes=changes_from(desired))
-    write(path, message.SerializeToString(deterministic=True))
-
-
-def load(path: Path, mirror: Mirror) -> bool:
-    """Fill `mirror` from the file. False when there is none, or none that can be read."""
-    try:
-        message = pb.SyncResponse.FromString(path.read_bytes())
-        mirror.load(message.results_in, message.changes)
-    except FileNotFoundError:
-        return False
-    except (DecodeError, ProtocolError) as error:
-        log.warning("kept state unreadable", path=str(path), error=str(error))
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)
