@@ -27,6 +27,7 @@ cdef extern from "_scan.h" nogil:
     bint l7_unquote(char *, size_t, uint32_t, uint32_t *, uint32_t *)
     bint l7_same(const char *, const char *, uint32_t)
     bint l7_number(const char *, uint32_t, uint64_t *)
+    int l7_numbers(const char *, const uint32_t *, const uint32_t *, int, uint64_t *)
     bint l7_is_name(const char *, uint32_t)
     uint32_t l7_hash(const char *, uint32_t, uint32_t)
 
@@ -38,9 +39,10 @@ cdef enum:
     DOWN = 2
     MAINTENANCE = 3
     GONE = 4
+    NO_SERVER = 255     # in place of a verdict: a backend, or a slot that is free
     OUT = 0x3B          # srv_admin_state: maintenance or drain, however it came about
     PROCESSES = 64
-    INLINE = 31         # bytes of a name that need no memory of their own
+    INLINE = 32         # bytes of a name that need no memory of their own: a task's id and a generation
     NOBODY = 0xFFFFFFFF
     UNREADABLE = -2
     GAUGE = 0xFFFFFFFF
@@ -305,7 +307,7 @@ cdef class Health:
         cdef int64_t slot
         if width(at, columns[OPERATIONAL]) != 1 or not b"0" <= operational[0] <= b"3":
             return False
-        if width(at, columns[ADMIN]) == 0 or not number(row, at, columns[ADMIN], &admin):
+        if width(at, columns[ADMIN]) == 0 or not l7_number(row + at[columns[ADMIN]], width(at, columns[ADMIN]), &admin):
             return False
         slot = self._server(stream, row, at)
         if slot < 0:
@@ -317,17 +319,15 @@ cdef class Health:
         cdef uint32_t *columns = stream.columns
         cdef char type = row[at[columns[TYPE]]]
         cdef uint64_t[COUNTERS] values
-        cdef uint64_t all = 0
         cdef int64_t slot
-        cdef int i, verdict = 0
+        cdef int numbers, verdict = 0
         if width(at, columns[TYPE]) != 1 or type < b"0" or type > b"3":
             return False
         if type == b"0" or type == b"3":    # of a frontend or a listener
             return True
-        for i in range(COUNTERS):
-            if not number(row, at, columns[FIRST + i], &values[i]):
-                return False
-            all |= values[i]
+        numbers = l7_numbers(row, at, &columns[FIRST], COUNTERS, values)
+        if numbers == 0:
+            return False
         if type == b"1":
             slot = self._backend(stream, row, at)
         else:
@@ -339,7 +339,7 @@ cdef class Health:
             return False
         if self._see(stream, slot, verdict) & 2 == 0:
             stream.views[slot].stamp |= 2
-            if all:
+            if numbers == 1:
                 count(&self.seen[slot], values)
         return True
 
@@ -361,28 +361,31 @@ cdef class Health:
 
     cdef inline int64_t _server(self, Stream *stream, const char *row, uint32_t *at) except -1 nogil:
         """The slot of a row's server, UNREADABLE where a name is none."""
-        cdef uint32_t *columns = stream.columns
-        cdef const char *backend = row + at[columns[BACKEND]]
-        cdef const char *server = row + at[columns[SERVER]]
+        cdef uint32_t backend = stream.columns[BACKEND]
+        cdef uint32_t server = stream.columns[SERVER]
         cdef uint32_t slot = stream.views[stream.slot].next
         cdef Label *label = &self.labels[slot]
-        cdef int64_t parent
-        if label.parent != NOBODY and is_named(label, server, width(at, columns[SERVER])) and is_named(
-            &self.labels[label.parent], backend, width(at, columns[BACKEND])
+        if (
+            label.parent != NOBODY
+            and is_named(label, row + at[server], width(at, server))
+            and is_named(&self.labels[label.parent], row + at[backend], width(at, backend))
         ):
             stream.slot = slot
             return slot
-        if not l7_is_name(backend, width(at, columns[BACKEND])) or not l7_is_name(server, width(at, columns[SERVER])):
-            return UNREADABLE
-        parent = self._slot(stream, NOBODY, backend, width(at, columns[BACKEND]))
-        return self._follow(stream, self._slot(stream, parent, server, width(at, columns[SERVER])))
+        return self._search(stream, row + at[backend], width(at, backend), row + at[server], width(at, server))
 
-    cdef inline int64_t _backend(self, Stream *stream, const char *row, uint32_t *at) except -1 nogil:
+    cdef int64_t _search(
+        self, Stream *stream, const char *backend, uint32_t size, const char *server, uint32_t length
+    ) except -1 nogil:
+        cdef int64_t slot
+        if not l7_is_name(backend, size) or not l7_is_name(server, length):
+            return UNREADABLE
+        slot = self._slot(stream, self._slot(stream, NOBODY, backend, size), server, length)
+        return self._follow(stream, slot)
+
+    cdef int64_t _backend(self, Stream *stream, const char *row, uint32_t *at) except -1 nogil:
+        """The slot of a row's backend, UNREADABLE where its name is none."""
         cdef uint32_t column = stream.columns[BACKEND]
-        cdef uint32_t slot = stream.views[stream.slot].next
-        if self.labels[slot].parent == NOBODY and is_named(&self.labels[slot], row + at[column], width(at, column)):
-            stream.slot = slot
-            return slot
         if not l7_is_name(row + at[column], width(at, column)):
             return UNREADABLE
         return self._follow(stream, self._slot(stream, NOBODY, row + at[column], width(at, column)))
@@ -415,6 +418,7 @@ cdef class Health:
         if parent != NOBODY:
             self.labels[parent].children += 1
         memset(&self.seen[slot], 0, sizeof(Seen))
+        self.seen[slot].views[0] = NO_SERVER if parent == NOBODY else 0
         self._enlist(slot)
         return slot
 
@@ -458,6 +462,7 @@ cdef class Health:
             self.labels[label.parent].children -= 1
         if label.size > INLINE:
             free(<void *>text_of(label))
+        self.seen[slot].views[0] = NO_SERVER
         label.size = 0
         label.parent = NOBODY
         label.hash = self.spare
@@ -518,9 +523,12 @@ cdef class Health:
         memset(self.verdicts, 0, sizeof(self.verdicts))
         for slot in range(self.slots):
             seen = &self.seen[slot]
-            if self.labels[slot].parent == NOBODY:
-                continue
             before, now = seen.views[0], GONE
+            if before == NO_SERVER:
+                label = &self.labels[slot]
+                if label.size and not label.children and seen.look != self.look:
+                    self._forget(slot)
+                continue
             if seen.look == self.look:
                 now = verdict_by(seen, quorum)
                 seen.views[0] = now
@@ -529,10 +537,6 @@ cdef class Health:
                 label = &self.labels[slot]
                 changes.append((name_of(&self.labels[label.parent]), name_of(label), before, now))
             if now == GONE:
-                self._forget(slot)
-        for slot in range(self.slots):
-            label = &self.labels[slot]
-            if label.size and label.parent == NOBODY and not label.children and self.seen[slot].look != self.look:
                 self._forget(slot)
         return changes
 
@@ -566,10 +570,6 @@ cdef dict counters_of(Seen *seen):
 
 cdef inline uint32_t width(uint32_t *at, uint32_t column) noexcept nogil:
     return at[column + 1] - 1 - at[column]
-
-
-cdef inline bint number(const char *row, uint32_t *at, uint32_t column, uint64_t *value) noexcept nogil:
-    return l7_number(row + at[column], width(at, column), value)
 
 
 cdef inline int verdict_of(const char *status, uint32_t size) noexcept nogil:

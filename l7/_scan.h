@@ -17,8 +17,8 @@
 #define L7_INLINE static inline __attribute__((always_inline))
 #define L7_LIKELY(condition) __builtin_expect(!!(condition), 1)
 
-/* Room for the columns of a row: one block may bring 64 that nobody asked for, and they are written eight at a time. */
-#define L7_ROOM (L7_COLUMNS + L7_BLOCK + 16)
+/* Room for the columns of a row: places are written four at a time. */
+#define L7_ROOM (L7_COLUMNS + 8)
 
 /* ---------------------------------------------------------------- blocks: a bit per byte, the lowest the first */
 
@@ -83,7 +83,26 @@ L7_INLINE uint64_t l7_equal_plain(const char *p, char c) { return l7_either_plai
 typedef ptrdiff_t l7_row_function(const char *p, const char *limit, char separator, char quote, uint32_t wanted,
                                   uint32_t *at, uint32_t *found);
 
-#define L7_DEFINE_ROW(NAME, TARGET, EQUAL, EITHER)                                                                 \
+/* The lowest bit; of none any, as long as it is defined: on AVX2's machines there is an instruction for it. */
+#define L7_LOWEST(bits) (uint32_t) __builtin_ctzll((bits) | (uint64_t)1 << 63)
+#define L7_LOWEST_AVX2(bits) (uint32_t) _tzcnt_u64(bits)
+
+/* Writes where the byte behind each bit is, of up to `wanted` bits and some more: four at a time, no branch to guess
+   for each. Returns their number. */
+#define L7_DEFINE_PLACES(NAME, TARGET, LOWEST)                                                                     \
+    TARGET L7_INLINE uint32_t NAME(uint64_t bits, uint32_t wanted, uint32_t offset, uint32_t *at) {                \
+        uint32_t count = (uint32_t)__builtin_popcountll(bits);                                                     \
+        if (count > wanted) count = wanted;                                                                        \
+        for (uint32_t i = 0; i < count; i += 4) {                                                                  \
+            for (uint32_t k = i; k < i + 4; k++) {                                                                 \
+                at[k] = offset + 1 + LOWEST(bits);                                                                 \
+                bits &= bits - 1;                                                                                  \
+            }                                                                                                      \
+        }                                                                                                          \
+        return count;                                                                                              \
+    }
+
+#define L7_DEFINE_ROW(NAME, TARGET, EQUAL, EITHER, PLACES)                                                                 \
     TARGET static ptrdiff_t NAME(const char *p, const char *limit, char separator, char quote, uint32_t wanted,    \
                                  uint32_t *at, uint32_t *found) {                                                  \
         size_t offset = 0;                                                                                         \
@@ -95,7 +114,7 @@ typedef ptrdiff_t l7_row_function(const char *p, const char *limit, char separat
             if (count < wanted) {                                                                                  \
                 uint64_t bits = EQUAL(p + offset, separator);                                                      \
                 if (stop) bits &= (stop - 1) & ~stop;                                                              \
-                count += l7_places(bits, (uint32_t)offset, at + count + 1);                                        \
+                count += PLACES(bits, wanted - count, (uint32_t)offset, at + count + 1);                           \
             }                                                                                                      \
             if (stop) break;                                                                                       \
         }                                                                                                          \
@@ -107,22 +126,12 @@ typedef ptrdiff_t l7_row_function(const char *p, const char *limit, char separat
         return (ptrdiff_t)length;                                                                                  \
     }
 
-/* Writes where the byte behind each bit is, eight at a time: no branch to guess for each. Returns the number of bits. */
-L7_INLINE uint32_t l7_places(uint64_t bits, uint32_t offset, uint32_t *at) {
-    uint32_t count = (uint32_t)__builtin_popcountll(bits);
-    for (uint32_t i = 0; i < count; i += 8) {
-        for (int k = 0; k < 8; k++) {
-            at[i + k] = offset + 1 + (uint32_t)__builtin_ctzll(bits | (uint64_t)1 << 63);
-            bits &= bits - 1;
-        }
-    }
-    return count;
-}
-
-L7_DEFINE_ROW(l7_row_plain, , l7_equal_plain, l7_either_plain)
+L7_DEFINE_PLACES(l7_places, , L7_LOWEST)
+L7_DEFINE_ROW(l7_row_plain, , l7_equal_plain, l7_either_plain, l7_places)
 #if defined(__SSE2__)
-L7_DEFINE_ROW(l7_row_sse2, , l7_equal_sse2, l7_either_sse2)
-L7_DEFINE_ROW(l7_row_avx2, L7_TARGET_AVX2, l7_equal_avx2, l7_either_avx2)
+L7_DEFINE_ROW(l7_row_sse2, , l7_equal_sse2, l7_either_sse2, l7_places)
+L7_DEFINE_PLACES(l7_places_avx2, L7_TARGET_AVX2, L7_LOWEST_AVX2)
+L7_DEFINE_ROW(l7_row_avx2, L7_TARGET_AVX2, l7_equal_avx2, l7_either_avx2, l7_places_avx2)
 #endif
 
 static l7_row_function *l7_row = l7_row_plain;
@@ -131,7 +140,7 @@ static l7_row_function *l7_row = l7_row_plain;
 static int l7_choose(int most) {
     l7_row = l7_row_plain;
 #if defined(__SSE2__)
-    if (most >= 2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi")) {
+    if (most >= 2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt")) {
         l7_row = l7_row_avx2;
         return 2;
     }
@@ -188,12 +197,12 @@ static int l7_unquote(char *row, size_t size, uint32_t wanted, uint32_t *at, uin
 
 /* ---------------------------------------------------------------- names and numbers */
 
-/* Whether `size` (less than 32) bytes are the same; 32 of both can be read. */
+/* Whether `size` (at most 32) bytes are the same; 32 of both can be read. */
 L7_INLINE int l7_same(const char *a, const char *b, uint32_t size) {
 #if defined(__SSE2__)
     uint32_t low = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(L7_LOAD_SSE2(a, 0), L7_LOAD_SSE2(b, 0)));
     uint32_t high = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(L7_LOAD_SSE2(a, 1), L7_LOAD_SSE2(b, 1)));
-    return ((~(low | high << 16)) & (((uint32_t)1 << size) - 1)) == 0;
+    return (~(uint64_t)(low | high << 16) & (((uint64_t)1 << size) - 1)) == 0;
 #else
     return memcmp(a, b, size) == 0;
 #endif
@@ -205,18 +214,17 @@ L7_INLINE uint64_t l7_load(const char *p) {
     return word;
 }
 
-/* 2 to 8 digits at once (after D. Lemire); 8 bytes can be read. */
+/* Up to 8 digits at once, without a branch (after D. Lemire); 8 bytes can be read. Returns whether all are digits. */
 L7_INLINE int l7_digits(const char *p, uint32_t size, uint64_t *value) {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     const uint64_t zeros = 0x3030303030303030, high = 0xF0F0F0F0F0F0F0F0;
-    uint32_t spare = 64 - 8 * size;
-    uint64_t word = l7_load(p) << spare;
-    if (spare) word |= zeros >> (64 - spare);
-    if (((word & high) ^ zeros) | (((word + 0x0606060606060606) & high) ^ zeros)) return 0;
+    uint32_t filled = 4 * size, spare = 32 - filled; /* half of the bits: a shift by all 64 is undefined */
+    uint64_t word = l7_load(p) << spare << spare | zeros >> filled >> filled;
+    uint64_t wrong = ((word & high) ^ zeros) | (((word + 0x0606060606060606) & high) ^ zeros);
     word = (word & 0x0F0F0F0F0F0F0F0F) * 2561 >> 8;
     word = (word & 0x00FF00FF00FF00FF) * 6553601 >> 16;
     *value = (word & 0x0000FFFF0000FFFF) * 42949672960001 >> 32;
-    return 1;
+    return wrong == 0;
 #else
     uint64_t number = 0;
     for (uint32_t i = 0; i < size; i++) {
@@ -229,19 +237,38 @@ L7_INLINE int l7_digits(const char *p, uint32_t size, uint64_t *value) {
 }
 
 static int l7_long_number(const char *p, uint32_t size, uint64_t *value) {
-    uint64_t first, second;
-    if (size <= 8) return l7_digits(p, size, value);
-    if (size > 20 || !l7_long_number(p, size - 8, &first) || !l7_digits(p + size - 8, 8, &second)) return 0;
-    return !__builtin_mul_overflow(first, (uint64_t)100000000, value) && !__builtin_add_overflow(*value, second, value);
+    const uint64_t factor = 100000000;
+    uint64_t first, last;
+    if (size > 20 || !l7_digits(p + size - 8, 8, &last)) return 0;
+    if (size <= 16) {
+        if (!l7_digits(p, size - 8, &first)) return 0;
+        *value = first * factor + last;
+        return 1;
+    }
+    return l7_long_number(p, size - 8, &first) && !__builtin_mul_overflow(first, factor, value) &&
+           !__builtin_add_overflow(*value, last, value);
 }
 
 /* A number of up to 64 bits in `size` bytes; none are 0. Returns whether it is one. */
 L7_INLINE int l7_number(const char *p, uint32_t size, uint64_t *value) {
-    if (L7_LIKELY(size <= 1)) {
-        *value = size ? (uint64_t)(unsigned char)*p - '0' : 0;
-        return *value <= 9;
+    return L7_LIKELY(size <= 8) ? l7_digits(p, size, value) : l7_long_number(p, size, value);
+}
+
+/* Numbers of some columns; 0 where one is none. 2 where all are nought, as most servers' are: `values` is not set. */
+L7_INLINE int l7_numbers(const char *row, const uint32_t *at, const uint32_t *columns, int count, uint64_t *values) {
+    uint32_t widths = 0, digits = 0;
+    int right = 1;
+    for (int i = 0; i < count; i++) {
+        uint32_t begin = at[columns[i]], size = at[columns[i] + 1] - 1 - begin;
+        widths |= size;
+        digits |= (uint32_t)((unsigned char)row[begin] ^ '0') & -(uint32_t)(size != 0);
     }
-    return size <= 8 ? l7_digits(p, size, value) : l7_long_number(p, size, value);
+    if (widths <= 1 && digits == 0) return 2;
+    for (int i = 0; i < count; i++) {
+        uint32_t begin = at[columns[i]];
+        right &= l7_number(row + begin, at[columns[i] + 1] - 1 - begin, &values[i]);
+    }
+    return right;
 }
 
 /* Printable ASCII without blank, comma and quote, at least one and at most 255. */
