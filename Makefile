@@ -2,6 +2,8 @@
 HAPROXY ?= 2.6,3.4
 # Arguments of demo, bench, acceptance and pytest: make demo ARGS=--once
 ARGS ?=
+# How long `make sanitize` goes on
+SECONDS ?= 600
 PYTHON ?= .venv/bin/python
 export HAPROXY
 
@@ -11,7 +13,7 @@ PROTOC = $(PYTHON) -m grpc_tools.protoc -I proto
 PROTO = $(sort $(shell find proto -name '*.proto'))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock lint test test-unit demo soak bench bench-scale bench-compare figures acceptance image wheelhouse clean
+.PHONY: help setup proto lock lint test test-unit demo sanitize soak bench bench-fastpath bench-scale bench-compare figures acceptance image wheelhouse clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -43,11 +45,19 @@ test: setup ## All levels, on HAProxy 2.6 and 3.4 (or HAPROXY=3.0); as root, for
 test-unit: setup ## Only what needs neither HAProxy nor Docker
 	$(PYTHON) -m pytest tests/unit tests/property $(ARGS)
 
+sanitize: setup ## The fast path under AddressSanitizer and UBSan, on inputs by chance (SECONDS=600)
+	L7_SANITIZE=1 $(PYTHON) setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize/parts
+	LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		PYTHONMALLOC=malloc $(PYTHON) -m tests.fuzz --seconds $(SECONDS) --extension build/sanitize/l7/_fastpath.*.so
+
 demo: setup ## Show it on a Swarm of its own, until Ctrl-C (ARGS=--once: end by itself)
 	@$(PYTHON) -m examples.demo $(ARGS)
 
 soak: setup ## The long tests, at the durations they state
 	$(PYTHON) -m pytest -m soak --timeout 7200 $(ARGS)
+
+bench-fastpath: setup ## The fast path's targets: prints them, writes benchmarks/results/fastpath.json
+	$(PYTHON) -m benchmarks.fastpath $(ARGS)
 
 bench: setup ## The scenarios: prints their figures, writes benchmarks/results/
 	$(PYTHON) -m benchmarks.scenario $(ARGS)

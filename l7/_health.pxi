@@ -484,7 +484,8 @@ cdef class Health:
                 raise MemoryError
         memset(&self.labels[self.room], 0, (room - self.room) * sizeof(Label))
         memset(<char *>seen + self.room * sizeof(Seen), 0, (room - self.room) * sizeof(Seen))
-        memcpy(seen, self.seen, self.room * sizeof(Seen))
+        if self.room:
+            memcpy(seen, self.seen, self.room * sizeof(Seen))
         free(self.seen)
         free(self.index)
         self.seen, self.index, self.room = <Seen *>seen, <uint32_t *>index, room

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-from typing import Any
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,37 +9,15 @@ from hypothesis import strategies as st
 from l7 import _fastpath
 from l7.fastpath_pure.health import Health as Plain
 from l7.fastpath_pure.health_rows import COLUMNS, LONGEST
-from tests.fuzz.dumps import PROCESSES, Piece, cut, look
+from tests.fuzz.dumps import cut
+from tests.fuzz.health import agree, run, told
 from tests.unit.test_fastpath_health import STAT, STATE, stat, state
-
-LEVELS = {0: "plain C", 1: "SSE2", 2: "AVX2"}
-
-
-def told(health: Any, pieces: list[Piece], quorum: int) -> Any:
-    """All that can be asked after a look."""
-    health.begin()
-    for process, chunk in pieces:
-        health.feed(process, chunk)
-    changes = health.end(quorum)
-    totals = [health.server(backend, server) for backend, server, _, now in changes if now != 4]
-    return changes, totals, health.counts(), health.unknown(), health.backends()
-
-
-def agree(all_looks: list[list[Piece]], quorum: int = 1) -> None:
-    """At each level of scanning that this machine has."""
-    plain = Plain(PROCESSES)
-    expected = [told(plain, pieces, quorum) for pieces in all_looks]
-    for level, name in LEVELS.items():
-        _fastpath.scan_level(level)
-        compiled = _fastpath.Health(PROCESSES)
-        assert [told(compiled, pieces, quorum) for pieces in all_looks] == expected, name
 
 
 @settings(max_examples=400)
 @given(st.integers(0, 2**64 - 1))
 def test_agrees_with_the_plain_one(seed: int) -> None:
-    random = Random(seed)
-    agree([look(random) for _ in range(random.randint(1, 4))], random.randint(1, 3))
+    run(seed)
 
 
 @settings(max_examples=100)
