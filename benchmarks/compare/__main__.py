@@ -4,6 +4,9 @@ Builds two revisions side by side, runs their micro benchmarks by turns (base, h
 head/base, as the median of the paired rounds. Then holds the ratios in benchmarks/results/ to their gates. Ends
 with status 1 where head is slower by more than the margin or a gate is exceeded, 2 where nothing was measured.
 
+The fast path's targets (benchmarks/fastpath) are ratios already, each of rounds of its own: they are run once by
+each, and stand there as what is to be small.
+
 Each revision runs its own benchmarks: what only one of them has is told, and no failure. Changes that are not
 committed are not measured.
 """
@@ -21,7 +24,7 @@ from rich.table import Column, Table
 
 from benchmarks import gates
 from benchmarks.compare.pairs import Row, rows, shown
-from benchmarks.compare.tree import CompareError, Tree, checked_out, measure, requirements_differ
+from benchmarks.compare.tree import CompareError, Tree, checked_out, measure, measure_fastpath, requirements_differ
 from benchmarks.kept import kept
 
 MARKS = {"slower": "[bold red]SLOWER[/]", "faster": "[green]faster[/]"}
@@ -49,7 +52,14 @@ def compare(console: Console, given: argparse.Namespace) -> list[Row]:
             console.print("They pin other packages than each other; both run with those installed here.")
         console.print(f"base {base.commit}, head {head.commit}, {given.rounds} pairs of runs", highlight=False)
         runs = [_pair(base, head, given) for _ in range(given.rounds)]
-    return rows([before for before, _ in runs], [after for _, after in runs], given.margin)
+        fast = [(measure_fastpath(base), measure_fastpath(head))] if of_fastpath(given.only) else []
+    compared = rows([before for before, _ in runs], [after for _, after in runs], given.margin)
+    return compared + rows([before for before, _ in fast], [after for _, after in fast], given.margin, unit="")
+
+
+def of_fastpath(only: Sequence[str]) -> bool:
+    """Whether the fast path's targets are asked for, all of them: by default, and by this name."""
+    return not only or "fastpath" in only
 
 
 def _pair(base: Tree, head: Tree, given: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
@@ -65,7 +75,8 @@ def table(compared: Sequence[Row]) -> Table:
     for row in compared:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         mark = MARKS.get(row.verdict, row.verdict)
-        shape.add_row(row.name.replace("[", r"\["), shown(row.base), shown(row.head), ratio, f"{row.limit:g}", mark)
+        costs = (shown(row.base, row.unit), shown(row.head, row.unit))
+        shape.add_row(row.name.replace("[", r"\["), *costs, ratio, f"{row.limit:g}", mark)
     return shape
 
 

@@ -1,14 +1,15 @@
 """Two series of runs beside each other: ratios of what was measured in pairs. Pure.
 
-A run is name -> seconds. The machine is faster and slower by turns, so a run of base is compared with the run of
-head right after it, and of the ratios of all pairs the median counts. pytest-benchmark measures; its own `compare`
-takes whole runs one by one, and knows no pairs.
+A run is name -> cost, less being better: seconds, but for the fast path's targets, which are ratios. The
+machine is faster and slower by turns, so a run of base is compared with the run of head right after it, and
+of the ratios of all pairs the median counts. pytest-benchmark measures; its own `compare` takes whole runs
+one by one, and knows no pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from statistics import median
 from typing import Any
@@ -18,13 +19,14 @@ Run = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One benchmark: seconds (medians) and the median of the paired ratios head/base; None where it was not run."""
+    """One benchmark: its costs (medians), and the median of the paired ratios; None where it was not run."""
 
     name: str
     base: float | None
     head: float | None
     ratio: float | None
     limit: float
+    unit: str = "s"
 
     @property
     def verdict(self) -> str:
@@ -36,10 +38,10 @@ class Row:
         return "faster" if self.ratio < 1 / self.limit else "ok"
 
 
-def rows(base: Sequence[Run], head: Sequence[Run], limit: float) -> list[Row]:
+def rows(base: Sequence[Run], head: Sequence[Run], limit: float, unit: str = "s") -> list[Row]:
     """A row per benchmark, in the order of head's, then what is gone. Runs of the same place are pairs."""
     names = dict.fromkeys([*_names(head), *_names(base)])
-    return [_row(name, base, head, limit) for name in names]
+    return [replace(_row(name, base, head, limit), unit=unit) for name in names]
 
 
 def _names(runs: Iterable[Run]) -> Iterable[str]:
@@ -71,11 +73,25 @@ def _named(fullname: str) -> str:
     return f"{PurePath(file).stem.removeprefix('test_')}::{test.removeprefix('test_')}"
 
 
-def shown(seconds: float | None) -> str:
-    """With three digits and its unit; empty where there is none."""
-    if seconds is None:
+def targets(document: Mapping[str, Any]) -> dict[str, float]:
+    """What the fast path's result says: operation -> cost in whatever it is measured in.
+
+    One that is to be large (so many times as fast as Python) is turned over: the part of the time that is left.
+    """
+    return {
+        f"fastpath::{check['what']}": 1 / check["found"] if check["kind"] == "at least" else check["found"]
+        for check in document["checks"]
+        if check["found"] > 0
+    }
+
+
+def shown(cost: float | None, unit: str = "s") -> str:
+    """With three digits, and seconds with their unit; empty where there is none."""
+    if cost is None:
         return ""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
+    if unit != "s":
+        return f"{cost:.3g}{unit}"
+    for name, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if cost >= size:
+            return f"{cost / size:.3g} {name}"
+    return f"{cost / 1e-9:.3g} ns"

@@ -13,10 +13,12 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from benchmarks.compare.pairs import medians
+from benchmarks.compare.pairs import medians, targets
 from benchmarks.kept import ROOT
 
-MICRO = "benchmarks/micro"
+MICRO, FASTPATH = "benchmarks/micro", "benchmarks/fastpath"
+MISSED = 1
+"""What the fast path's targets end with where a gate was missed, which is for themselves to tell."""
 NOTHING_COLLECTED = 5
 """What pytest ends with where no test is of the names asked for."""
 
@@ -78,6 +80,18 @@ def measure(tree: Tree, only: Sequence[str], seconds: float) -> dict[str, float]
     words += ["-k", " or ".join(only)] if only else []
     _python(tree, *words, allowed=(0, NOTHING_COLLECTED))
     return medians(orjson.loads(report.read_bytes())) if report.exists() and report.stat().st_size else {}
+
+
+def measure_fastpath(tree: Tree) -> dict[str, float]:
+    """One run of the fast path's targets, each a median already: name -> cost. Raises CompareError."""
+    if not (tree.path / FASTPATH).is_dir():
+        return {}
+    result = tree.path / "benchmarks" / "results" / "fastpath.json"
+    result.unlink(missing_ok=True)
+    said = _python(tree, "-m", "benchmarks.fastpath", allowed=(0, MISSED))
+    if not result.exists():
+        raise CompareError(f"{tree.commit}: the fast path's targets left no result:\n{said[-3000:]}")
+    return targets(orjson.loads(result.read_bytes()))
 
 
 def _python(tree: Tree, *words: str, allowed: Sequence[int] = (0,)) -> str:

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 
 from benchmarks.gates import Gates, judge
 from benchmarks.kept import Result
-from benchmarks.page import scale, swarm
+from benchmarks.page import fastpath, scale, swarm
 from benchmarks.page.charts import Chart
-from benchmarks.page.results import by_case, command, measured, number, table
+from benchmarks.page.results import by_case, command, limit, measured, number, table
 
 INTRODUCTION = """\
 # Performance
 
 Made by `make figures` from [benchmarks/results](../benchmarks/results); changes are lost. Every figure stands
-beside the command that makes it. The fast path's are of one process, those [at scale](#at-scale) of a Swarm
-in memory, those [on a real Swarm](#on-a-real-swarm) of the whole, with real containers and clients.
+beside the command that makes it. Those of [the fast path](#the-fast-path) are of one process, those
+[at scale](#at-scale) of a Swarm in memory, those [on a real Swarm](#on-a-real-swarm) of the whole, with real
+containers and clients.
 """
 
 METHOD = """\
@@ -52,6 +53,7 @@ make bench                              # the scenarios on a real Swarm: about 3
 make bench ARGS="scale kill --haproxy 3.4 --watch swarmkit,docker"
 make bench-scale                        # those at scale, on a Swarm in memory
 make bench-scale ARGS="events --services 1000"
+make bench-fastpath                     # the fast path alone
 make figures                            # this page, and the README's tables
 make bench-compare BASE=main~10         # two revisions by turns, and the gates below
 ```
@@ -75,14 +77,15 @@ RUNS = "## Every result, and its command\n"
 def page(results: Mapping[str, Result], gates: Gates) -> str:
     """`results`: by name of file."""
     known = by_case(results.values())
-    parts = [INTRODUCTION, machines(results), METHOD, scale.part(known), swarm.section(known)]
+    parts = [INTRODUCTION, machines(results), METHOD]
+    parts += [fastpath.section(results), scale.part(known), swarm.section(known)]
     parts += [MISSED, missed(results), GATES, held(gates, results), REPEAT, RUNS, runs(results)]
     return "\n".join(part for part in parts if part)
 
 
 def charts(results: Mapping[str, Result]) -> list[Chart]:
     known = by_case(results.values())
-    return [*scale.charts(known), *swarm.charts(known)]
+    return [*fastpath.charts(results), *scale.charts(known), *swarm.charts(known)]
 
 
 def machines(results: Mapping[str, Result]) -> str:
@@ -101,7 +104,7 @@ def _machine(result: Result) -> tuple[str, ...]:
 def missed(results: Mapping[str, Result]) -> str:
     """Each claim that did not come true."""
     rows = [
-        [name, check["what"], number(check["found"]), number(check["limit"])]
+        [name, check["what"], number(check["found"]), limit(check)]
         for name, result in results.items()
         for check in result["checks"]
         if not check["met"]

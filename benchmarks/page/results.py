@@ -133,7 +133,12 @@ def _by_size(by_size: Mapping[str, Mapping[str, Any]]) -> str:
 def checks_table(result: Result) -> str:
     """What was claimed, found, and the limit."""
     rows = (
-        [check["what"], number(check["found"]), number(check["limit"]), "" if check["met"] else "**missed**"]
+        [check["what"], number(check["found"]), limit(check), "" if check["met"] else "**missed**"]
         for check in result["checks"]
     )
     return table(["claim", "found", "limit", ""], rows)
+
+
+def limit(check: Mapping[str, Any]) -> str:
+    """At most, but where the check says otherwise."""
+    return f"≥ {number(check['limit'])}" if check.get("kind") == "at least" else number(check["limit"])

@@ -14,6 +14,8 @@ TITLES = {
     "cold-start": "Cold start of core and of a proxy",
     "haproxy-start": "Cold start of HAProxy alone",
     "creations": "Services created one by one, alone and beside churn",
+    "reconnect": "Twenty proxies connect again at once",
+    "memory": "Memory of core and sidecar, by service and by task",
     "replacement": "All tasks replaced",
     "reloads": "1,000 changes live, and by reloading",
     "traffic": "Traffic under churn and audits, beside two quiet runs",
@@ -49,6 +51,13 @@ SPECS: tuple[Spec, ...] = (
             "beside churn": ("beside churn: ms from event to first answer",),
         },
         {"median": ("p50",), "99th percentile": ("p99",)},
+    ),
+    Curve(
+        "reconnect", "reconnect", "Core's CPU while twenty proxies connect again", "services", "seconds",
+        {
+            "nothing has changed": ("nothing has changed", "cpu"), "a task has gone": ("a task has gone", "cpu"),
+            "core's own start": ("nothing has changed", "start: cpu"),
+        }, log=True,
     ),
     Curve(
         "replacement", "replacement", "CPU for one replaced task", "services", "ms",

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compare import tree
-from benchmarks.compare.pairs import Row, medians, rows, shown
+from benchmarks.compare.__main__ import of_fastpath
+from benchmarks.compare.pairs import Row, medians, rows, shown, targets
 from benchmarks.compare.tree import CompareError, checked_out
 
 
@@ -36,6 +37,21 @@ def test_what_only_one_revision_has_is_told_and_not_compared() -> None:
 def test_names_are_those_of_the_file_and_the_test() -> None:
     each = {"fullname": "benchmarks/micro/test_diff.py::test_diff[a/b-10]", "stats": {"median": 0.5}}
     assert medians({"benchmarks": [each]}) == {"diff::diff[a/b-10]": 0.5}
+
+
+def test_targets_of_the_fast_path_are_turned_so_that_less_is_better() -> None:
+    checks = [
+        {"what": "stat, than split", "found": 50.0, "kind": "at least"},
+        {"what": "stat, than a scan", "found": 4.0, "kind": "at most"},
+    ]
+    costs = targets({"checks": checks})
+    assert costs == {"fastpath::stat, than split": 0.02, "fastpath::stat, than a scan": 4.0}
+    assert [shown(cost, "") for cost in costs.values()] == ["0.02", "4"]
+
+
+@pytest.mark.parametrize(("only", "asked"), [([], True), (["fastpath"], True), (["diff"], False)])
+def test_targets_of_the_fast_path_are_run_when_they_are_asked_for(only: list[str], asked: bool) -> None:
+    assert of_fastpath(only) is asked
 
 
 @pytest.mark.parametrize(

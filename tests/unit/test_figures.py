@@ -11,6 +11,7 @@ from benchmarks import figures
 from benchmarks.figures import BEGIN, END, differing, inserted, wanted
 from benchmarks.gates import Gate
 from benchmarks.kept import kept
+from benchmarks.page import fastpath
 from benchmarks.page.charts import Bars, Lines
 from benchmarks.page.document import page
 from benchmarks.page.results import checks_table, command, figures_table, flat, number, size
@@ -153,6 +154,23 @@ def test_a_course_is_drawn_of_what_was_looked_at_again() -> None:
     assert isinstance(drawn, Lines)
     assert drawn.series == {"core": [(1, 60.0), (2, 61.5)]}
     assert spec.chart([result()]) is None
+
+
+def target(**more: Any) -> dict[str, Any]:
+    return {
+        "what": "stat, than split", "found": 70.0, "limit": 35.0, "aim": 65.0, "kind": "at least", "unit": "×",
+        "met": True, "aimed": True,
+    } | more  # fmt: skip
+
+
+def test_targets_of_the_fast_path_stand_on_one_scale() -> None:
+    scan = target(what="scan", found=8, limit=4, aim=2, kind="at most", met=False, aimed=False)
+    found = result(scenario="fastpath", checks=[target(), scan], figures={"scan": "115 B and 22 ns a row"})
+    drawn = fastpath.gates(found)
+    assert drawn.series == {"found": [2.0, 0.5], "aim": [pytest.approx(65 / 35), 2.0]}
+    text = fastpath.section({"fastpath": found})
+    assert "| stat, than split | 70× | ≥ 35× | ≥ 65× | aim |  |" in text
+    assert "| scan | 8× | ≤ 4× | ≤ 2× | **missed** | 115 B and 22 ns a row |" in text
 
 
 def test_what_was_not_measured_names_the_command() -> None:
