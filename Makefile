@@ -71,8 +71,9 @@ bench-compare: setup ## Micro benchmarks of two revisions by turns, and the gate
 	@[ -n "$(BASE)" ] || { echo "which revision? make bench-compare BASE=main~1"; exit 2; }
 	@$(PYTHON) -m benchmarks.compare $(BASE) $(HEAD) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-figures: ## Write what benchmarks/results/ says: docs/performance.md with its plots, and README.md
-	$(PYTHON) -m benchmarks.figures
+figures: ## Write what benchmarks/results/ says: docs/performance.md, its plots, README.md; gates of new ratios
+	@$(PYTHON) -m benchmarks.gates --record
+	@$(PYTHON) -m benchmarks.figures
 
 acceptance: setup ## The acceptance list, item by item, with the tests that show it and their results
 	$(PYTHON) -m tests.acceptance $(ARGS)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.gates [--record]
 
-Prints each ratio with its limit, and ends with status 1 where one is past it. `--record` adds limits to gates.toml
-for ratios that have none; those that are there stay as they are, whatever the results say now.
+Prints each ratio with its limit, and ends with status 1 where one is past it; `--record` adds limits to gates.toml
+for ratios that have none (as `make figures` does); those that are there stay as they are, whatever is found now.
 
 A ratio is of two figures of one run (`Outcome.ratio`), less being better. Absolute times get no limit: they say
 more of the machine than of l7. An honest run is whole (not short) and did not break off.
@@ -185,8 +185,8 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     if "--record" in arguments:
-        gates = record(gates, results)
-        FILE.write_text(render(gates))
+        FILE.write_text(render(record(gates, results)))
+        return 0
     return 0 if show(Console(), gates, results) else 1
 
 

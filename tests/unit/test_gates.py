@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import gates
 from benchmarks.gates import Gate, GateError, gone, judge, parse, record, render
+from benchmarks.kept import kept
 from benchmarks.scenario.result import Outcome
 
 GROWTH = "p99, 100,000 tasks / 1,000"
@@ -70,3 +71,8 @@ def test_a_file_that_is_wrong_says_so(text: str) -> None:
 
 def test_the_gates_that_are_kept_can_be_read_and_are_written_the_same() -> None:
     assert render(gates.read()) == gates.FILE.read_text()
+
+
+def test_every_ratio_of_a_whole_run_has_a_gate() -> None:
+    kept_gates = gates.read()
+    assert record(kept_gates, kept()) == kept_gates, "run `make figures`"
