@@ -140,8 +140,12 @@ def _first_gates(result: Result) -> dict[str, Gate]:
 
 def first_gate(result: Result, found: float) -> Gate:
     """The margin above what was found, to three digits."""
-    origin = f"{found:.3g} × {MARGIN:g}, {result['when'][:10]}, {result['versions']['commit']}"
-    return Gate(float(f"{found * MARGIN:.3g}"), origin)
+    origin = f"{_three(found):g} × {MARGIN:g}, {result['when'][:10]}, {result['versions']['commit']}"
+    return Gate(_three(found * MARGIN), origin)
+
+
+def _three(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def table(verdicts: list[Verdict]) -> Table:

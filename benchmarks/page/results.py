@@ -44,10 +44,14 @@ def number(value: Any) -> str:
 def command(result: Result) -> str:
     """What makes it anew: that which made it, without the other scenarios that were named or came along."""
     case, words = result.get("case"), result["command"]
-    if not case or "benchmarks.scenario" not in words:
-        return shlex.join(words)
-    source = f" --watch {case['watch']}" if case["watch"] != "swarmkit" else ""
-    return f"python -m benchmarks.scenario {result['scenario']} --haproxy {case['haproxy']}{source}"
+    if case and "benchmarks.scenario" in words:
+        source = f" --watch {case['watch']}" if case["watch"] != "swarmkit" else ""
+        return f"python -m benchmarks.scenario {result['scenario']} --haproxy {case['haproxy']}{source}"
+    if case and "services" in case:
+        name = result["scenario"].removeprefix("scale-").replace("-", "_")
+        services = ",".join(map(str, case["services"]))
+        return f"python -m benchmarks.scale {name} --haproxy {case['haproxy']} --services {services}"
+    return shlex.join(words)
 
 
 def measured(result: Result) -> str:

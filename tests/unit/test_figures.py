@@ -124,6 +124,9 @@ def test_the_command_names_one_scenario_on_one_case() -> None:
     kill = result(scenario="kill", case=case, command=ran)
     assert command(kill) == "python -m benchmarks.scenario kill --haproxy 2.6 --watch docker"
     assert command(result()) == "python -m benchmarks.scale events"
+    sizes = {"haproxy": "3.4", "watch": "swarmkit", "services": [1000, 10000], "short": False}
+    start = result(scenario="scale-cold-start", case=sizes)
+    assert command(start) == "python -m benchmarks.scale cold_start --haproxy 3.4 --services 1000,10000"
 
 
 def test_a_curve_is_drawn_over_the_sizes_that_were_measured() -> None:

@@ -30,6 +30,11 @@ def test_a_ratio_without_a_gate_gets_one_with_a_margin() -> None:
     assert recorded == {"event-3.4-swarmkit": {GROWTH: Gate(1.8, "1.2 × 1.5, 2026-11-30, 8164c86")}}
 
 
+def test_a_gate_is_written_with_three_digits() -> None:
+    recorded = record({}, {"memory": result(13271.04)})
+    assert recorded["memory"][GROWTH] == Gate(19900, "13300 × 1.5, 2026-11-30, 8164c86")
+
+
 def test_a_gate_that_is_there_stays_whatever_is_found_now() -> None:
     there = {"event": {GROWTH: Gate(1.8, "first")}, "audit": {"cost": Gate(2, "first")}}
     assert record(there, {"event": result(9.0)}) == there
