@@ -24,7 +24,7 @@ from haproxy.settings import LUA, Settings
 from haproxy.sidecar import Options, Sidecar
 from haproxy.supervise import Supervisor
 from haproxy.values import Bad
-from l7 import __version__
+from l7 import __version__, fastpath
 from l7.kit import http, logs, tasks
 from l7.kit.errors import ConfigError, L7Error
 from l7.kit.metrics import Metrics
@@ -163,6 +163,7 @@ def sidecar(**given: Any) -> None:
     Starts HAProxy, or adopts the one that an earlier sidecar left running, or drives a foreign one (--attach).
     """
     logs.configure("debug" if given["debug"] else given["log_level"])
+    log.info("starting", fastpath=fastpath.MODE)
     try:
         asyncio.run(serve(given))
     except L7Error as error:

@@ -23,7 +23,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from haproxy.identity import Identity
 from haproxy.vault import valid
-from l7 import __version__
+from l7 import __version__, fastpath
 from l7.kit import logs, tasks, tls
 from l7.kit.channel import SERVER_OPTIONS
 from l7.kit.errors import ConfigError, L7Error, ProtocolError, Unavailable
@@ -227,6 +227,7 @@ def service(debug: bool, **given: str) -> None:
     starts faster.
     """
     logs.configure("debug" if debug else given["log_level"])
+    log.info("starting", fastpath=fastpath.MODE)
     try:
         asyncio.run(_serve(options_from(given)))
     except L7Error as error:

@@ -200,8 +200,9 @@ def core(**given: Any) -> None:
 
 
 async def _run_core(given: Mapping[str, Any]) -> None:
-    from l7 import renewal
+    from l7 import fastpath, renewal
 
+    logs.get("cli").info("starting", fastpath=fastpath.MODE)
     stop = asyncio.Event()
     file = renewal.SettingsFile(given["config"] or "", lambda: core_options(given))
     async with tasks.signals(stop):

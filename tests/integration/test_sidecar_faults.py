@@ -21,6 +21,7 @@ from haproxy.runtime.client import unix_url
 from haproxy.settings import Settings
 from l7 import healthcheck
 from l7.kit.errors import Incompatible
+from l7.v1 import sync_pb2 as pb
 from tests.integration import knocking
 from tests.integration.live_haproxy import await_listening, capabilities_of, free_port, write_files
 from tests.integration.live_sidecar import (
@@ -292,6 +293,38 @@ async def test_the_supervisor_brings_a_killed_sidecar_back_and_haproxy_never_not
         assert not healthy(settings)
 
 
+async def test_the_plain_fast_path_drives_a_proxy_and_says_that_it_does(
+    haproxy_binary: Path, tmp_path: Path, core: Core, app: App, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = proxy_settings(tmp_path)
+    with supervised(haproxy_binary, settings, core.port, L7_FASTPATH="pure"):
+        said = ""
+        async with asyncio.timeout(STARTS):
+            while '"event":"starting"' not in said:
+                await asyncio.sleep(0.05)
+                said += capfd.readouterr().err
+        assert '"fastpath":"pure"' in said
+        core.service("a", app)
+        await core.applied()
+        watched = Visitor(settings)
+        await eventually(lambda: answer(watched, "a.test"), (200, "one"))
+        await until(lambda: ("a", "one", pb.HEALTH_STATUS_UP) in verdicts(core))
+        app.stop_listening()
+        await until(lambda: ("a", "one", pb.HEALTH_STATUS_DOWN) in verdicts(core))
+        core.remove("a")
+        await core.applied()
+        assert (await watched.get("a.test"))[0] == 503
+
+
+STARTS = 60.0
+"""Seconds until a program has imported what it needs, on a machine that does other things."""
+
+
+def verdicts(core: Core) -> list[tuple[str, str, int]]:
+    reports = [request.health for request in core.said if request.HasField("health")]
+    return [(each.backend, each.task, each.status) for report in reports for each in report.servers]
+
+
 def healthy(settings: Settings) -> bool:
     """What Docker is told."""
     command = ["/usr/bin/python3", "-IS", healthcheck.__file__, "proxy"]
@@ -308,14 +341,16 @@ def children(pid: int) -> list[int]:
 
 
 @contextmanager
-def supervised(binary: Path, settings: Settings, core: int) -> Iterator[subprocess.Popen[bytes]]:
+def supervised(
+    binary: Path, settings: Settings, core: int, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     program = Path(sys.executable).with_name("l7")
     process = subprocess.Popen([
         program, "haproxy", "run", "--core", f"127.0.0.1:{core}", "--binary", binary, "--instance", "proxy",
         "--run-dir", settings.run_dir, "--bind", settings.bind[0], "--max-connections", "200",
         "--spare-backends", "4", "--connect-timeout", "100", "--stop-grace", "1",
         "--admin", f"127.0.0.1:{free_port()}",
-    ])  # fmt: skip
+    ], env=os.environ | environment)  # fmt: skip
     try:
         yield process
     finally:
