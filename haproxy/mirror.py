@@ -192,7 +192,8 @@ class Mirror:
         backends |= set(map(key_of, merged.values()))
         _, moved = self._put_backends(removed, merged)
         gone = self.routes.keys() - routes.keys()
-        new = [route for key, route in routes.items() if self.routes.get(key) != route]
+        held = ((self.routes.get(key), route) for key, route in routes.items())
+        new = [route for before, route in held if before is not route and before != route]
         hosts = {route.host for route in new} | {host for host, _ in gone}
         hosts |= {host for name in moved for host, _ in self.leading.get(name, ())}
         before = {host: dict(self.hosts.get(host, {})) for host in hosts}
