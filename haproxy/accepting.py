@@ -40,6 +40,11 @@ class Accepting:
         """Names of servers of all backends."""
         return frozenset(name for names in self._names.values() for name in names)
 
+    def unknown(self, backend: str, names: Mapping[str, Passed]) -> dict[str, Passed]:
+        """Those of which that is not known yet, for this reason: of thousands, mostly none."""
+        known = self._names.get(backend, {})
+        return {} if known == names else {name: each for name, each in names.items() if known.get(name) is not each}
+
     def add(self, backend: str, names: Mapping[str, Passed]) -> None:
         """These accept, from now on for this reason."""
         known = self._names.setdefault(backend, {})
@@ -52,7 +57,10 @@ class Accepting:
 
     def keep(self, backend: str, wanted: Mapping[str, Passed]) -> None:
         """Forget all of the backend but those that are still wanted, and for the same reason."""
-        known = self._names.pop(backend, {})
+        known = self._names.get(backend, {})
+        if known and known == wanted:
+            return
+        self._names.pop(backend, None)
         kept = dict(_common(known, wanted))
         if kept:
             self._names[backend] = kept

@@ -65,11 +65,13 @@ class Admission:
         is down and has to prove who it is, that may be why: its certificate has expired since, perhaps.
         """
         wanted = self._passes(backend)
-        serving = frozenset(name for name in wanted if name in rows and rows[name].enabled)
-        up = {name: passed for name, passed in wanted.items() if name not in serving or rows[name].up}
-        self.accepting.add(backend, {n: each for n, each in up.items() if n in serving or each in self.accepting})
+        enabled = {name: row.up for name, row in rows.items() if row.enabled and name in wanted}
+        down = {name for name, up in enabled.items() if not up}
+        up = {name: passed for name, passed in wanted.items() if name not in down} if down else wanted
+        news = self.accepting.unknown(backend, up)
+        self.accepting.add(backend, {n: p for n, p in news.items() if n in enabled or p in self.accepting})
         self.accepting.keep(backend, up)
-        self._serving[backend] = frozenset(n for n in serving if n in up or wanted[n].check.ca is None)
+        self._serving[backend] = frozenset(enabled) - {n for n in down if wanted[n].check.ca is not None}
         self.ask(backend)
 
     def forget(self, backend: str) -> None:

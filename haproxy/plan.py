@@ -35,6 +35,8 @@ from haproxy.settings import BACKENDS_MAP, CHECK_MAPS, ROUTES_MAP, RULES_MAPS, S
 from haproxy.tables import Rows, drop_rows, put_rows
 from haproxy.targets import Known, Target
 
+READY, LEAVING = ServerState.READY, ServerState.LEAVING
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -210,12 +212,12 @@ def _add_servers(targets: Mapping[str, Target], place: Place, situation: Situati
     used = {row.id for row in place.rows.values()} if new else set[int]()
     for name in sorted(new):
         server, keywords = targets[name].server, targets[name].keywords
-        if server.state is ServerState.LEAVING:
+        if server.state is LEAVING:
             continue
         number = runtime_id(server, name, used)
         used.add(number)
         yield AddServer(place.physical, name, server.address, server.port, number, server.weight, keywords)
-    for name in sorted(name for name, row in place.rows.items() if _weighs_otherwise(row, targets.get(name))):
+    for name in sorted([name for name, row in place.rows.items() if _weighs_otherwise(row, targets.get(name))]):
         if name not in situation.blocked:
             yield SetWeight(place.physical, name, targets[name].server.weight)
 
@@ -226,8 +228,7 @@ def _weighs_otherwise(row: ServerRow, target: Target | None) -> bool:
 
 def _enable_servers(wanted: Mapping[str, Server], place: Place, situation: Situation) -> Iterator[Op]:
     """HAProxy's checks come after enabling: its own first one waits a full interval (management guide, 9.3)."""
-    ready = (name for name, server in wanted.items() if server.state is ServerState.READY)
-    for name in sorted(name for name in ready if not _serves(place.rows.get(name))):
+    for name in sorted([name for name, server in wanted.items() if not _serves(place.rows.get(name), server)]):
         row = place.rows.get(name)
         if row is not None and row.enabled:
             yield EnableHealth(place.physical, name)
@@ -236,17 +237,17 @@ def _enable_servers(wanted: Mapping[str, Server], place: Place, situation: Situa
             yield EnableHealth(place.physical, name)
 
 
-def _serves(row: ServerRow | None) -> bool:
-    """Whether nothing is left to be said."""
-    return row is not None and row.enabled and row.check_enabled
+def _serves(row: ServerRow | None, server: Server) -> bool:
+    """Whether nothing is left to be said so that it does, or it is not to."""
+    return server.state is not READY or (row is not None and row.check_enabled and row.enabled)
 
 
 def _close_servers(known: Known, place: Place, situation: Situation) -> Iterator[Op]:
     wanted, last = known.servers, known.want.expected and not _usable(known.servers, place)
-    for name in sorted(name for name in place.rows if name != HOLD and not _stays(wanted.get(name))):
+    for name in sorted([name for name in place.rows if not _stays(wanted.get(name)) and name != HOLD]):
         row, server = place.rows[name], wanted.get(name)
         successor = known.successor(task_of(name)) if server is None else None
-        if successor is not None and wanted[successor].state is not ServerState.LEAVING:
+        if successor is not None and wanted[successor].state is not LEAVING:
             serves = _serves_on(row, place.rows.get(successor), situation)
         else:
             serves = last and _still_serves(row, server or wanted.get(successor or ""), situation)
@@ -259,13 +260,13 @@ def _close_servers(known: Known, place: Place, situation: Situation) -> Iterator
 
 
 def _stays(server: Server | None) -> bool:
-    return server is not None and server.state is not ServerState.LEAVING
+    return server is not None and server.state is not LEAVING
 
 
 def _usable(wanted: Mapping[str, Server], place: Place) -> bool:
     """Whether a server that is to stay takes requests. What this plan itself enables counts in the next one:
     HAProxy may refuse it."""
-    ready = (name for name, server in wanted.items() if server.state is ServerState.READY)
+    ready = (name for name, server in wanted.items() if server.state is READY)
     return any(name in place.rows and place.rows[name].usable for name in ready)
 
 
