@@ -40,7 +40,7 @@ lint: ## All checks that run no code: ruff, mypy, layers, protolint, generated c
 	done
 
 test: setup ## All levels, on HAProxy 2.6 and 3.4 (or HAPROXY=3.0); as root, for the levels on a real Swarm
-	$(PYTHON) -m pytest -m "not soak" $(ARGS)
+	$(PYTHON) -m tests.levels -m "not soak" $(ARGS)
 
 test-unit: setup ## Only what needs neither HAProxy nor Docker
 	$(PYTHON) -m pytest tests/unit tests/property $(ARGS)
