@@ -125,7 +125,7 @@ class TlsClient:
     def _place(self, port: int) -> tuple[str, int]:
         return self.l7.swarm.node(0).address, port
 
-    def served(self, url: str, *options: str, status: int = 200, timeout: float = 10.0) -> list[Answer]:
+    def served(self, url: str, *options: str, status: int = 200, timeout: float = 60.0) -> list[Answer]:
         """Waits until every proxy answers with this status."""
         last: list[Answer] = []
 
@@ -167,7 +167,7 @@ class TlsClient:
         found = _FINGERPRINT.search(self._run(words, text=certificate[0]).stdout)
         return found[1].replace(":", "").lower() if found else ""
 
-    def shows(self, host: str, fingerprint: str, timeout: float = 10.0) -> None:
+    def shows(self, host: str, fingerprint: str, timeout: float = 60.0) -> None:
         """Waits until every proxy shows this certificate for the host; "": until all refuse the handshake."""
         last: list[Shown] = []
 
