@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,13 @@ def connects(net: Path, address: str, port: int) -> bool:
 
 def open_ports(l7: Installation, net: Path, service: str) -> tuple[set[int], set[int]]:
     """(ports that are listened on in the containers of a service, those of them that accept from `net`)."""
-    there: set[int] = set()
-    accepted: set[int] = set()
     pids = l7.containers(service)
     assert pids
-    for pid in pids:
-        ports = listening(pid)
-        there |= ports
-        accepted |= {port for port in ports for ip in addresses(pid) if connects(net, ip, port)}
-    return there, accepted
+    tried = [(ip, port) for pid in pids for port in listening(pid) for ip in addresses(pid)]
+    with ThreadPoolExecutor(len(tried)) as pool:  # where nothing answers, each takes its whole time
+        accepts = list(pool.map(lambda each: connects(net, *each), tried))
+    accepted = {port for (_, port), accepted in zip(tried, accepts, strict=True) if accepted}
+    return {port for _, port in tried}, accepted
 
 
 @pytest.fixture
