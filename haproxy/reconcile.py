@@ -222,13 +222,16 @@ class Reconciler:
         """Plan and apply until nothing is left; what was refused, by owner, with reasons.
 
         None: the mirror has changed meanwhile. Going on would plan routes by the new state and backends by a list
-        from before it, and lead requests to a backend that is not there yet.
+        from before it, and lead requests to a backend that is not there yet. In `work` is then what still has to be
+        looked at: with all of it again, while updates come faster than passes end, each would have more to do.
         """
         left = Work(set(work.backends), set(), set(work.rules), set(work.stores))
         tries, refused = Counter[str](), dict[str, str]()
         self._refusals.looked_at(left.owners)
         for _ in range(MAX_PASSES):
             if self._received is not received:
+                left.join(work_of(refused))
+                work.backends, work.rules, work.stores = left.backends, left.rules, left.stores
                 return None
             work.hosts |= self.planner.worth_another_look(left)
             known = tries.keys() | self._refusals.reasons.keys()

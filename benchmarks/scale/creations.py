@@ -1,9 +1,9 @@
 """1,000 services created route by route, each from its event to the first answer; alone, and while tasks churn.
 
 The event is the message that core sends; the service's one task listens already. From the event on a request is
-sent every two milliseconds, whether or not those before were answered: until the route is there HAProxy refuses, and
-who comes between the route and its first server is held for one pace of HAProxy's tries (250 ms). The first right
-answer counts; how long the longest of these requests waited is told beside it. Then the next service is created.
+sent every two milliseconds, whether or not those before were answered: until the route is there HAProxy refuses,
+and who comes between the route and its first server is held for one pace of HAProxy's tries (250 ms). The first
+right answer counts; how long the longest of these requests waited is told beside it. Then the next one is created.
 
 Churn replaces tasks of all services meanwhile, a hundred per second, 5,000 in all at least: as many creations are
 added as that takes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +21,7 @@ from haproxy.model import Stored, StoredCertificate
 from haproxy.observation import Observation
 from haproxy.ops import AddBackend, AddServer, Op
 from haproxy.places import PoolExhausted
+from haproxy.plan import BackendPlan
 from haproxy.probe import Target
 from haproxy.reconcile import Reconciler
 from haproxy.runtime.client import Result
@@ -230,6 +232,32 @@ async def test_an_update_amid_a_pass_is_planned_as_a_whole(bench: Bench) -> None
     assert bench.listener.said[-1] == ("ack", "r3")
     assert ("ack", "r2") not in bench.listener.said
     assert "a" not in bench.reconciler.seen.placement
+
+
+async def test_updates_that_overtake_every_pass_pile_up_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.content = {f"b{number}": (f"t{number}",) for number in range(1, 3)}
+    bench.push()
+    await bench.settle()
+    planned, plan = Counter[str](), bench.reconciler.planner.backend
+
+    def counted(key: str) -> BackendPlan:
+        planned[key] += 1
+        return plan(key)
+
+    def meanwhile() -> None:
+        if bench.number < 20:
+            bench.content[f"b{bench.number % 2 + 1}"] = (f"t{bench.number + 10}",)
+            bench.push()
+
+    monkeypatch.setattr(bench.reconciler.planner, "backend", counted)
+    bench.thread.before = meanwhile
+    bench.content["first"] = ("t3",)
+    bench.push()
+    await bench.converge()
+    assert bench.listener.said[-1] == ("ack", "r20")
+    assert planned["first"] <= 3
 
 
 @pytest.mark.parametrize("able", [V34], ids=["3.4"])
