@@ -29,7 +29,7 @@ from l7.kit.channel import SERVER_OPTIONS
 from l7.kit.errors import ConfigError, L7Error, ProtocolError, Unavailable
 from l7.v1 import secrets_pb2 as pb
 from l7.v1 import secrets_pb2_grpc as rpc
-from l7.v1 import state_pb2, state_pb2_grpc
+from l7.v1 import state_pb2, state_pb2_grpc, views_pb2, views_pb2_grpc
 
 if TYPE_CHECKING:
     from haproxy.follow import Follower
@@ -49,7 +49,7 @@ PUBLISHED = "/run/l7-published"
 class Options:
     """`listen`: "host:port" or "unix:path"; `tls` None: plain, on loopback or a unix socket only. `run_dir`: on
     tmpfs, for renewed identities; `core`: where these and the state come from, "" for nowhere. `published`: the
-    directory with the state that is there without core."""
+    directory with the state that is there without core. `admin`: "host:port" of metrics and status, "" for none."""
 
     listen: str
     directory: str = "/run/secrets/l7"
@@ -58,6 +58,7 @@ class Options:
     core: str = ""
     run_dir: str = "/run/l7"
     published: str = PUBLISHED
+    admin: str = ""
 
 
 async def refuse_others(cluster: str, context: Any) -> None:
@@ -100,18 +101,31 @@ class SecretApi(rpc.SecretServiceServicer):
             return None
 
 
-class StateApi(state_pb2_grpc.StateServiceServicer):
-    """The newest state that the follower has, to the proxies of one cluster."""
+class Following:
+    """The follower, once it is loaded."""
 
-    def __init__(self, cluster: str) -> None:
-        self._cluster = cluster
+    def __init__(self) -> None:
         self._loaded = asyncio.Event()
         self._follower: Follower | None = None
 
-    def serve(self, follower: Follower) -> None:
-        """From now on, and to those who wait already."""
+    def begin(self, follower: Follower) -> None:
+        """From now on, and for those who wait already."""
         self._follower = follower
         self._loaded.set()
+
+    async def follower(self) -> Follower:
+        """As soon as it is there."""
+        await self._loaded.wait()
+        assert self._follower is not None
+        return self._follower
+
+
+class StateApi(state_pb2_grpc.StateServiceServicer):
+    """The newest state that the follower has, to the proxies of one cluster."""
+
+    def __init__(self, cluster: str, following: Following) -> None:
+        self._cluster = cluster
+        self._following = following
 
     async def FetchState(
         self, request: state_pb2.FetchStateRequest, context: Any
@@ -121,13 +135,26 @@ class StateApi(state_pb2_grpc.StateServiceServicer):
         if request.cluster != self._cluster:
             reason = f"this is the extension service of cluster {self._cluster or tls.DEFAULT_CLUSTER!r}"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
-        await self._loaded.wait()
-        chunks = self._follower.chunks() if self._follower is not None else []
+        chunks = (await self._following.follower()).chunks()
         if not chunks:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no state as yet")
         for chunk in chunks:
             yield state_pb2.FetchStateResponse(update=chunk)
         log.info("state sent", revision=chunks[0].results_in, chunks=len(chunks), peer=context.peer())
+
+
+class ViewApi(views_pb2_grpc.ViewServiceServicer):
+    """Looks at the proxies of one cluster, on the streams that these open."""
+
+    def __init__(self, cluster: str, following: Following) -> None:
+        self._cluster = cluster
+        self._following = following
+
+    async def Show(self, request_iterator: AsyncIterator[views_pb2.ShowRequest], context: Any) -> None:
+        """One proxy, for as long as it is there."""
+        await refuse_others(self._cluster, context)
+        follower = await self._following.follower()
+        await follower.looks.serve(request_iterator, context)
 
 
 class ExtensionService:
@@ -142,10 +169,12 @@ class ExtensionService:
             self.identity = Identity(options.tls, Path(options.run_dir, "identity"), options.core)
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
-        self._state = StateApi(options.cluster)
+        self._following = Following()
         api = SecretApi(options.directory, options.cluster)
+        state, views = StateApi(options.cluster, self._following), ViewApi(options.cluster, self._following)
         rpc.add_SecretServiceServicer_to_server(api, self._server)  # type: ignore[no-untyped-call]
-        state_pb2_grpc.add_StateServiceServicer_to_server(self._state, self._server)  # type: ignore[no-untyped-call]
+        state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)  # type: ignore[no-untyped-call]
+        views_pb2_grpc.add_ViewServiceServicer_to_server(views, self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -183,9 +212,22 @@ class ExtensionService:
         files = identity.files if identity is not None else None
         self.follower = Follower(options.core, files, options.cluster, instance, __version__)
         await asyncio.to_thread(self.follower.load, options.published)
-        self._state.serve(self.follower)
+        self._following.begin(self.follower)
+        parts = [self.follower.look(stop), self._administer(self.follower, stop)]
         if options.core and (identity is not None or tls.is_private(options.core)):
-            await self.follower.run(stop, identity.core_trusts if identity is not None else lambda digest: None)
+            trusts = identity.core_trusts if identity is not None else lambda digest: None
+            parts.append(self.follower.run(stop, trusts))
+        await tasks.race(*parts)
+
+    async def _administer(self, follower: Follower, stop: asyncio.Event) -> None:
+        """Metrics and status. That they can't be served keeps nobody from the secrets."""
+        if self.options.admin:
+            http = await asyncio.to_thread(importlib.import_module, "l7.kit.http")
+            admin = http.Admin(follower.metrics, lambda: "", follower.status)
+            try:
+                await http.serve(admin, self.options.admin, "", stop)
+            except L7Error as error:
+                log.error("metrics not served", address=self.options.admin, error=str(error))
         await stop.wait()
 
     def _bind(self, address: str) -> int:
@@ -216,6 +258,11 @@ def _option(flag: str, help: str, default: str, **more: Any) -> Decorator:
 @_option("--core", "Address of core's gRPC API: state, and renewed certificates.", "core:8080")
 @_option("--tls-ca", "CA certificate, PEM.", "")
 @_option("--tls-identity", "Certificate and key of this cluster's extension service, PEM.", "")
+@_option(
+    "--admin",
+    "Address of /healthz, /metrics and /status, which are about all proxies of the cluster.",
+    "127.0.0.1:9102",
+)
 @_option("--run-dir", "Directory for renewed certificates; tmpfs is best.", "/run/l7")
 @_option("--log-level", "Least severe level that is logged.", "info", type=click.Choice(logs.LEVELS))
 @click.option("-D", "--debug", envvar="L7_HAPROXY_DEBUG", show_envvar=True, is_flag=True, help="Log everything.")
@@ -247,6 +294,7 @@ def options_from(given: dict[str, str]) -> Options:
         core=given["core"],
         run_dir=given["run_dir"],
         published=given["published"],
+        admin=given["admin"],
     )
 
 

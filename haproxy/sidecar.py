@@ -32,6 +32,7 @@ from haproxy.runtime.client import Runtime, unix_url
 from haproxy.runtime.dumps import StatKind
 from haproxy.seek import Places, Seeker
 from haproxy.settings import Settings
+from haproxy.show import Show
 from haproxy.standins import StandIns, stand_ins
 from haproxy.stream import Stream
 from haproxy.telling import Telling
@@ -43,6 +44,7 @@ from l7.kit.errors import Incompatible, L7Error, ProtocolError, Rejected, Unavai
 from l7.kit.metrics import Metrics
 from l7.kit.tls import NewestFiles, TlsFiles
 from l7.v1 import sync_pb2 as pb
+from l7.v1 import views_pb2
 
 log = logs.get("sidecar")
 
@@ -169,7 +171,14 @@ class Sidecar:
             parts.append(identity.run(stop))
         if not kept:
             parts.append(self._seek(stop, files))
+        if options.extension:
+            parts.append(self._show(files).run())
         await tasks.race(*parts)
+
+    def _show(self, files: NewestFiles | None) -> Show:
+        who = views_pb2.Introduction(instance=self.options.instance, proxy=self._proxy)
+        extension = (self.options.extension, self.options.cluster)
+        return Show(self._thread.runtime.url, extension, files, who, lambda: self.reconciler.seen.placement)
 
     async def _seek(self, stop: asyncio.Event, files: NewestFiles | None) -> None:
         places = Places(self.options.cluster, self.options.extension, self.options.published)
@@ -315,7 +324,7 @@ class Sidecar:
             cluster=self.options.cluster,
             instance=self.options.instance,
             software=self._version,
-            proxy=f"haproxy/{dotted(self.capabilities.version)}",
+            proxy=self._proxy,
             revision=self.mirror.revision,
         )
 
@@ -438,6 +447,11 @@ class Sidecar:
     def _count(self, verb: str, result: str, seconds: float) -> None:
         del seconds
         self.metrics.commands.labels(verb, result).inc()
+
+    @property
+    def _proxy(self) -> str:
+        """What core knows it by."""
+        return f"haproxy/{dotted(self.capabilities.version)}"
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

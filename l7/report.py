@@ -23,7 +23,10 @@ def report(document: Document) -> Iterator[RenderableType]:
     yield Text(_headline(document), style="" if document["ready"] else "bold red")
     for cluster in document["clusters"]:
         yield Text(f"\nCluster {cluster['name'] or 'default'} at revision {cluster['revision'][:12]}", style="bold")
-        yield _routes(cluster, _unhealthy(document, cluster))
+        view = _view(document, cluster)
+        if view is not None:
+            yield Text(_seen(view))
+        yield _routes(cluster, _health_notes(document, cluster, view))
         if cluster.get("tls_hosts"):
             yield Text("\nCertificates", style="bold")
             yield _certificates(cluster, document["problems"])
@@ -55,14 +58,43 @@ def _headline(document: Document) -> str:
 # ---------------------------------------------------------------- routes
 
 
-def _unhealthy(document: Document, cluster: Document) -> Counter[str]:
-    """By backend: how many of its tasks any of the cluster's proxies finds down."""
+def _view(document: Document, cluster: Document) -> Document | None:
+    """What the cluster's proxies see together, as its extension service tells: that which looks at most of them,
+    while one takes the place of another."""
+    services = (each for each in document.get("extension_services", ()) if each["cluster"] == cluster["name"])
+    views = (each["view"] for each in services if each.get("view"))
+    return max(views, key=lambda view: int(view["proxies"]), default=None)
+
+
+def _seen(view: Document) -> str:
+    proxies = "1 proxy sees" if view["proxies"] == 1 else f"most of {view['proxies']} proxies see"
+    silent = f" ({view['silent']} more did not answer)" if view["silent"] else ""
+    servers = f"{view['up']} servers up, {view['down']} down, {view['maintenance']} out of rotation"
+    return f"{servers}, as {proxies} them{silent}; {view['sessions']} sessions, {view['queued']} of them waiting"
+
+
+def _health_notes(document: Document, cluster: Document, view: Document | None) -> Mapping[str, str]:
+    """By backend: how many of its tasks the cluster's proxies find down, and what they do not agree about."""
     proxies = (each for each in document["extensions"] if each["cluster"] == cluster["name"])
     tasks = {(found["backend"], found["task"]) for proxy in proxies for found in proxy["unhealthy"]}
-    return Counter(backend for backend, _ in tasks)
+    split = {(each["backend"], each["task"]): each for each in view["split"]} if view else {}
+    unhealthy = Counter(backend for backend, _ in tasks - split.keys())
+    splits: dict[str, list[Document]] = {}
+    for (backend, _), each in split.items():
+        splits.setdefault(backend, []).append(each)
+    notes = {backend: f"{number} unhealthy" for backend, number in unhealthy.items()}
+    for backend, differing in splits.items():
+        notes[backend] = ", ".join(filter(None, (notes.get(backend), _differing(differing))))
+    return notes
 
 
-def _routes(cluster: Document, unhealthy: Mapping[str, int]) -> RenderableType:
+def _differing(split: list[Document]) -> str:
+    if len(split) > 1:
+        return f"{len(split)} up on some proxies only"
+    return f"1 up on {split[0]['up']} of {split[0]['proxies']} proxies only"
+
+
+def _routes(cluster: Document, health: Mapping[str, str]) -> RenderableType:
     """A row for each route, and one below it for each canary."""
     if not cluster["routes"]:
         return Text("no routes: no service has labels that lead here")
@@ -74,7 +106,7 @@ def _routes(cluster: Document, unhealthy: Mapping[str, int]) -> RenderableType:
         host, path = _address(route)
         passed = f"@{route['host']}" in hosts and route["rules"]
         unanswered = "redirected to https" if passed else "weight 0: nobody answers"
-        notes = _notes(route, backend, unhealthy.get(backend["name"], 0), unanswered)
+        notes = _notes(route, backend, health.get(backend["name"], ""), unanswered)
         table.add_row(host, path, _services(backend), *_counts(backend), ", ".join(notes))
         for canary in route["canaries"]:
             chosen = backends.get(canary["backend"], _NO_BACKEND)
@@ -116,7 +148,7 @@ def _counts(backend: Document) -> tuple[str, ...]:
     return tuple(str(backend["states"].get(state, 0)) for state in ("ready", "pending", "leaving"))
 
 
-def _notes(route: Document, backend: Document, unhealthy: int, unanswered: str) -> Iterator[str]:
+def _notes(route: Document, backend: Document, health: str, unanswered: str) -> Iterator[str]:
     if redirect := route["redirect"]:
         what = f"{redirect['scheme']} redirected" if redirect["scheme"] else "redirected"
         yield f"{what} to {redirect['location']}"
@@ -131,8 +163,8 @@ def _notes(route: Document, backend: Document, unhealthy: int, unanswered: str) 
             yield "only by header or cookie" if route["canaries"] else unanswered
     elif not backend["states"].get("ready"):
         yield "requests wait" if backend["expected"] else "scaled to zero"
-    if unhealthy:
-        yield f"{unhealthy} unhealthy"
+    if health:
+        yield health
 
 
 def _canary(canary: Document, backend: Document) -> str:

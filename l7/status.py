@@ -28,8 +28,24 @@ from l7.model import (
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterView:
+    """What the proxies of a cluster see together, see l7.v1.ClusterView; servers by what most of them say."""
+
+    proxies: int = 0
+    silent: int = 0
+    up: int = 0
+    down: int = 0
+    maintenance: int = 0
+    sessions: int = 0
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Extension:
     """One connected extension. `applied`: the revision in effect there; `unhealthy`: (backend, task, status).
+
+    Of an extension service: `view`, None before it has seen a proxy; `unhealthy` by what most proxies say, `split`:
+    how many of how many see a server up, where they do not agree.
 
     `problems`: what it can't do of what users asked for. `ca`, `identity_until`: name of the CA that signed the
     certificate that the stream was opened with, and its end (ISO 8601); "" without TLS.
@@ -47,6 +63,8 @@ class Extension:
     held_requests: int = 0
     worker_pid: int = 0
     unhealthy: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    split: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    view: ClusterView | None = None
     problems: tuple[Problem, ...] = ()
     ca: str = ""
     identity_until: str = ""
@@ -229,14 +247,28 @@ def _server_document(server: Server) -> dict[str, Any]:
 
 
 def service_document(service: Extension) -> dict[str, Any]:
-    """An extension service as JSON values; `applied`: the revision that it has."""
+    """An extension service as JSON values; `applied`: the revision that it has; `view`: what all proxies see."""
     kept = ("cluster", "instance", "software", "applied", "ca", "identity_until")
-    return {name: getattr(service, name) for name in kept}
+    return {name: getattr(service, name) for name in kept} | {"view": _view_document(service)}
+
+
+def _view_document(service: Extension) -> dict[str, Any] | None:
+    """None: it has seen no proxy, or is of a version that does not look."""
+    if service.view is None or not service.view.proxies:
+        return None
+    split = [
+        {"backend": backend, "task": task, "up": up, "proxies": proxies}
+        for (backend, task), (up, proxies) in sorted(service.split.items())
+    ]
+    down = [{"backend": backend, "task": task} for backend, task in sorted(service.unhealthy)]
+    return asdict(service.view) | {"unhealthy": down, "split": split}
 
 
 def extension_document(extension: Extension) -> dict[str, Any]:
     """As JSON values."""
     document = asdict(extension)
+    for name in ("view", "split"):  # of extension services
+        del document[name]
     document["unhealthy"] = [
         {"backend": backend, "task": task, "status": status}
         for (backend, task), status in sorted(extension.unhealthy.items())

@@ -1,7 +1,7 @@
 """The metrics of a process, as one object that is passed around; there is no global registry.
 
-Names are part of the interface to dashboards and alert rules: add, never rename. Core and sidecar use the
-same class, each fills what it knows; a metric that was never touched shows no sample (or zero).
+Names are part of the interface to dashboards and alert rules: add, never rename. Core, sidecar and extension
+service use the same class, each fills what it knows; a metric that was never touched shows no sample (or zero).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SLOW = (0.1, 0.5, 1, 5, 15, 60, 300, 600, 1800)
 class Metrics:
     """Counters, gauges and histograms of one process, in their own registry.
 
-    `role` is "core" or "sidecar"; `version` that of the software.
+    `role` is "core", "sidecar" or "extension"; `version` that of the software.
     """
 
     def __init__(self, role: str, version: str) -> None:
@@ -97,6 +97,45 @@ class Metrics:
             "l7_cert_not_after_seconds",
             "End of the certificate that a host is served with, Unix time",
             ["host"],
+            registry=registry,
+        )
+        self.cluster_servers = Gauge(
+            "l7_cluster_servers",
+            "Servers by state, as most proxies of the cluster see them: up, down, maint; split: they do not agree",
+            ["cluster", "state"],
+            registry=registry,
+        )
+        self.cluster_sessions = Gauge(
+            "l7_cluster_sessions", "Sessions under way at all proxies", ["cluster"], registry=registry
+        )
+        self.cluster_queued = Gauge(
+            "l7_cluster_queued", "Sessions that wait for a server at all proxies", ["cluster"], registry=registry
+        )
+        self.cluster_proxies = Gauge(
+            "l7_cluster_proxies",
+            "Proxies of the cluster in the last look: answered, silent (connected, but no answer in time)",
+            ["cluster", "state"],
+            registry=registry,
+        )
+        self.cluster_look_at = Gauge(
+            "l7_cluster_look_timestamp_seconds",
+            "When the proxies were last looked at, Unix time",
+            ["cluster"],
+            registry=registry,
+        )
+        self.cluster_backends = Gauge(
+            "l7_cluster_backends", "Backends that have servers", ["cluster"], registry=registry
+        )
+        self.cluster_backend_servers = Gauge(
+            "l7_cluster_backend_servers",
+            "As l7_cluster_servers, of the 1,000 backends that had the most sessions since the proxies started",
+            ["cluster", "backend", "state"],
+            registry=registry,
+        )
+        self.cluster_backend_sessions = Gauge(
+            "l7_cluster_backend_sessions",
+            "As l7_cluster_sessions, of the same backends",
+            ["cluster", "backend"],
             registry=registry,
         )
         self.ready = Gauge("l7_ready", "1 once the first full synchronisation is done", registry=registry)

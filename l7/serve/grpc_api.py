@@ -285,12 +285,16 @@ class _Stream:
         self.api.on_problems()
 
     def _health(self, health: Health) -> None:
-        unhealthy = dict(self.entry.extension.unhealthy)
+        unhealthy, split = dict(self.entry.extension.unhealthy), dict(self.entry.extension.split)
         for verdict in health.verdicts:
-            unhealthy.pop((verdict.backend, verdict.task), None)
+            key = (verdict.backend, verdict.task)
+            for book in (unhealthy, split):
+                book.pop(key, None)
             if verdict.status == "down":
-                unhealthy[(verdict.backend, verdict.task)] = verdict.status
-        self.entry.update(unhealthy=unhealthy)
+                unhealthy[key] = verdict.status
+            if verdict.proxies:
+                split[key] = (verdict.up, verdict.proxies)
+        self.entry.update(unhealthy=unhealthy, split=split, view=health.cluster)
         if (counters := health.counters) is not None:
             self.entry.update(
                 reloads=counters.reloads,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from l7.model import Delta, Problem, Snapshot
+from l7.status import ClusterView
 
 Since = Callable[[str], Delta | None]
 """From a revision to the current state, as one delta; None when unknown."""
@@ -50,11 +51,14 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a proxy sees a server: "up", "down", "maintenance" or "gone"."""
+    """How a proxy sees a server: "up", "down", "maintenance" or "gone". Of the extension service: how most proxies
+    do; `up` of `proxies` see it up, 0 where all agree."""
 
     backend: str
     task: str
     status: str
+    up: int = 0
+    proxies: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,11 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Changed verdicts, and the counters when they were sent."""
+    """Changed verdicts, and the counters when they were sent; of the extension service, the totals of `cluster`."""
 
     verdicts: tuple[Verdict, ...] = ()
     counters: Counters | None = None
+    cluster: ClusterView | None = None
 
 
 @dataclass(frozen=True, slots=True)

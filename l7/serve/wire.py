@@ -15,6 +15,7 @@ from l7.labels.grammar import printable
 from l7.model import BackendChange, Changes, Delta, Problem, Server, ServerState, Snapshot
 from l7.serve import wire_parts
 from l7.serve.session import Ack, Counters, Health, Hello, Message, Nack, Report, Verdict
+from l7.status import ClusterView
 from l7.v1 import sync_pb2 as pb
 
 CHUNK = 512 * 1024
@@ -128,15 +129,21 @@ def _problem_from(message: pb.Problem) -> Problem:
 
 def _health_from(message: pb.Health) -> Health:
     verdicts = tuple(
-        Verdict(row.backend, row.task, _STATUS[row.status]) for row in message.servers if row.status in _STATUS
+        Verdict(row.backend, row.task, _STATUS[row.status], row.up, row.proxies)
+        for row in message.servers
+        if row.status in _STATUS
     )
-    if not message.HasField("counters"):
-        return Health(verdicts)
-    counters = message.counters
-    return Health(
-        verdicts,
-        Counters(counters.reloads, counters.drift, counters.held_requests, counters.worker_pid),
-    )
+    counters = _counters_from(message.counters) if message.HasField("counters") else None
+    return Health(verdicts, counters, _view_from(message.cluster) if message.HasField("cluster") else None)
+
+
+def _counters_from(message: pb.Counters) -> Counters:
+    return Counters(message.reloads, message.drift, message.held_requests, message.worker_pid)
+
+
+def _view_from(message: pb.ClusterView) -> ClusterView:
+    servers = (message.up, message.down, message.maintenance)
+    return ClusterView(message.proxies, message.silent, *servers, message.sessions, message.queued)
 
 
 # ---------------------------------------------------------------- pieces and chunks

@@ -185,22 +185,46 @@ class Problem(_message.Message):
     def __init__(self, service: _Optional[str] = ..., label: _Optional[str] = ..., message: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("servers", "counters")
+    __slots__ = ("servers", "counters", "cluster")
     SERVERS_FIELD_NUMBER: _ClassVar[int]
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
     servers: _containers.RepeatedCompositeFieldContainer[ServerHealth]
     counters: Counters
-    def __init__(self, servers: _Optional[_Iterable[_Union[ServerHealth, _Mapping]]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ...) -> None: ...
+    cluster: ClusterView
+    def __init__(self, servers: _Optional[_Iterable[_Union[ServerHealth, _Mapping]]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., cluster: _Optional[_Union[ClusterView, _Mapping]] = ...) -> None: ...
 
 class ServerHealth(_message.Message):
-    __slots__ = ("backend", "task", "status")
+    __slots__ = ("backend", "task", "status", "up", "proxies")
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    PROXIES_FIELD_NUMBER: _ClassVar[int]
     backend: str
     task: str
     status: HealthStatus
-    def __init__(self, backend: _Optional[str] = ..., task: _Optional[str] = ..., status: _Optional[_Union[HealthStatus, str]] = ...) -> None: ...
+    up: int
+    proxies: int
+    def __init__(self, backend: _Optional[str] = ..., task: _Optional[str] = ..., status: _Optional[_Union[HealthStatus, str]] = ..., up: _Optional[int] = ..., proxies: _Optional[int] = ...) -> None: ...
+
+class ClusterView(_message.Message):
+    __slots__ = ("proxies", "silent", "up", "down", "maintenance", "sessions", "queued")
+    PROXIES_FIELD_NUMBER: _ClassVar[int]
+    SILENT_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    DOWN_FIELD_NUMBER: _ClassVar[int]
+    MAINTENANCE_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    proxies: int
+    silent: int
+    up: int
+    down: int
+    maintenance: int
+    sessions: int
+    queued: int
+    def __init__(self, proxies: _Optional[int] = ..., silent: _Optional[int] = ..., up: _Optional[int] = ..., down: _Optional[int] = ..., maintenance: _Optional[int] = ..., sessions: _Optional[int] = ..., queued: _Optional[int] = ...) -> None: ...
 
 class Counters(_message.Message):
     __slots__ = ("reloads", "drift", "held_requests", "worker_pid")

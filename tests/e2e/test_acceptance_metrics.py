@@ -45,3 +45,10 @@ def test_upstreams_are_counted_for_the_operator_alone(l7: Installation, create: 
         assert answers(samples, "counted99") - earlier == Counter(each.instance for each in asked[series])
         assert samples[f'l7_route_info{{host="{HOST}",path="/",backend="counted99"}}'] == 1
         assert not any("last_reload" in name for name in l7.proxy_metrics(proxy)), "there was none"
+
+    def seen_by_all() -> bool:
+        """What the extension service tells core of its cluster."""
+        (view,) = [each["view"] for each in l7.status()["extension_services"]]
+        return view is not None and (view["proxies"], view["silent"]) == (len(l7.services), 0) and view["up"] >= 2
+
+    l7.until("the extension service to see the tasks at all proxies", seen_by_all)

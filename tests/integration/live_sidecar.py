@@ -428,8 +428,8 @@ def proxy_settings(directory: Path, **changes: Any) -> Settings:
 @asynccontextmanager
 async def proxy(binary: Path, settings: Settings, core: int, **options: Any) -> AsyncIterator[Proxy]:
     """The sidecar runs within the block; it and its HAProxy are gone after it, whatever happened."""
-    options = {"stop_grace": 1.0, **options}
-    chosen = Options(core=f"127.0.0.1:{core}", instance="proxy", binary=str(binary), **options)
+    options = {"stop_grace": 1.0, "instance": "proxy", **options}
+    chosen = Options(core=f"127.0.0.1:{core}", binary=str(binary), **options)
     sidecar = Sidecar(chosen, settings, Metrics("sidecar", "test"), "test")
     stop = asyncio.Event()
     task = asyncio.create_task(sidecar.run(stop))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -43,6 +43,7 @@ from l7.model import (
 from l7.serve import session as sessions
 from l7.serve import wire
 from l7.serve.session import Ack, Counters, Health, Hello, Message, Nack, Report, Verdict
+from l7.status import ClusterView
 from l7.store import Store
 from l7.v1 import sync_pb2 as pb
 
@@ -333,6 +334,15 @@ reported = st.builds(
 )
 
 
+STATUS = {
+    "up": pb.HEALTH_STATUS_UP,
+    "down": pb.HEALTH_STATUS_DOWN,
+    "maintenance": pb.HEALTH_STATUS_MAINTENANCE,
+    "gone": pb.HEALTH_STATUS_GONE,
+}
+small = st.integers(0, 2**32 - 1)
+
+
 @given(
     st.one_of(
         st.builds(Hello, texts, texts, texts, texts, texts),
@@ -340,24 +350,15 @@ reported = st.builds(
         st.builds(Nack, texts, texts),
         st.builds(
             Health,
-            st.lists(st.builds(Verdict, texts, texts, st.sampled_from(["up", "down", "maintenance", "gone"]))).map(
-                tuple
-            ),
+            st.lists(st.builds(Verdict, texts, texts, st.sampled_from(list(STATUS)), small, small)).map(tuple),
             st.none() | st.builds(Counters, uints, uints, uints, uints),
+            st.none() | st.builds(ClusterView, small, small, small, small, small, uints, uints),
         ),
         st.builds(Report, st.lists(reported, max_size=3).map(tuple)),
     )
 )
 def test_what_extensions_say_is_understood(message: Message) -> None:
     assert wire.message_from(to_request(message)) == message
-
-
-STATUS = {
-    "up": pb.HEALTH_STATUS_UP,
-    "down": pb.HEALTH_STATUS_DOWN,
-    "maintenance": pb.HEALTH_STATUS_MAINTENANCE,
-    "gone": pb.HEALTH_STATUS_GONE,
-}
 
 
 def to_request(message: Message) -> pb.SyncRequest:
@@ -382,7 +383,11 @@ def to_request(message: Message) -> pb.SyncRequest:
         ]
         return pb.SyncRequest(report=pb.Report(problems=problems))
     health = pb.Health(
-        servers=[pb.ServerHealth(backend=v.backend, task=v.task, status=STATUS[v.status]) for v in message.verdicts]
+        servers=[
+            pb.ServerHealth(backend=v.backend, task=v.task, status=STATUS[v.status], up=v.up, proxies=v.proxies)
+            for v in message.verdicts
+        ],
+        cluster=None if message.cluster is None else pb.ClusterView(**asdict(message.cluster)),
     )
     if message.counters is not None:
         counters = message.counters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from io import StringIO
 
@@ -12,11 +13,13 @@ from l7.fragment import wanted_id
 from l7.model import Problem, TaskState
 from l7.report import report
 from l7.status import (
+    ClusterView,
     Extension,
     Extensions,
     cluster_document,
     extension_document,
     servers_by_state,
+    service_document,
     with_values,
 )
 from tests.fakes.swarm_state import RUNNING, SHUTDOWN, World, labels, service, spec, task
@@ -66,13 +69,14 @@ def test_extensions_are_listed_while_they_are_connected() -> None:
 # ---------------------------------------------------------------- on the screen
 
 
-def screen(world: World, *extensions: Extension, width: int = 300) -> str:
+def screen(world: World, *extensions: Extension, width: int = 300, services: Sequence[Extension] = ()) -> str:
     """What `l7 status` prints on a terminal of that width, runs of blanks as one."""
     told = {*world.build.problems(), *(each for extension in extensions for each in extension.problems)}
     problems = [asdict(problem) for problem in sorted(told)]
     clusters = [json.loads(json.dumps(cluster_document(world.snapshot())))]
     head = {"version": "1", "ready": True, "reason": "", "source": {}}
     head["extensions"] = [json.loads(json.dumps(extension_document(each))) for each in extensions]
+    head["extension_services"] = [json.loads(json.dumps(service_document(each))) for each in services]
     console = Console(width=width, highlight=False, markup=False, emoji=False, file=StringIO())
     for part in report({**head, "clusters": clusters, "problems": problems}):
         console.print(part)
@@ -98,6 +102,30 @@ def test_tasks_that_any_proxy_finds_down_each_counts_once() -> None:
     proxies = Extension("", "one", unhealthy=down), Extension("", "two", unhealthy=two)
     assert "a.example / web 3 0 0 2 unhealthy" in screen(shown, *proxies).splitlines()
     assert "a.example / web 3 0 0" in screen(shown, Extension("east", "three", unhealthy=down)).splitlines()
+
+
+def test_what_the_proxies_of_a_cluster_see_together() -> None:
+    shown = World()
+    shown.serve("web", 1, 3, hosts="a.example")
+    one, two = ("web", "t-web-0"), ("web", "t-web-1")
+    proxies = (
+        Extension("", "one", unhealthy={one: "down"}),
+        Extension("", "two", unhealthy=dict.fromkeys((one, two))),
+    )
+    view = ClusterView(2, 1, up=1, down=2, sessions=5, queued=1)
+    service = Extension("", "ext", unhealthy=dict.fromkeys((one, two), "down"), split={two: (1, 2)}, view=view)
+    lines = screen(
+        shown, *proxies, services=[service, Extension("", "starts"), Extension("east", "x")]
+    ).splitlines()
+    seen = "1 servers up, 2 down, 0 out of rotation, as most of 2 proxies see them (1 more did not answer); "
+    assert f"{seen}5 sessions, 1 of them waiting" in lines
+    assert "a.example / web 3 0 0 1 unhealthy, 1 up on 1 of 2 proxies only" in lines
+    both = replace(service, split={one: (1, 2), two: (1, 2)})
+    assert (
+        "a.example / web 3 0 0 2 up on some proxies only" in screen(shown, *proxies, services=[both]).splitlines()
+    )
+    nobody = replace(service, view=ClusterView(0, 2, down=2))
+    assert "a.example / web 3 0 0 2 unhealthy" in screen(shown, *proxies, services=[nobody]).splitlines()
 
 
 def test_redirects_default_and_tcp() -> None:
