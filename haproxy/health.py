@@ -49,7 +49,8 @@ class Verdicts:
         """GONE for one of whom HAProxy has no server."""
         return self._tasks.get(key[0], {}).get(key[1], pb.HEALTH_STATUS_GONE)
 
-    def keys(self) -> list[Key]:
+    def tasks(self) -> list[Key]:
+        """All there are."""
         return [(name, task) for name, tasks in self._tasks.items() for task in tasks]
 
     def counts(self) -> dict[str, int]:

@@ -32,7 +32,7 @@ class Telling:
         """Verdicts on all tasks, on whom they are others than at the last call, and totals of the proxy."""
         if not self._connected():
             return
-        news = sorted(verdicts.keys()) if self._all else changed
+        news = sorted(verdicts.tasks()) if self._all else changed
         if news or counters != self._counters:
             self._all, self._counters = False, counters
             servers = health.told(verdicts, news)

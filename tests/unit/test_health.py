@@ -92,7 +92,7 @@ def test_only_what_changed_is_said_and_what_went() -> None:
     assert world.look(*now) == {("a", "t2"): DOWN, ("a", "t3"): GONE, ("b", "t1"): UP}
     assert world.look(*now) == {}
     assert world.look() == {("a", "t1"): GONE, ("a", "t2"): GONE, ("b", "t1"): GONE}
-    assert (world.verdicts.keys(), world.verdicts.counts()) == ([], {"up": 0, "down": 0, "maint": 0})
+    assert (world.verdicts.tasks(), world.verdicts.counts()) == ([], {"up": 0, "down": 0, "maint": 0})
 
 
 def test_a_backend_that_moves_takes_its_verdicts_with_it() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -134,3 +136,20 @@ def test_a_dump_that_is_cut_leaves_what_was_known() -> None:
     assert servers["a"] == {"t1.aa": A}
     servers.feed(dump(A, B))
     assert servers.end(("a", "b")) == []
+
+
+def test_rows_may_be_asked_for_while_a_dump_arrives() -> None:
+    servers, text = seen(A, B), dump(A, B) * 50
+
+    def feed() -> None:
+        for _ in range(100):
+            servers.feed(text)
+            with suppress(ProtocolError):  # it is no whole dump
+                servers.end(("a", "b", "empty"))
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    while thread.is_alive():
+        assert servers["a"] == {"t1.aa": A}
+        servers._made.clear()
+    thread.join()
