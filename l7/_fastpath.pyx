@@ -58,3 +58,4 @@ cdef dict _checked(object mapping):
 
 
 include "_health.pxi"
+include "_table.pxi"

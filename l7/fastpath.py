@@ -9,16 +9,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from l7.fastpath_pure.health import Health
-from l7.fastpath_pure.table import Table  # in both modes, until the compiled one is there
-
 MODE = os.environ.get("L7_FASTPATH") or "compiled"
 
 if TYPE_CHECKING or MODE == "pure":
     from l7.fastpath_pure.health import Health
+    from l7.fastpath_pure.table import Table
 elif MODE == "compiled":
     try:
-        from l7._fastpath import Health
+        from l7._fastpath import Health, Table
     except ImportError as error:
         raise ImportError("l7._fastpath is not built for this source: run `make setup`") from error
 else:

@@ -65,10 +65,7 @@ class Dump:
         row = {name: values[at] for name, at in self._columns.items()}
         backend = checked_name(row["be_name"].decode("ascii"), LONGEST_NAME)
         server = checked_name(row["srv_name"].decode("ascii"), LONGEST_NAME)
-        servers = self.rows.setdefault(backend, {})
-        if server in servers:
-            raise ValueError("a server is named twice")
-        servers[server] = There(
+        there = There(
             id=_number(row["srv_id"], 2**32 - 1),
             address=_address(row["srv_addr"]),
             port=_number(row["srv_port"], 65535),
@@ -77,6 +74,10 @@ class Dump:
             op=_number(row["srv_op_state"], 255),
             check=_number(row["srv_check_state"], 65535),
         )
+        servers = self.rows.setdefault(backend, {})
+        if server in servers:
+            raise ValueError("a server is named twice")
+        servers[server] = there
 
 
 def _number(text: bytes, high: int) -> int:

@@ -161,11 +161,18 @@ class Table:
         Names of the backends (sorted) that differ from what was known, each with the number of servers in which
         what only a command changes differs (come, gone, id, address, port, weight, admin state): 0 when checks
         alone changed something. A server that a command has changed meanwhile stays as that left it, whatever the
-        dump says. ValueError, and what was known stays, when the dump can't be read or was not whole.
+        dump says; one that the dump changes is left alone until all that was sent of it is answered. ValueError,
+        and what was known stays, when the dump can't be read or was not whole.
         """
         dump, told = self._dump, self._told
         self._dump, self._told = None, set()
-        self._forget()
+        try:
+            found = self._take(dump, told, backend)
+        finally:
+            self._forget()
+        return found
+
+    def _take(self, dump: Dump | None, told: set[Key], backend: str | None) -> list[tuple[str, int]]:
         if dump is None or not dump.whole:
             raise ValueError((dump.error if dump else "") or "the dump is not whole")
         if backend is not None and dump.rows.keys() - {backend}:
@@ -179,8 +186,9 @@ class Table:
                 self._have[name] = now
             if before != now:
                 found.append((name, _commanded(before, now)))
+                changed = {(name, server) for server in before | now if before.get(server) != now.get(server)}
+                self._broken |= changed & {command.key for command in self._sent}
         self.retry(backend)
-        self._forget()
         return found
 
     def rows(self, backend: str) -> list[tuple[str, int, str, int, int, int, int, int]]:
@@ -319,9 +327,13 @@ _PACKED = struct.Struct("<16sIIHHHBB")
 
 
 def _digest(settings: bytes, servers: Servers) -> bytes:
-    """Of lengths and contents, so that no two contents are the same bytes."""
+    """Of lengths and contents, so that no two contents are the same bytes. An IPv4 address is text, and the last
+    byte its length; 6 is that of an IPv6 address."""
     parts = [struct.pack("<I", len(settings)), settings]
     for name, w in sorted(servers.items()):
-        fields = (w.id, w.stop_in, w.port, w.weight, w.service, w.state, w.address.version)
-        parts += [struct.pack("<H", len(name)), name.encode(), _PACKED.pack(w.address.packed, *fields)]
+        text = w.address.version == 4
+        address = str(w.address).encode() if text else w.address.packed
+        form = len(address) if text else 6
+        fields = (w.id, w.stop_in, w.port, w.weight, w.service, w.state, form)
+        parts += [struct.pack("<H", len(name)), name.encode(), _PACKED.pack(address, *fields)]
     return blake2b(b"".join(parts), digest_size=16).digest()

@@ -8,6 +8,7 @@ import pytest
 
 from haproxy import ops
 from haproxy.runtime.codec import encode
+from l7 import _fastpath
 from l7.fastpath_pure import table as pure
 from l7.v1 import sync_pb2 as pb
 
@@ -20,7 +21,7 @@ HEADER = (
 READY, PENDING, LEAVING = pb.SERVER_STATE_READY, pb.SERVER_STATE_PENDING, pb.SERVER_STATE_LEAVING
 
 
-@pytest.fixture(params=[pure.Table], ids=["pure"])
+@pytest.fixture(params=[pure.Table, _fastpath.Table], ids=["pure", "compiled"])
 def table(request: pytest.FixtureRequest) -> Any:
     return request.param()
 
