@@ -24,6 +24,9 @@ cdef extern from "_table.h":
         uint32_t id, stop_in
         uint16_t port, weight, service
         uint8_t state, form
+    ctypedef struct table_wish:
+        table_want row
+        uint32_t seen, after
     ctypedef struct table_have:
         uint8_t address[16]
         uint32_t id
@@ -48,7 +51,9 @@ cdef extern from "_table.h":
     const uint8_t *table_next(const uint8_t *, const uint8_t *, int, table_field *) nogil
     const uint8_t *table_skip_servers(const uint8_t *, const uint8_t *) nogil
     bint table_utf8(const uint8_t *, size_t) nogil
-    bint table_same(const uint8_t *, const uint8_t *, const table_key *, const table_want *) nogil
+    const uint8_t *table_unchanged(
+        const uint8_t *, const uint8_t *, const uint8_t *, uint32_t, uint32_t, const table_key *, table_wish *,
+        uint32_t *, uint32_t *) nogil
     const char *table_server(const uint8_t *, const uint8_t *, table_want *, const char **, size_t *) nogil
     uint8_t table_column(const char *, size_t) nogil
     bint table_row(const char *, const char *, const uint8_t *, size_t, table_have *, table_span *, table_span *) nogil
@@ -67,12 +72,6 @@ VERBS = {ADD: "add server", WEIGHT: "set weight", ENABLE: "enable server", HEALT
 cdef enum: FORCED = 0x09, FORCED_MAINT = 0x01, FORCED_DRAIN = 0x08, MAINT = 0x23, CHECKED = 0x04
 cdef enum: LEAVING = 3, READY = 2, INCREMENTAL = 2
 cdef enum: LONGEST = 200, LONGEST_THERE = 65535
-
-# `seen`: the last update or dump that had the row. `after`: the row that followed this one then, since both come in
-# much the same order each time: it is tried before any hash is made.
-cdef struct Wish:
-    table_want row
-    uint32_t seen, after
 
 cdef struct State:
     table_have row
@@ -124,7 +123,7 @@ cdef class Table:
     """Servers of a set of backends: what is wanted of each and what the proxy has, by (backend, server)."""
 
     cdef table_key *keys
-    cdef Wish *wants  # NULL until something is wanted, as `haves` until something is there: unused, they cost nothing
+    cdef table_wish *wants  # NULL until something is wanted, as `haves` until something is there: unused, they cost nothing
     cdef State *haves
     cdef uint32_t top, room, spare, live
     cdef uint64_t *index  # hash and slot; 0: nothing there
@@ -158,6 +157,7 @@ cdef class Table:
     cdef const char *error_at  # what it is about
     cdef size_t error_length
     cdef const char *dump_error
+    cdef const uint8_t *limit  # of the message that is read
     cdef list joined
 
     def __cinit__(self):
@@ -265,7 +265,7 @@ cdef class Table:
             self.top += 1
         memset(&self.keys[slot], 0, sizeof(table_key))
         if self.wants != NULL:
-            memset(&self.wants[slot], 0, sizeof(Wish))
+            memset(&self.wants[slot], 0, sizeof(table_wish))
         if self.haves != NULL:
             memset(&self.haves[slot], 0, sizeof(State))
         self.keys[slot].backend = backend
@@ -292,10 +292,10 @@ cdef class Table:
             return False
         self.keys = <table_key *>at
         if self.wants != NULL:
-            at = realloc(self.wants, <size_t>room * sizeof(Wish))
+            at = realloc(self.wants, <size_t>room * sizeof(table_wish))
             if at == NULL:
                 return False
-            self.wants = <Wish *>at
+            self.wants = <table_wish *>at
         if self.haves != NULL:
             at = realloc(self.haves, <size_t>room * sizeof(State))
             if at == NULL:
@@ -306,16 +306,16 @@ cdef class Table:
 
     cdef bint _columns(self, bint wants) noexcept nogil:
         """The column of what is wanted, or there; False without memory."""
-        cdef size_t width = sizeof(Wish) if wants else sizeof(State)
+        cdef size_t width = sizeof(table_wish) if wants else sizeof(State)
         cdef void *at
-        if (self.wants if wants else <Wish *>self.haves) != NULL:
+        if (self.wants if wants else <table_wish *>self.haves) != NULL:
             return True
         at = malloc(self.room * width)
         if at == NULL:
             return False
         memset(at, 0, self.top * width)
         if wants:
-            self.wants = <Wish *>at
+            self.wants = <table_wish *>at
         else:
             self.haves = <State *>at
         return True
@@ -542,6 +542,7 @@ cdef class Table:
             for part in parts:
                 p = <const uint8_t *>PyBytes_AS_STRING(part)
                 length = PyBytes_GET_SIZE(part)
+                self.limit = p + length
                 with nogil:
                     error = self._response(p, p + length)
                 if error != NULL:
@@ -647,6 +648,10 @@ cdef class Table:
             self.backends[number].content, self.backends[number].length = settings.data, settings.value
         p = start
         while p < end:
+            p = table_unchanged(p, end, self.limit, number, self.want_turn, self.keys, self.wants, &self.last_want,
+                                &self.seen_wanted)
+            if p == end:
+                break
             p = table_next(p, end, TABLE_DEPTH - 2, &field)
             if field.type == 2 and field.number == 3:
                 error = self._server(number, field.data, field.data + field.value)
@@ -673,21 +678,12 @@ cdef class Table:
         cdef size_t length
         cdef uint32_t slot
         cdef void *at
-        slot = self.wants[self.last_want].after
-        if (
-            slot and self.keys[slot].backend == backend and self.keys[slot].flags & WANTED
-            and self.wants[slot].seen != self.want_turn
-            and table_same(p, end, &self.keys[slot], &self.wants[slot].row)
-        ):
-            self.wants[slot].seen = self.want_turn
-            self.seen_wanted += 1
-            self.last_want = slot
-            return NULL
         memset(&row, 0, sizeof(table_want))
         error = table_server(p, end, &row, &name, &length)
         if error != NULL:
             self.error_at, self.error_length = name, length
             return error
+        slot = self.wants[self.last_want].after
         if not slot or not table_is(&self.keys[slot], backend, name, length):
             if not table_good_name(name, length, LONGEST):
                 self.error_at, self.error_length = name, length
@@ -1407,7 +1403,7 @@ cdef class Table:
         if number:
             self.flight_spare = self.flights[number].count
         else:
-            if self.flight_top == self.flight_room:
+            if self.flight_top >= self.flight_room:
                 at = grown(self.flights, sizeof(Flight), &self.flight_room, 0)
                 if at == NULL:
                     raise MemoryError
@@ -1473,17 +1469,30 @@ cdef class Table:
         cdef Flight *flight = &self.flights[number]
         self.sent_head += 1
         self.sent_count -= 1
-        if not self.sent_count:
-            self.sent_head = 0
         flight.count -= 1
         if flight.count:
             return
         self.haves[slot].flight = 0
         flight.count = self.flight_spare
         self.flight_spare = number
+        if not self.sent_count:
+            self._all_answered()
         if self._todo(slot):
             self._mark(slot)
         self._release(slot)
+
+    cdef void _all_answered(self) noexcept:
+        """What a great change needed is given back."""
+        self.sent_head = self.flight_spare = 0
+        self.flight_top = 1
+        if self.sent_room > 4096:
+            free(self.sent)
+            self.sent = NULL
+            self.sent_room = 0
+        if self.flight_room > 4096:
+            free(self.flights)
+            self.flights = NULL
+            self.flight_room = 0
 
     def retry(self, backend=None):
         cdef uint32_t number = 0
