@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -372,3 +374,25 @@ def test_keywords_that_would_end_the_command(table: Any, words: bytes) -> None:
         table.keywords("s", 0, words)
     with pytest.raises(ValueError):
         table.keywords("unknown", 0, b"check")
+
+
+def test_a_second_thread_is_told_that_the_table_is_in_use() -> None:
+    table = _fastpath.Table()
+    seen = threading.Event()
+
+    def feed() -> None:
+        table.feed(HEADER)
+        while not seen.is_set():
+            table.feed(b"\n" * 5_000_000)  # no rows, and a while without the GIL
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    until = time.monotonic() + 60
+    while not seen.is_set() and time.monotonic() < until:
+        try:
+            table.rows("a")
+        except RuntimeError:
+            seen.set()
+    assert seen.is_set()
+    thread.join()
+    assert table.end() == []
