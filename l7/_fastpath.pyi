@@ -1,12 +1,4 @@
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-class Diff(NamedTuple):
-    added: list[str]
-    changed: list[str]
-    removed: list[str]
-
-def diff(want: Mapping[str, tuple[Any, ...]], have: Mapping[str, tuple[Any, ...]]) -> Diff: ...
+from collections.abc import Sequence
 
 def scan_level(most: int = 2) -> int: ...
 
