@@ -1275,9 +1275,16 @@ cdef class Table:
             else:
                 self.backends[number].flags &= ~B_LISTED
         self.dirty_count = kept
-        table_sort(self.dirty, kept, self.keys)
-        for i in range(kept):
-            self.dirty[i] = self.keys[self.dirty[i]].next
+        if kept <= self.order_count // 64:
+            table_sort(self.dirty, kept, self.keys)
+            for i in range(kept):
+                self.dirty[i] = self.keys[self.dirty[i]].next
+            return 0
+        kept = 0  # many: to go through all backends takes less than to sort them
+        for i in range(self.order_count):
+            if self.backends[self.order[i]].flags & B_LISTED:
+                self.dirty[kept] = self.order[i]
+                kept += 1
         return 0
 
     def commands(self, limit=65536):

@@ -22,7 +22,7 @@ from benchmarks.fastpath.target import Target
 from benchmarks.kept import RESULTS
 from benchmarks.scenario.result import machine, versions
 
-PARTS = ("health",)
+PARTS = ("health", "table")
 """Modules, each with `targets()`."""
 
 
