@@ -385,7 +385,7 @@ def test_a_second_thread_is_told_that_the_table_is_in_use() -> None:
         while not seen.is_set():
             table.feed(b"\n" * 5_000_000)  # no rows, and a while without the GIL
 
-    thread = threading.Thread(target=feed)
+    thread = threading.Thread(target=feed, daemon=True)
     thread.start()
     until = time.monotonic() + 60
     while not seen.is_set() and time.monotonic() < until:
