@@ -26,7 +26,7 @@ cdef extern from "_scan.h" nogil:
     const char *l7_row_end(const char *, const char *, char, size_t, int *)
     bint l7_unquote(char *, size_t, uint32_t, uint32_t *, uint32_t *)
     bint l7_same(const char *, const char *, uint32_t)
-    bint l7_number(const char *, uint32_t, uint64_t *)
+    bint l7_short_number(const char *, uint32_t, uint64_t *)
     int l7_numbers(const char *, const uint32_t *, const uint32_t *, int, uint64_t *)
     bint l7_is_name(const char *, uint32_t)
     uint32_t l7_hash(const char *, uint32_t, uint32_t)
@@ -307,7 +307,9 @@ cdef class Health:
         cdef int64_t slot
         if width(at, columns[OPERATIONAL]) != 1 or not b"0" <= operational[0] <= b"3":
             return False
-        if width(at, columns[ADMIN]) == 0 or not l7_number(row + at[columns[ADMIN]], width(at, columns[ADMIN]), &admin):
+        if width(at, columns[ADMIN]) == 0 or not l7_short_number(
+            row + at[columns[ADMIN]], width(at, columns[ADMIN]), &admin
+        ):
             return False
         slot = self._server(stream, row, at)
         if slot < 0:

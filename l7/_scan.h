@@ -110,7 +110,7 @@ typedef ptrdiff_t l7_row_function(const char *p, const char *limit, char separat
         uint32_t count = 0;                                                                                        \
         at[0] = 0;                                                                                                 \
         for (; offset <= L7_LONGEST && limit - p >= (ptrdiff_t)(offset + L7_BLOCK); offset += L7_BLOCK) {          \
-            stop = EITHER(p + offset, '\n', quote);                                                                \
+            stop = quote == '\n' ? EQUAL(p + offset, '\n') : EITHER(p + offset, '\n', quote);                      \
             if (count < wanted) {                                                                                  \
                 uint64_t bits = EQUAL(p + offset, separator);                                                      \
                 if (stop) bits &= (stop - 1) & ~stop;                                                              \
@@ -252,6 +252,15 @@ static int l7_long_number(const char *p, uint32_t size, uint64_t *value) {
 /* A number of up to 64 bits in `size` bytes; none are 0. Returns whether it is one. */
 L7_INLINE int l7_number(const char *p, uint32_t size, uint64_t *value) {
     return L7_LIKELY(size <= 8) ? l7_digits(p, size, value) : l7_long_number(p, size, value);
+}
+
+/* The same of what mostly has one digit. */
+L7_INLINE int l7_short_number(const char *p, uint32_t size, uint64_t *value) {
+    if (L7_LIKELY(size == 1)) {
+        *value = (uint64_t)(unsigned char)*p - '0';
+        return *value <= 9;
+    }
+    return size <= 8 ? l7_digits(p, size, value) : l7_long_number(p, size, value);
 }
 
 /* Numbers of some columns; 0 where one is none. 2 where all are nought, as most servers' are: `values` is not set. */

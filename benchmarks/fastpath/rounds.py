@@ -20,9 +20,9 @@ def rounds(runs: Mapping[str, Run], number: int = 9) -> Times:
     try:
         for _ in range(number + 1):
             for name, run in runs.items():
-                begin = time.perf_counter()
+                begin = time.thread_time()
                 run()
-                found[name].append(time.perf_counter() - begin)
+                found[name].append(time.thread_time() - begin)
     finally:
         gc.enable()
     return {name: seconds[1:] for name, seconds in found.items()}
