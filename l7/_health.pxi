@@ -484,10 +484,10 @@ cdef class Health:
             free(index)
             with gil:
                 raise MemoryError
-        memset(&self.labels[self.room], 0, (room - self.room) * sizeof(Label))
-        memset(<char *>seen + self.room * sizeof(Seen), 0, (room - self.room) * sizeof(Seen))
         if self.room:
-            memcpy(seen, self.seen, self.room * sizeof(Seen))
+            memcpy(seen, self.seen, self.slots * sizeof(Seen))
+        else:
+            memset(labels, 0, room * sizeof(Label))     # of slots that are not there the first one is looked at
         free(self.seen)
         free(self.index)
         self.seen, self.index, self.room = <Seen *>seen, <uint32_t *>index, room
