@@ -60,9 +60,9 @@ def main() -> int:
     given = parser.parse_args()
     if given.extension:
         load(given.extension)
-    from tests.fuzz import health, table
+    from tests.fuzz import health, tables
 
-    for part in (health, table):
+    for part in (health, tables):
         count = fuzz(part.run, given.seconds / 2, given.seed)
         print(f"{part.__name__}: {count} inputs from seed {given.seed} on agree", flush=True)
     return test()

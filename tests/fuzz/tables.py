@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
+from l7 import _fastpath
+from l7.fastpath_pure.table import Table as Plain
 from l7.v1 import sync_pb2 as pb
 
 Action = tuple[str, tuple[Any, ...]]
@@ -153,3 +155,8 @@ def agree(plain: Callable[[], Any], compiled: Callable[[], Any], steps: Sequence
         assert one.do(name, arguments) == other.do(name, arguments), (name, arguments)
         if name != "feed":
             assert one.state == other.state, (name, arguments)
+
+
+def run(seed: int) -> None:
+    random = Random(seed)
+    agree(Plain, _fastpath.Table, [action for _ in range(3) for action in actions(random)])
