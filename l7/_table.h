@@ -445,7 +445,7 @@ static int table_row(const char *p, const char *end, const uint8_t *columns, siz
     have->port = (uint16_t)port;
     have->weight = (uint16_t)weight;
     have->admin = (uint16_t)admin;
-    have->check = (uint16_t)check;
+    have->check = (uint16_t)(check & ~(uint64_t)1); /* whether one is under way at this moment is no news */
     have->op = (uint8_t)op;
     *backend = at[TABLE_BACKEND];
     *server = at[TABLE_SERVER];

@@ -13,6 +13,9 @@ COLUMNS = (
 )  # fmt: skip
 """What is read of a row. Versions add columns: these are found by their names in the header line."""
 
+IN_PROGRESS = 0x01
+"""Bit of srv_check_state: a check is under way at this moment. That is no news of a server, so it is not kept."""
+
 LONGEST_NAME = 65535
 _NUMBER = re.compile(rb"[0-9]{1,10}")
 
@@ -72,7 +75,7 @@ class Dump:
             weight=_number(row["srv_uweight"], 65535),
             admin=_number(row["srv_admin_state"], 65535),
             op=_number(row["srv_op_state"], 255),
-            check=_number(row["srv_check_state"], 65535),
+            check=_number(row["srv_check_state"], 65535) & ~IN_PROGRESS,
         )
         servers = self.rows.setdefault(backend, {})
         if server in servers:

@@ -193,7 +193,7 @@ class Table:
 
     def rows(self, backend: str) -> list[tuple[str, int, str, int, int, int, int, int]]:
         """The servers that the proxy has, by name: name, srv_id, srv_addr, srv_port, srv_uweight, srv_admin_state,
-        srv_op_state, srv_check_state. Addresses in their shortest form."""
+        srv_op_state, srv_check_state (but whether a check is under way). Addresses in their shortest form."""
         return [
             (name, h.id, str(h.address or "-"), h.port, h.weight, h.admin, h.op, h.check)
             for name, h in sorted(self._have.get(backend, {}).items())

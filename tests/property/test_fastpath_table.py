@@ -86,7 +86,7 @@ def dumps(draw: st.DrawFn) -> bytes:
         row(
             *key, id=draw(ids), addr=draw(addresses | st.just("-")), op=draw(st.integers(0, 3)),
             admin=draw(st.sampled_from([0, 0, 1, 2, 4, 5, 8, 9, 0x20])), weight=draw(st.sampled_from([0, 1, 256])),
-            check=draw(st.sampled_from([0, 6])), port=draw(st.sampled_from([1, 80, 65535])),
+            check=draw(st.sampled_from([0, 6, 7])), port=draw(st.sampled_from([1, 80, 65535])),
         )
         for key in keys
     ]  # fmt: skip

@@ -168,6 +168,13 @@ def test_a_dump_says_which_backends_differ_and_whether_by_commands(table: Any) -
     assert table.rows("b") == [("s2", 7, "10.0.0.1", 81, 64, 0, 2, 6), ("s3", 7, "10.0.0.1", 80, 64, 0, 2, 6)]
 
 
+def test_a_check_that_is_under_way_is_no_news(table: Any) -> None:
+    known(table, row("a", "s1", check=6))
+    assert known(table, row("a", "s1", check=7)) == []
+    assert table.rows("a")[0][-1] == 6
+    assert known(table, row("a", "s1", check=3)) == [("a", 0)]
+
+
 def test_a_dump_of_one_backend_leaves_the_others(table: Any) -> None:
     known(table, row("a", "s1"), row("b", "s2"))
     assert known(table, row("a", "s3"), backend="a") == [("a", 2)]
