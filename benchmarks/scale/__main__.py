@@ -25,7 +25,10 @@ from benchmarks.scenario.__main__ import show
 from benchmarks.scenario.result import Outcome, document, write
 from testbed.namespace import TestbedError
 
-SCENARIOS = ("events", "audits", "creations", "reloads", "traffic", "haproxy_start")
+SCENARIOS = (
+    "cold_start", "events", "replacement", "reconnect", "memory", "churn",
+    "audits", "creations", "reloads", "traffic", "haproxy_start",
+)  # fmt: skip
 
 
 def describe(name: str) -> str:

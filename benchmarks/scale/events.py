@@ -16,18 +16,17 @@ HAProxy's part of the third hop is shown by CPU time per event, next to that of 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from benchmarks.scale.case import Case
+from benchmarks.scale.change import RUNS, replacements
 from benchmarks.scale.program import cpu
 from benchmarks.scale.stage import Core, Proxy, World, core_up, proxy_up, world
 from benchmarks.scenario.result import Outcome, spread
-from l7.model import Task, TaskState
+from l7.model import Task
 
 SMALL = 1_000
 """Tasks of the cluster that the largest is compared with."""
@@ -84,23 +83,9 @@ async def _measured(swarm: World, core: Core, proxy: Proxy, number: int) -> tupl
     seen = Journals(core, proxy)
     groups = {"core": [core.pid], "sidecar": [proxy.pid], "haproxy": proxy.haproxy()}
     before = {name: cpu(pids) for name, pids in groups.items()}
-    trips = [await seen.trip(swarm, kind, task) for kind, task in _events(swarm, number)]
+    trips = [await seen.trip(swarm, kind, task) for kind, task in replacements(swarm.swarm, number // 4)]
     used = {name: round((cpu(pids) - before[name]) / number * 1e3, 3) for name, pids in groups.items()}
     return trips, used
-
-
-def _events(swarm: World, number: int) -> Iterator[tuple[str, Task]]:
-    """Kind and the task as it is then."""
-    choice = random.Random(0)
-    names = [each for each in swarm.swarm.services.values() if each.name != "proxy"]
-    for _ in range(number // 4):
-        service = choice.choice(names).id
-        old = choice.choice(swarm.swarm.tasks_of(service))
-        new = swarm.swarm.successor(old)
-        yield "leaves", replace(old, desired=TaskState.SHUTDOWN)
-        yield "placed", replace(new, state=TaskState.ASSIGNED)
-        yield "runs", new
-        yield "ended", replace(old, desired=TaskState.SHUTDOWN, state=TaskState.SHUTDOWN)
 
 
 class Journals:
@@ -125,7 +110,7 @@ class Journals:
         known = await self._core.line("revision in effect", revision=revision)
         moments = (sent, *(line["at"] for line in (changed, update, applied, known)))
         hops = tuple((after - before) * 1e3 for before, after in pairwise(moments))
-        end = max(known["at"], await self._rotation(task) if kind == "runs" else 0.0)
+        end = max(known["at"], await self._rotation(task) if kind == RUNS else 0.0)
         return Trip(kind, hops, (end - sent) * 1e3)
 
     async def _rotation(self, task: Task) -> float:

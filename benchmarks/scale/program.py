@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections import defaultdict, deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -30,14 +30,16 @@ Line = dict[str, Any]
 
 
 class Program:
-    """A running program. `journal(event)` gives the lines with that name, from the first call on."""
+    """A running program. `journal(event)` gives the lines with that name, from the first call on; `latest` has the
+    last one of each name, `counts` how many there were."""
 
     def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
         self.name = name
         self._process = process
         self._queues: dict[str, asyncio.Queue[Line]] = {}
         self._last: deque[str] = deque(maxlen=_LAST_WORDS)
-        self.counts: defaultdict[str, int] = defaultdict(int)
+        self.latest: dict[str, Line] = {}
+        self.counts: Counter[str] = Counter()
         self._reading = asyncio.create_task(self._read(), name=f"log of {name}")
 
     @property
@@ -82,7 +84,8 @@ class Program:
         while text := await stream.readline():
             self._last.append(text.decode(errors="replace").rstrip())
             line = _parsed(text)
-            event = line.get("event", "")
+            event = str(line.get("event", ""))
+            self.latest[event] = line
             self.counts[event] += 1
             if event in self._queues:
                 line["at"] = datetime.fromisoformat(line["time"]).timestamp()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.scale.program import L7, Program, family, running
+from benchmarks.scale.program import L7, PATIENCE, Line, Program, family, running
 from l7.deploy import pki
 from l7.kit.tls import TlsFiles
 from testbed.haproxy_versions import haproxy
@@ -37,6 +37,10 @@ SHARING = 100
 
 CHECK_INTERVAL = 3_600_000
 """Milliseconds. HAProxy's checks of 100,000 tasks every 2 s would be all that this machine does."""
+
+
+QUIET = 2.0
+"""Seconds without a line of the sidecar's log, after which nothing goes on any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,9 @@ class Core:
     def pid(self) -> int:
         return self.program.pid
 
-    async def ready(self) -> None:
+    async def ready(self) -> Line:
         """Once it has a state to serve."""
-        await self.program.line("first state")
+        return await self.program.line("first state")
 
 
 @asynccontextmanager
@@ -117,7 +121,8 @@ async def core_up(world: World, port: int = 0) -> AsyncIterator[Core]:
     }  # fmt: skip
     given = (f"--{name}={value}" for name, value in options.items())
     async with running("core", [*L7, "core", "--no-fleet", *given]) as program:
-        program.journal("first state")
+        for event in ("admin listening", "following Swarm", "first state"):
+            program.journal(event)
         yield Core(program, port)
 
 
@@ -148,9 +153,28 @@ class Proxy:
         except (OSError, IndexError):
             return []
 
-    async def applied(self) -> None:
+    async def applied(self) -> Line:
         """Once its first revision is in effect."""
-        await self.program.line("applied")
+        return await self.program.line("applied")
+
+    async def settled(self, core: Core) -> None:
+        """Once what core has said last is in effect, and nothing goes on any more. Raises TimeoutError."""
+        async with asyncio.timeout(PATIENCE):
+            while not self._follows(core):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(QUIET)
+        await self.quiet()
+
+    async def quiet(self) -> None:
+        """Once the sidecar has said nothing for a while."""
+        before = -1
+        async with asyncio.timeout(PATIENCE):
+            while before != self.program.counts.total():
+                before = self.program.counts.total()
+                await asyncio.sleep(QUIET)
+
+    def _follows(self, core: Core) -> bool:
+        said, applied = core.program.latest.get("state changed", {}), self.program.latest.get("applied", {})
+        return said.get("revision") == applied.get("revision")
 
 
 @asynccontextmanager
@@ -165,7 +189,8 @@ async def proxy_up(world: World, core: Core, series: str, name: str = "proxy") -
     }  # fmt: skip
     given = (f"--{name}={value}" for name, value in options.items())
     async with running(name, [*L7, "haproxy", "sidecar", *given]) as program:
-        program.journal("applied")
+        for event in ("update", "haproxy started", "applied"):
+            program.journal(event)
         proxy = Proxy(program, directory)
         try:
             yield proxy
