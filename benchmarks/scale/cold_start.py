@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.scale.case import Case
 from benchmarks.scale.program import cpu, usage
+from benchmarks.scale.runtime import enabled
 from benchmarks.scale.stage import Core, Proxy, World, core_up, proxy_up, world
 from benchmarks.scenario.result import Outcome
 from l7.swarm import from_proto
@@ -46,6 +47,8 @@ async def _one(case: Case, services: int, outcome: Outcome) -> dict[str, Any]:
             async with proxy_up(swarm, core, case.haproxy) as proxy:
                 figures |= await _proxy(proxy, began, tasks)
                 figures["haproxy -c"] = await _check(case, proxy)
+                missing = tasks - await asyncio.to_thread(enabled, proxy.socket)
+    outcome.check(f"{services:,} services: servers missing in rotation once in effect", missing, 0)
     outcome.figures[f"{services:,} services, {tasks:,} tasks"] = figures
     return figures
 

@@ -6,6 +6,7 @@ import asyncio
 
 from benchmarks.scale.case import Case
 from benchmarks.scale.program import usage
+from benchmarks.scale.runtime import enabled
 from benchmarks.scale.stage import core_up, proxy_up, world
 from benchmarks.scenario.result import Outcome
 
@@ -43,6 +44,8 @@ async def _memory(case: Case, size: Size, outcome: Outcome) -> dict[str, int]:
             await proxy.quiet()
             used = {"core": usage(core.pid), "sidecar": usage(proxy.pid)}
             haproxy = usage(proxy.haproxy()[-1])
+            missing = _tasks(size) - await asyncio.to_thread(enabled, proxy.socket)
+    outcome.check(f"{size[0]:,} services of {size[1]} tasks: servers missing in rotation", missing, 0)
     figures = {name: {"MB": _mb(each.memory), "peak, MB": _mb(each.peak)} for name, each in used.items()}
     outcome.figures[f"{size[0]:,} services of {size[1]} tasks"] = figures | {"haproxy": {"MB": _mb(haproxy.memory)}}
     return {name: each.memory for name, each in used.items()}

@@ -121,7 +121,7 @@ async def core_up(world: World, port: int = 0) -> AsyncIterator[Core]:
     }  # fmt: skip
     given = (f"--{name}={value}" for name, value in options.items())
     async with running("core", [*L7, "core", "--no-fleet", *given]) as program:
-        for event in ("admin listening", "following Swarm", "first state"):
+        for event in ("admin listening", "following Swarm", "first state", "revision in effect"):
             program.journal(event)
         yield Core(program, port)
 
