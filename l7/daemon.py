@@ -40,7 +40,7 @@ from l7.deploy.pins import Pins
 from l7.deploy.publish import Publisher
 from l7.ignored import Ignored
 from l7.inputs import to_json
-from l7.kit import http, logs, tasks
+from l7.kit import collector, http, logs, tasks
 from l7.kit.bundle import INPUTS
 from l7.kit.errors import ConfigError
 from l7.kit.metrics import Metrics
@@ -195,8 +195,10 @@ class Core:
             self._look_at_pins(watch, change.touched)
             if first:  # nothing is served that is not pinned, to be taken back a moment later
                 await self.pins.settled.wait()
-            self.take(watch.cache, change)
+            with collector.paused():
+                self.take(watch.cache, change)
             if first:
+                collector.exempt()
                 await self.server.say_ready(True)
 
     # ------------------------------------------------------------ a change

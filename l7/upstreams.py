@@ -73,8 +73,7 @@ def _candidates(tasks: Iterable[Task], way: Way, port: int, place: Place) -> Ite
 
 def _target(task: Task, way: Way, port: int, place: Place) -> tuple[str, int] | None:
     if way.network is not None:
-        networks = (way.network.id, *_old_networks(task, place))
-        address = _address(task, networks)
+        address = _address(task, way.network.id, place)
         return None if address is None else (address, port)
     node, published = place.nodes.get(task.node), _published(task, port)
     if node is None or node.address in _NOWHERE or published is None:
@@ -82,9 +81,10 @@ def _target(task: Task, way: Way, port: int, place: Place) -> tuple[str, int] | 
     return node.address, published
 
 
-def _address(task: Task, networks: Iterable[str]) -> str | None:
+def _address(task: Task, network: str, place: Place) -> str | None:
+    """On the chosen network, else on another over which the proxies reach it."""
     held = dict(task.addresses)
-    return next((held[network] for network in networks if held.get(network)), None)
+    return held.get(network) or next((held[each] for each in _old_networks(task, place) if held.get(each)), None)
 
 
 def _published(task: Task, port: int) -> int | None:

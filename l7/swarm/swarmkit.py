@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from l7.kit import collector
 from l7.kit.errors import Unavailable
 from l7.model import Service, Task
 from l7.swarm import from_proto
@@ -124,7 +125,8 @@ class SwarmkitSource:
             self._call(channel, "ListTasks"),
         )
         # In a thread: 100,000 tasks take seconds to read, and the loop must go on meanwhile.
-        return await asyncio.to_thread(self._parse, nodes, networks, services, tasks)
+        with collector.paused():
+            return await asyncio.to_thread(self._parse, nodes, networks, services, tasks)
 
     def _parse(self, nodes: bytes, networks: bytes, services: bytes, tasks: bytes) -> Listing:
         return Listing(
