@@ -82,7 +82,7 @@ def _second(swarm: FakeSwarm, second: int) -> Iterator[Callable[[], object]]:
         yield partial(_make, swarm, services[0], second)
     elif second % MADE == MADE // 2:
         made = [service for service in services if service.name.startswith(PASSING)]
-        yield lambda: [swarm.remove_service(service.id) for service in made]
+        yield from (partial(swarm.remove_service, service.id) for service in made)
 
 
 def _make(swarm: FakeSwarm, like: Service, second: int) -> None:

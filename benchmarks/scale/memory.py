@@ -23,8 +23,7 @@ def run(case: Case, outcome: Outcome) -> None:
     small, wide, deep = (fewest, case.tasks), (most, max(1, case.tasks // times)), (fewest, case.tasks * times)
     found = {size: asyncio.run(_memory(case, size, outcome)) for size in dict.fromkeys((small, wide, deep))}
     for part in PARTS:
-        more = found[deep][part] - found[small][part]
-        task = more / (_tasks(deep) - _tasks(small))
+        task = (found[deep][part] - found[small][part]) / (_tasks(deep) - _tasks(small))
         # `wide` may have some more or fewer tasks than `small`, where the sizes do not divide.
         more = found[wide][part] - found[small][part] - task * (_tasks(wide) - _tasks(small))
         outcome.ratio(f"{part}: bytes per task", task)
