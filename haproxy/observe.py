@@ -90,16 +90,23 @@ def read_stores(runtime: Runtime, settings: Settings, seen: Observation, ops: It
 
 
 def read_backends(
-    runtime: Runtime, settings: Settings, seen: Observation, servers: Servers, homes: Mapping[str, str]
+    runtime: Runtime,
+    settings: Settings,
+    seen: Observation,
+    servers: Servers,
+    homes: Mapping[str, str],
+    ops: Iterable[Op],
 ) -> None:
-    """Refresh `seen` for some logical backends: their rows, and the servers of where they live (`homes`)."""
+    """Refresh `seen` for some logical backends: the servers of where they live (`homes`), and their rows, as far as
+    these ops were about them: mostly a task comes or goes, and the backend stays where it is."""
     file = settings.file(BACKENDS_MAP)
-    for name, home in homes.items():
+    for name in homes.keys() & set(_keys(ops)[BACKENDS_MAP]):
         physical = runtime.get_map_row(file, name)
         if physical is None:
             seen.placement.pop(name, None)
         else:
             seen.placement[name] = physical
+    for home in homes.values():
         _read_backend(runtime, servers, home)
 
 
@@ -115,12 +122,18 @@ def _read_backend(runtime: Runtime, servers: Servers, physical: str) -> None:
 
 def read_rows(runtime: Runtime, settings: Settings, seen: Observation, ops: Iterable[Op]) -> None:
     """Refresh `seen` for the rows that these ops were about, those of backends.map apart."""
-    keys: dict[str, list[str]] = defaultdict(list)
+    keys = _keys(ops)
+    for file in keys.keys() - {BACKENDS_MAP}:
+        _read_keys(runtime, settings, seen, file, keys[file])
+
+
+def _keys(ops: Iterable[Op]) -> defaultdict[str, list[str]]:
+    """Of rows, by file."""
+    keys: defaultdict[str, list[str]] = defaultdict(list)
     for op in ops:
         if isinstance(op, AddMapRow | SetMapRow | DeleteMapRow):
             keys[PurePath(op.map).name].append(op.key)
-    for file in keys.keys() - {BACKENDS_MAP}:
-        _read_keys(runtime, settings, seen, file, keys[file])
+    return keys
 
 
 def _read_keys(runtime: Runtime, settings: Settings, seen: Observation, file: str, keys: list[str]) -> None:

@@ -386,7 +386,7 @@ class Reconciler:
     def _read_back(self, runtime: Runtime, left: Work, ops: Sequence[Op]) -> None:
         """Runs in the runtime's thread; the loop waits for it, so nobody else touches `seen` meanwhile."""
         homes = self.planner.places.homes(sorted(left.backends))
-        observe.read_backends(runtime, self.settings, self.seen, self._servers, homes)
+        observe.read_backends(runtime, self.settings, self.seen, self._servers, homes, ops)
         observe.read_rows(runtime, self.settings, self.seen, ops)
         observe.read_stores(runtime, self.settings, self.seen, ops)
 

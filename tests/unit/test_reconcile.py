@@ -260,6 +260,33 @@ async def test_updates_that_overtake_every_pass_pile_up_nothing(
     assert planned["first"] <= 3
 
 
+async def test_where_a_backend_lives_is_asked_when_that_was_changed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, get = list[str](), bench.thread.get_map_row
+
+    def noted(file: str, key: str) -> str | None:
+        asked.append(key)
+        return get(file, key)
+
+    monkeypatch.setattr(bench.thread, "get_map_row", noted)
+    bench.content = {"a": ("t1",)}
+    bench.push()
+    await bench.settle()
+    assert "a" in asked
+    asked.clear()
+    bench.content["a"] = ("t1", "t2")
+    bench.push()
+    await bench.settle()
+    assert len(bench.reconciler.seen.of("a")) == 3
+    assert asked == []
+    del bench.content["a"]
+    bench.push()
+    await bench.settle()
+    assert "a" in asked
+    assert bench.reconciler.seen.placement == {}
+
+
 @pytest.mark.parametrize("able", [V34], ids=["3.4"])
 async def test_a_route_stays_where_it_is_when_its_new_backend_is_refused(bench: Bench) -> None:
     bench.content, bench.routes = {"a": ("t1",)}, {"h.test": "a"}
