@@ -129,7 +129,7 @@ def _line_of(message: str) -> int:
 
 def _notes(text: str, settings: Settings | None) -> Iterator[str]:
     """Where an absent key means another thing than it did in Interlock."""
-    if settings is None:
+    if settings is None or not any(each.hitless for each in settings.clusters.values()):
         return
     if not re.search(r"^\s*[\"']?HitlessServiceUpdate", text, re.IGNORECASE | re.MULTILINE):
         yield (

@@ -31,6 +31,7 @@ from l7.config import ACME_ACCOUNT, Settings
 from l7.deploy import expiry
 from l7.deploy.attach import Attacher
 from l7.deploy.config_store import ConfigStore
+from l7.deploy.file_mode import files_of
 from l7.deploy.fleet import Fleet
 from l7.deploy.fleet import Options as FleetOptions
 from l7.deploy.issuer import Issuer
@@ -131,6 +132,8 @@ class Core:
         self.publisher.pins, self.publisher.more = self.pins.revision, self._inputs
         self.pins.on_pins = self._pin
         self.fleet.published = lambda cluster: references(self.publisher.newest(cluster))
+        self.fleet.files = lambda cluster: files_of(self.publisher.newest(cluster))
+        self.api.named = self._required
         for part in (self.api, self.attacher, self.publisher, self.fleet):
             part.on_problems = self._look.set
         self.extensions.on_change = self.acme.heard
@@ -246,6 +249,8 @@ class Core:
         """What a task starts from without core may be another one now."""
         for cluster in self.build.clusters:
             self.attacher.publish(cluster, self.publisher.newest(cluster))
+        if not all(each.hitless for each in self.options.settings.clusters.values()):
+            self.fleet.look()
 
     def _required(self, cluster: str) -> frozenset[Secret]:
         return frozenset(self.build.required(cluster))

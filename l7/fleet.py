@@ -42,7 +42,8 @@ HTTPS = Port(443, 443)
 @dataclass(frozen=True, slots=True)
 class ProxyOptions(ServiceOptions):
     """The proxy service. Times in milliseconds. `everywhere`: one on each node (a global service) instead of
-    `replicas`; `publish_mode`: "ingress" or "host"."""
+    `replicas`; `publish_mode`: "ingress" or "host"; `config_path`: where the file of file mode is, "" for the
+    extension's choice."""
 
     replicas: int = 2
     everywhere: bool = False
@@ -52,6 +53,7 @@ class ProxyOptions(ServiceOptions):
     publish_mode: str = "ingress"
     http: Port = HTTP
     tls: Port = HTTPS
+    config_path: str = ""
 
 
 NO_OPTIONS = ServiceOptions()

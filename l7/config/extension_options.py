@@ -15,7 +15,8 @@ EXTENSION: tuple[Option, ...] = (
         '"registry.example.org/l7:1.2"',
         Cost.EXTENSION,
         otherwise="the image that core runs",
-        difference="An image of Interlock's is replaced by core's own, with a warning.",
+        difference="An image of Interlock's is replaced by core's own, with a warning. One that is not named "
+        "`l7` is another extension (docs/extensions.md): its own entrypoint runs.",
     ),
     Option(
         "Args",
@@ -108,12 +109,14 @@ CLUSTER: tuple[Option, ...] = (
     Option(
         "HitlessServiceUpdate",
         kinds.FLAG,
-        "",
-        "Whether changes are made in running proxies.",
-        "true",
-        Cost.LIVE,
+        "hitless",
+        "Whether changes are made in running proxies (`true`), or each is a new configuration file, and new "
+        "proxy tasks (`false`: file mode, with stock proxy images; docs/file-mode.md has what that costs).",
+        "false",
+        Cost.TASKS,
         True,
-        difference="Absent, it was false. With HAProxy everything runs live; false is not there yet, and warns.",
+        otherwise="`true`; `false` where Image is another extension than l7's own",
+        difference="Absent, it was false.",
     ),
     Option(
         "Template",

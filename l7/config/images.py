@@ -8,9 +8,24 @@ def base_name(image: str) -> str:
     return image.partition("@")[0].rpartition("/")[2].partition(":")[0].lower()
 
 
+OWN = "l7"
+"""Name of l7's own image, whatever its registry and path."""
+
+
+def is_own(image: str) -> bool:
+    """Whether an extension's image is l7's own, which starts by core's word; "" is core's own. Another one
+    starts by itself (docs/extensions.md)."""
+    return not image or base_name(image) == OWN
+
+
 def foreign_extension(image: str) -> str:
     """Why l7 cannot run an image as its extension service, "" when it can."""
     return "Interlock's extension does not speak l7's API" if "interlock" in base_name(image) else ""
+
+
+def foreign_file_proxy(image: str) -> str:
+    """Why l7 cannot run an image in file mode, "" when it can: stock images are what that is for."""
+    return "Interlock's proxy is no stock image" if "interlock" in base_name(image) else ""
 
 
 def foreign_proxy(image: str) -> str:

@@ -169,6 +169,16 @@ def _signal(text: str) -> object:
 SIGNAL = worded('a signal such as "SIGQUIT"', _signal)
 
 
+_PATH = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
+
+
+def _absolute_path(text: str) -> object:
+    return text if not text or _PATH.fullmatch(text) else Wrong(f"{text!r} is no absolute path of a file")
+
+
+ABSOLUTE_PATH = worded("a path", _absolute_path)
+
+
 def _docker_url(text: str) -> object:
     scheme, separator, rest = text.partition("://")
     if separator and rest and scheme in ("unix", "tcp", "http", "https"):

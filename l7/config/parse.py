@@ -122,11 +122,10 @@ def _cluster(reading: Reading, extension: str, table: Mapping[str, Any]) -> Clus
     values = reading.values(table, where, (*CLUSTER, *EXTENSION, *PROXY))
     if "Template" in values.given:
         raise reading.error(where, values.given["Template"], _TEMPLATE)
-    if not values.of["HitlessServiceUpdate"]:
-        reading.warn(where, values.given["HitlessServiceUpdate"], "proxies are changed live all the same, for now")
     name = _cluster_name(reading, where, values.of["ServiceCluster"])
     config = values.of["Config"]
     certificate, private_key, ip_hash = _shared(reading, where, config)
+    extension_options, proxy_options, hitless = service_options(reading, where, values)
     return Cluster(
         name,
         extension,
@@ -135,8 +134,10 @@ def _cluster(reading: Reading, extension: str, table: Mapping[str, Any]) -> Clus
         _json(reading, where, config),
         certificate,
         private_key,
-        *service_options(reading, where, values),
+        extension_options,
+        proxy_options,
         ip_hash,
+        hitless,
     )
 
 

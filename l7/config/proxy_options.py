@@ -13,18 +13,18 @@ PROXY: tuple[Option, ...] = (
         "ProxyImage",
         kinds.TEXT,
         "image",
-        "Image of the proxies. It brings the HAProxy that they run.",
+        "Image of the proxies. It brings the HAProxy that they run; in file mode, any image of a stock proxy.",
         '"registry.example.org/l7:1.2-haproxy-3.0"',
         Cost.TASKS,
         otherwise="the image that core runs",
-        difference="An image of Interlock's or of NGINX, or one with HAProxy alone, is replaced by core's own, "
-        "with a warning.",
+        difference="An image of Interlock's is replaced by core's own, with a warning; so is one of NGINX or with "
+        "HAProxy alone, unless HitlessServiceUpdate is false.",
     ),
     Option(
         "ProxyArgs",
         kinds.TEXTS,
         "args",
-        "More arguments of the proxies: options of `l7 haproxy run`.",
+        "More arguments of the proxies: options of `l7 haproxy run`; in file mode, the image's own.",
         '["--drain-timeout", "30s"]',
         Cost.TASKS,
         (),
@@ -167,12 +167,12 @@ PROXY: tuple[Option, ...] = (
     ),
     Option(
         "ProxyConfigPath",
-        kinds.TEXT,
-        "",
-        "Where Interlock mounted the proxy's configuration.",
-        '""',
-        Cost.LIVE,
-        otherwise="none",
-        idle="HAProxy's configuration is made by the sidecar within each proxy, and never mounted",
+        kinds.ABSOLUTE_PATH,
+        "config_path",
+        "Where the configuration is mounted in file mode. Otherwise it is made by the sidecar within each proxy, "
+        "and never mounted.",
+        '"/etc/nginx/nginx.conf"',
+        Cost.TASKS,
+        otherwise="where the extension has it",
     ),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from l7 import fleet
 from l7.config.extension_options import EXTENSION
-from l7.config.images import foreign_extension, foreign_proxy
+from l7.config.images import foreign_extension, foreign_file_proxy, foreign_proxy, is_own
 from l7.config.kinds import is_service_name
 from l7.config.placement import MKE
 from l7.config.proxy_options import PROXY
@@ -18,8 +18,8 @@ DEBUG = ("-D",)
 """Arguments of Interlock's extensions that ours take, too."""
 
 
-def service_options(reading: Reading, where: Where, values: Values) -> tuple[ServiceOptions, ProxyOptions]:
-    """Those of the extension service and of the proxies. Raises ConfigError."""
+def service_options(reading: Reading, where: Where, values: Values) -> tuple[ServiceOptions, ProxyOptions, bool]:
+    """Those of the extension service and of the proxies, and whether these are changed live. Raises ConfigError."""
     fields = values.fields(EXTENSION)
     if reason := foreign_extension(fields["image"]):
         kept = tuple(each for each in fields["args"] if each in DEBUG)
@@ -27,12 +27,28 @@ def service_options(reading: Reading, where: Where, values: Values) -> tuple[Ser
         fields |= {"image": "", "args": kept}
     for key in ("Constraints", "ProxyConstraints"):
         _mke(reading, where, key, values)
-    return ServiceOptions(**fields), _proxies(reading, where, values)
+    live = _is_live(reading, where, values, is_own(fields["image"]))
+    return ServiceOptions(**fields), _proxies(reading, where, values, live, is_own(fields["image"])), live
 
 
-def _proxies(reading: Reading, where: Where, values: Values) -> ProxyOptions:
+def _is_live(reading: Reading, where: Where, values: Values, own: bool) -> bool:
+    """Another extension than l7's own has file mode, unless it is said to do more."""
+    live = bool(values.of["HitlessServiceUpdate"]) if "HitlessServiceUpdate" in values.given else own
+    if live and "ProxyConfigPath" in values.given and own:
+        reading.warn(where, values.given["ProxyConfigPath"], _NOT_MOUNTED)
+    return live
+
+
+_NOT_MOUNTED = (
+    "has no effect: the configuration is made by the sidecar within each proxy, and never mounted, unless "
+    "HitlessServiceUpdate = false"
+)
+
+
+def _proxies(reading: Reading, where: Where, values: Values, live: bool, own: bool) -> ProxyOptions:
     fields = values.fields(PROXY)
-    if reason := foreign_proxy(fields["image"]):
+    reason = foreign_proxy(fields["image"]) if live and own else foreign_file_proxy(fields["image"])
+    if reason:
         _replaced(reading, where, values.given["ProxyImage"], reason, "ProxyArgs" if fields["args"] else "")
         fields |= {"image": "", "args": ()}
     for one, other in (("PublishedPort", "PublishedSSLPort"), ("TargetPort", "TargetSSLPort")):

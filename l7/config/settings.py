@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from l7.config.images import is_own
 from l7.fleet import NO_OPTIONS, NO_PROXY_OPTIONS, ProxyOptions, ServiceOptions
 from l7.host_policy import HostPolicy
 
@@ -26,7 +27,7 @@ class Cluster:
 
     `config`: the extension's own settings, a JSON object with sorted keys. `default_certificate` and
     `default_key`: names of secrets in it, for clients that name no host or an unknown one; "" for none. `ip_hash`
-    in it: services that do not say otherwise choose tasks by the client's address.
+    in it: services that do not say otherwise choose tasks by the client's address. `hitless` False: file mode.
     """
 
     name: str = ""
@@ -38,6 +39,12 @@ class Cluster:
     extension_options: ServiceOptions = NO_OPTIONS
     proxy_options: ProxyOptions = NO_PROXY_OPTIONS
     ip_hash: bool = False
+    hitless: bool = True
+
+    @property
+    def own_extension(self) -> bool:
+        """Whether the extension service is l7's own."""
+        return is_own(self.extension_options.image)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from l7.deploy.actions import Action, Plan, UpdateService
 from l7.deploy.apply import Seen, apply, observe
 from l7.deploy.decisions import Decision, Present, decide
 from l7.deploy.existing import Existing
+from l7.deploy.file_mode import Files
 from l7.deploy.issuer import Issuer
 from l7.deploy.own import NOBODY, Asking, Own, fetch_own_service, fetch_spec, own
 from l7.deploy.plan import Situation, digest, plan
@@ -122,6 +123,7 @@ class Fleet:
         self._said = ""
         self._pki: set[str] = set()
         self.published: Callable[[str], tuple[Json, ...]] = lambda cluster: ()
+        self.files: Callable[[str], Files | None] = lambda cluster: None
         self.on_problems: Callable[[], None] = lambda: None
 
     def take(self, cache: CacheView, touched: TouchedView) -> None:
@@ -135,6 +137,10 @@ class Fleet:
         ground = touched.all or touched.nodes or touched.networks
         if first or ground or ports or moved or ours or pki:
             self._wake.set()
+
+    def look(self) -> None:
+        """Something else than Swarm has changed: what is published."""
+        self._wake.set()
 
     def problems(self) -> tuple[Problem, ...]:
         """What is not as the settings want it; sorted."""
@@ -248,6 +254,7 @@ class Fleet:
             seen.wide,
             dict(self._refused),
             {name: self.published(name) for name in self._settings.clusters},
+            {name: files for name in self._settings.clusters if (files := self.files(name)) is not None},
         )
 
     def _decisions(self, seen: Seen) -> dict[str, Decision]:

@@ -51,6 +51,16 @@ def referring(spec: Json, wanted: Iterable[Json]) -> Json:
     return {**spec, "TaskTemplate": {**template, "ContainerSpec": {**container, "Configs": [*others, *wanted]}}}
 
 
+def unreferring(spec: Json) -> Json:
+    """A specification without such references: of proxies in file mode, which may have run live before."""
+    template = spec.get("TaskTemplate") or {}
+    container = template.get("ContainerSpec") or {}
+    if not referred(spec):
+        return spec
+    others = [each for each in _configs(spec) if not _is_ours(each)]
+    return {**spec, "TaskTemplate": {**template, "ContainerSpec": {**container, "Configs": others}}}
+
+
 def advance_at(there: frozenset[str], newest: Version | None, since: float, last: float) -> float | None:
     """When an extension service is to be given `newest` (None: nothing is published), for its own sake; None: it is
     not. `there`: what it refers to; `since`: when its revision came; `last`: when the service advanced."""

@@ -19,9 +19,10 @@ from l7.deploy import applied, names, wanted
 from l7.deploy.actions import Action, CreateIdentity, CreateNetwork, CreateService, Plan, UpdateService
 from l7.deploy.decisions import Decision
 from l7.deploy.existing import Existing, ManagedNetwork
+from l7.deploy.file_mode import Files
 from l7.deploy.leftover import left_over
 from l7.deploy.merge import differing
-from l7.deploy.mounted import referring
+from l7.deploy.mounted import referring, unreferring
 from l7.deploy.stored import CA
 from l7.deploy.subnets import free_subnet
 from l7.deploy.wanted import Installation, Json
@@ -37,7 +38,7 @@ class Situation:
     `decisions`: by cluster; `foreign`: names of services that are not ours; `networks`: ours, `subnets`: all that
     are taken, `wide`: Swarm's own choice of a subnet has room for a cluster. `refused`: digests of specifications
     that Swarm rolled back, by the service's name. `published`: references to the published configuration
-    (`mounted`), by cluster.
+    (`mounted`), `files`: what proxies in file mode are run from, both by cluster.
     """
 
     installation: Installation
@@ -49,6 +50,7 @@ class Situation:
     wide: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    files: Mapping[str, Files] = field(default_factory=dict)
 
 
 def plan(clusters: Mapping[str, Cluster], situation: Situation) -> Plan:
@@ -100,7 +102,7 @@ def _cluster(cluster: Cluster, situation: Situation) -> Plan:
     extension = _service(cluster, wanted.extension_spec(cluster, situation.installation, decision), situation)
     proxies = Plan(problems=decision.problems, waiting=decision.withheld)
     if not decision.withheld:
-        proxies = proxies.with_(_proxies(cluster, decision, situation))
+        proxies = proxies.with_((_proxies if cluster.hitless else _file_proxies)(cluster, decision, situation))
     return _in_turn(extension, proxies, _found(names.extension_service(cluster), situation))
 
 
@@ -113,6 +115,16 @@ def _proxies(cluster: Cluster, decision: Decision, situation: Situation) -> Plan
         if not any(isinstance(each, UpdateService) and each.replaces for each in found.actions):
             return found
     return _service(cluster, wanted.proxy_spec(cluster, situation.installation, decision), situation)
+
+
+def _file_proxies(cluster: Cluster, decision: Decision, situation: Situation) -> Plan:
+    """Not before there is a configuration; one roll at a time, and what came during one goes with the next."""
+    existing = _found(names.proxy_service(cluster), situation)
+    files = situation.files.get(cluster.name)
+    if files is None or (existing is not None and existing.in_flight):
+        return Plan(waiting=True)
+    spec = wanted.file_proxy_spec(cluster, situation.installation, decision, files)
+    return _service(cluster, spec, situation, bundled=False)
 
 
 def _is_known(cluster: Cluster, installation: Installation) -> bool:
@@ -170,18 +182,21 @@ def _in_turn(extension: Plan, proxies: Plan, existing: Existing | None) -> Plan:
     return replace(extension.with_(proxies), actions=actions, waiting=later or extension.waiting or proxies.waiting)
 
 
-def _service(cluster: Cluster, spec: Json, situation: Situation) -> Plan:
+def _service(cluster: Cluster, spec: Json, situation: Situation, bundled: bool = True) -> Plan:
+    """`bundled`: its tasks find the published configuration as a whole (`mounted`)."""
     name = str(spec["Name"])
     existing = _found(name, situation)
     if existing is None and name in situation.foreign:
         return _wrong(cluster, name, *_FOREIGN)
     mark = digest(spec)
-    published = situation.published.get(cluster.name, ())
+    published = situation.published.get(cluster.name, ()) if bundled else ()
     if existing is None:
         pinned = spec | {"Labels": spec["Labels"] | _pin(spec, situation)}
         made = dict(referring(applied.marked(pinned, spec), published))
         return Plan((CreateService(cluster.name, name, made),), waiting=True)
     merged = applied.merged(spec, existing.spec)
+    if not bundled:
+        merged = dict(unreferring(merged))
     if merged == existing.spec:
         return Plan(waiting=existing.in_flight)
     if situation.refused.get(name) == mark:

@@ -16,7 +16,7 @@ from random import Random
 from typing import Protocol
 
 from l7.deploy import published
-from l7.deploy.published import Part, Version, newest, parts_of, plan, too_large, versions
+from l7.deploy.published import Part, Version, newest, parts_of, plan, too_large, too_large_to_mount, versions
 from l7.kit import logs, tasks
 from l7.kit.backoff import Backoff
 from l7.kit.bundle import Bundle, pack
@@ -181,7 +181,8 @@ class Publisher:
             names, worked = await self._bring(api, offer.publication)
         except _TooLarge as error:
             self._count(name, "too large")
-            self._done(cluster, offer, _problem(name, str(error), _TOO_LARGE), error)
+            remedy = _TOO_LARGE if offer.publication.deployment is None else _TOO_LARGE_TO_MOUNT
+            self._done(cluster, offer, _problem(name, str(error), remedy), error)
         except L7Error as error:
             self._later(cluster, name, error)
         else:
@@ -199,7 +200,7 @@ class Publisher:
         files = {**publication.files, **self.more(publication)}
         bundle = Bundle(publication.cluster, publication.revision, publication.state, files)
         archive = await asyncio.to_thread(pack, bundle)
-        if why := too_large(archive):
+        if why := too_large_to_mount(publication) or too_large(archive):
             raise _TooLarge(f"the configuration of service cluster {publication.cluster or 'default'!r}", why)
         wanted = parts_of(publication, archive, _now())
         await self._carry_out(api, publication.cluster, plan(found, wanted, self.pins(publication.cluster)))
@@ -269,6 +270,7 @@ def _settle(offer: _Offer, outcome: _Outcome) -> None:
 
 _AGAIN = "it is tried again; see core's log"
 _TOO_LARGE = "proxies go on live; one that starts without core takes the state of its extension service"
+_TOO_LARGE_TO_MOUNT = "proxies stay at the configuration before; HitlessServiceUpdate = true has no such limit"
 
 
 def _problem(cluster: str, message: str, remedy: str) -> Problem:

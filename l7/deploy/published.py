@@ -1,7 +1,8 @@
 """Published configurations as Docker config objects: their names and labels, and which to make and remove. Pure.
 
 A *revision* is what operators and users decided; of each, the newest *version* is kept, which differs from the
-one before by the tasks that there were. A version is one object, or several parts of it.
+one before by the tasks that there were. A version is one object, or several parts of it; in file mode there is one
+more for each file that proxies are run from, as it is.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from l7.deploy.names import FLEET, MANAGED
+from l7.kit.errors import ProtocolError
 from l7.labels.table import PROXY_CLUSTER
 from l7.model import StoredSecret
-from l7.publication import Publication
+from l7.publication import Deployment, Publication, deployment_of
 
 NAME = "com.docker.interlock.proxy."
 REVISION = "com.docker.l7.revision"
@@ -23,6 +25,12 @@ PART = "com.docker.l7.part"
 SIZE = "com.docker.l7.size"
 COUNTS = "com.docker.l7.counts"
 SOFTWARE = "com.docker.l7.software"
+DEPLOYMENT = "com.docker.l7.deployment"
+"""On the first part: how proxies run with it, JSON (`l7.publication`)."""
+FILE = "com.docker.l7.file"
+"""On a file of file mode: its number and how many there are, as PART has it."""
+MOUNT = "com.docker.l7.mount"
+"""On the same: where proxies find it."""
 
 LONGEST_PART = 1_023_999
 """Bytes of a config object: Docker refuses 1,024,000."""
@@ -32,6 +40,9 @@ KEPT = 20
 configs brings the content of all, and Swarm keeps them in memory."""
 KEPT_BYTES = 16_000_000
 LEAST_KEPT = 3
+RETURN = 2
+"""Versions before the newest one that stay in file mode, of whatever revision: Swarm goes back to them by itself,
+and protects only what a service refers to now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +57,7 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Version:
     """A version as it is stored. `published`: when it was the newest, RFC 3339. `parts` in order; `size` in bytes;
-    `whole`: none of them is missing."""
+    `files`: those of file mode, by the paths in proxies; `whole`: none of all is missing."""
 
     cluster: str
     revision: str
@@ -55,11 +66,25 @@ class Version:
     parts: tuple[StoredSecret, ...]
     size: int
     whole: bool
+    files: tuple[tuple[str, StoredSecret], ...] = ()
+
+    @property
+    def objects(self) -> tuple[StoredSecret, ...]:
+        """All that there is of it in Swarm."""
+        return (*self.parts, *(config for _, config in self.files))
+
+    @property
+    def deployment(self) -> Deployment | None:
+        """How proxies run with it; None: they don't, or that can't be read."""
+        try:
+            return deployment_of(self.labels[DEPLOYMENT]) if DEPLOYMENT in self.labels else None
+        except ProtocolError:
+            return None
 
     @property
     def labels(self) -> dict[str, str]:
         """Those of its first part."""
-        return dict(self.parts[0].labels)
+        return dict(self.objects[0].labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +105,16 @@ def parts_of(publication: Publication, archive: bytes, now: str) -> tuple[Part, 
     return tuple(
         Part(_name(publication, number, total), piece, {**labels, PART: f"{number}/{total}"})
         for number, piece in enumerate(pieces, 1)
-    )
+    ) + tuple(_files(publication, labels))
+
+
+def _files(publication: Publication, labels: Mapping[str, str]) -> Iterator[Part]:
+    """A file that is mounted in two places is two objects: each says where."""
+    mounts = publication.deployment.mounts if publication.deployment is not None else ()
+    own = {key: text for key, text in labels.items() if key != DEPLOYMENT}
+    for number, (path, file) in enumerate(mounts, 1):
+        place = {FILE: f"{number}/{len(mounts)}", MOUNT: path}
+        yield Part(f"{_name(publication, 1, 1)}.file.{number}", publication.files[file], own | place)
 
 
 def too_large(archive: bytes) -> str:
@@ -90,13 +124,21 @@ def too_large(archive: bytes) -> str:
     return f"is {len(archive):,} bytes long, compressed, and at most {MOST_PARTS * LONGEST_PART:,} can be stored"
 
 
+def too_large_to_mount(publication: Publication) -> str:
+    """Which file of file mode can't be a config object, "" for none."""
+    for path, file in publication.deployment.mounts if publication.deployment is not None else ():
+        if len(publication.files[file]) > LONGEST_PART:
+            return f"has {path}, {len(publication.files[file]):,} bytes long, and Docker takes {LONGEST_PART:,}"
+    return ""
+
+
 def versions(configs: Iterable[StoredSecret], cluster: str) -> tuple[Version, ...]:
     """What is stored for a cluster, the newest first."""
     found: dict[tuple[str, str], list[StoredSecret]] = {}
     for config in configs:
         labels = dict(config.labels)
         ours = config.name.startswith(NAME) and labels.get(MANAGED) == FLEET
-        if ours and labels.get(PROXY_CLUSTER) == cluster and _place(labels)[0]:
+        if ours and labels.get(PROXY_CLUSTER) == cluster and (_place(labels)[0] or _place(labels, FILE)[0]):
             found.setdefault((labels.get(REVISION, ""), labels.get(CONTENT, "")), []).append(config)
     every = (_version(cluster, key, parts) for key, parts in found.items())
     return tuple(sorted(every, key=lambda each: (each.published, each.content), reverse=True))
@@ -114,11 +156,11 @@ def plan(found: Collection[Version], wanted: tuple[Part, ...], pinned: str) -> P
     """
     labels = wanted[0].labels
     whole = [each for each in found if each.whole]
-    clear = tuple(part for each in found if not each.whole for part in each.parts)
+    clear = tuple(part for each in found if not each.whole for part in each.objects)
     same = next((each for each in whole if each.content == labels[CONTENT]), None)
     others = [each for each in whole if each is not same]
     kept = _kept(labels, others, pinned)
-    remove = tuple(part for each in others if each not in kept for part in each.parts)
+    remove = tuple(part for each in others if each not in kept for part in each.objects)
     if same is None:
         return Plan(clear, wanted, None, remove)
     return Plan(clear, (), None if same is whole[0] else same.parts[0], remove)
@@ -128,7 +170,11 @@ def _kept(labels: Mapping[str, str], others: Iterable[Version], pinned: str) -> 
     """Beside the one with these labels. Another version of a revision that is kept already is not."""
     kept: list[Version] = []
     revisions, size = {labels[REVISION]}, int(labels[SIZE])
-    for each in others:
+    back = RETURN if DEPLOYMENT in labels else 0
+    for place, each in enumerate(others):
+        if place < back:
+            kept.append(each)
+            continue
         if each.revision in revisions:
             continue
         fits = len(revisions) < LEAST_KEPT or (len(revisions) < KEPT and size + each.size <= KEPT_BYTES)
@@ -153,7 +199,8 @@ def _name(publication: Publication, number: int, total: int) -> str:
 
 
 def _labels(publication: Publication, size: int, now: str) -> dict[str, str]:
-    return {
+    deployment = publication.deployment
+    return ({} if deployment is None else {DEPLOYMENT: deployment.text()}) | {
         MANAGED: FLEET,
         PROXY_CLUSTER: publication.cluster,
         REVISION: publication.revision,
@@ -166,23 +213,38 @@ def _labels(publication: Publication, size: int, now: str) -> dict[str, str]:
     }
 
 
-def _place(labels: Mapping[str, str]) -> tuple[int, int]:
+def _place(labels: Mapping[str, str], key: str = PART) -> tuple[int, int]:
     """(number of the part, how many there are); (0, 0) when that makes no sense."""
-    number, _, total = labels.get(PART, "").partition("/")
+    number, _, total = labels.get(key, "").partition("/")
     if not (number.isdecimal() and total.isdecimal() and 0 < int(number) <= int(total)):
         return 0, 0
     return int(number), int(total)
 
 
 def _version(cluster: str, key: tuple[str, str], configs: list[StoredSecret]) -> Version:
-    places = sorted(_numbered(configs), key=lambda each: each[0])
-    parts = tuple(config for _, config in places)
-    labels = dict(parts[0].labels)
+    parts, files = _numbered(configs, PART), _numbered(configs, FILE)
+    labels = dict((parts or files)[0].labels)
     size = labels.get(SIZE, "")
-    whole = [number for number, _ in places] == list(range(1, _place(labels)[1] + 1))
-    published = labels.get(PUBLISHED, "")
-    return Version(cluster, *key, published, parts, int(size) if size.isdecimal() else 0, whole)
+    mounted = tuple((dict(config.labels).get(MOUNT, ""), config) for config in files)
+    whole = _complete(parts, PART) and len(files) == _mounts(labels) and (not files or _complete(files, FILE))
+    size_of = int(size) if size.isdecimal() else 0
+    return Version(cluster, *key, labels.get(PUBLISHED, ""), parts, size_of, whole, mounted)
 
 
-def _numbered(configs: Iterable[StoredSecret]) -> Iterator[tuple[int, StoredSecret]]:
-    return ((_place(dict(config.labels))[0], config) for config in configs)
+def _numbered(configs: Iterable[StoredSecret], key: str) -> tuple[StoredSecret, ...]:
+    """Those that have a number of this kind, in order."""
+    places = ((_place(dict(config.labels), key)[0], config) for config in configs)
+    return tuple(config for _, config in sorted((each for each in places if each[0]), key=lambda each: each[0]))
+
+
+def _complete(configs: Collection[StoredSecret], key: str) -> bool:
+    places = [_place(dict(config.labels), key) for config in configs]
+    return bool(places) and [number for number, _ in places] == list(range(1, places[0][1] + 1))
+
+
+def _mounts(labels: Mapping[str, str]) -> int:
+    """How many files there have to be."""
+    try:
+        return len(deployment_of(labels[DEPLOYMENT]).mounts) if DEPLOYMENT in labels else 0
+    except ProtocolError:
+        return -1

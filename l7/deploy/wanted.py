@@ -9,6 +9,7 @@ from typing import Any
 from l7.config import Cluster
 from l7.deploy import healthcheck, names
 from l7.deploy.decisions import Decision
+from l7.deploy.file_mode import Files
 from l7.deploy.grace import stop_grace
 from l7.deploy.placement import one_per_node
 from l7.deploy.stored import CA, Stored, extension_secret, proxy_secret
@@ -48,20 +49,25 @@ def network_names(cluster: Cluster) -> tuple[str, ...]:
     return cluster.networks if cluster.networks is not None else (names.shared_network(cluster.name),)
 
 
-def identities(cluster: Cluster) -> tuple[str, str]:
-    """Base names of the secrets with the identities of extension service and proxies."""
-    return extension_secret(cluster.name), proxy_secret(cluster.name)
+def identities(cluster: Cluster) -> tuple[str, ...]:
+    """Base names of the secrets with the identities of the extension service and, as far as these know of core, of
+    the proxies."""
+    extension = extension_secret(cluster.name)
+    return (extension, proxy_secret(cluster.name)) if cluster.hitless else (extension,)
 
 
 def extension_spec(cluster: Cluster, installation: Installation, decision: Decision) -> Json:
     """The extension service. Its port is on the network that it shares with core and proxies alone."""
     options, identity = cluster.extension_options, identities(cluster)[0]
     container = _container(cluster, options, installation, identity) | {
-        # The same as `l7 haproxy service`, started faster: a new certificate waits for this.
-        "Command": ["python3", "-m", "haproxy.service"],
         "Healthcheck": dict(healthcheck.EXTENSION),
         "StopGracePeriod": EXTENSION_GRACE,
     }
+    if cluster.own_extension:
+        # The same as `l7 haproxy service`, started faster: a new certificate waits for this.
+        container["Command"] = ["python3", "-m", "haproxy.service"]
+    if not cluster.own_extension or not cluster.hitless:
+        container["Env"] += _environment(cluster, installation, identity)
     if options.args:
         container["Args"] = list(options.args)
     networks = installation.control or _ids(network_names(cluster), installation)
@@ -76,17 +82,55 @@ def extension_spec(cluster: Cluster, installation: Installation, decision: Decis
 
 
 def proxy_spec(cluster: Cluster, installation: Installation, decision: Decision) -> Json:
-    """The proxy service."""
+    """The proxy service, whose tasks follow core."""
+    options, identity = cluster.proxy_options, proxy_secret(cluster.name)
+    container = _container(cluster, options, installation, identity) | _stopping(options)
+    if cluster.own_extension:
+        container |= {"Args": ["haproxy", "run", *options.args], "Healthcheck": dict(healthcheck.PROXY)}
+        container["Env"] += _proxy_environment(cluster)
+    else:
+        container |= {"Args": list(options.args)} if options.args else {}
+        container["Env"] += _environment(cluster, installation, identity)
+    return _proxies(cluster, installation, decision, container, installation.control)
+
+
+def file_proxy_spec(cluster: Cluster, installation: Installation, decision: Decision, files: Files) -> Json:
+    """The proxy service in file mode: a stock image and its files. Where the operator names no image, it is l7's
+    own, as nobody's user, with what the extension wants to run."""
     options = cluster.proxy_options
-    container = _container(cluster, options, installation, identities(cluster)[1]) | {
-        "Args": ["haproxy", "run", *options.args],
-        "Healthcheck": dict(healthcheck.PROXY),
-        "StopSignal": options.stop_signal,
-        "StopGracePeriod": options.stop_grace_period * MILLISECOND,
+    container: Json = {
+        "Image": options.image or installation.image,
+        "Configs": [dict(each) for each in files.configs],
+        "Secrets": [dict(each) for each in files.secrets],
     }
-    container["Env"] += _proxy_environment(cluster)
+    container |= _stopping(options)
+    if files.stop_signal and options.stop_signal == USUAL_SIGNAL:
+        container["StopSignal"] = files.stop_signal
+    if not options.image:
+        container |= _CONFINED | {"Command": list(files.command), "Healthcheck": dict(healthcheck.EXTENSION)}
+        container["Mounts"] = [{"Type": "tmpfs", "Target": each} for each in _WRITABLE]
+    if options.args:
+        container["Args"] = list(options.args)
+    if options.container_labels:
+        container["Labels"] = dict(options.container_labels)
+    return _proxies(cluster, installation, decision, container, ())
+
+
+USUAL_SIGNAL = "SIGQUIT"
+_WRITABLE = ("/run", "/tmp")
+
+
+def _stopping(options: ProxyOptions) -> Json:
+    return {"StopSignal": options.stop_signal, "StopGracePeriod": options.stop_grace_period * MILLISECOND}
+
+
+def _proxies(
+    cluster: Cluster, installation: Installation, decision: Decision, container: Json, control: Iterable[str]
+) -> Json:
+    """With tasks of this container. `control`: ids of the networks to core."""
+    options = cluster.proxy_options
     networks = (
-        *installation.control,
+        *control,
         *_ids(network_names(cluster), installation),
         *_by_name(decision.joined, installation),
     )
@@ -147,19 +191,39 @@ def _container(cluster: Cluster, options: ServiceOptions, installation: Installa
             f"L7_HAPROXY_TLS_CA={SECRETS}/{CA}",
             f"L7_HAPROXY_TLS_IDENTITY={SECRETS}/{identity}",
         ],
-        # PID 1 is Docker's: it hands signals on, and takes in what has lost its parent.
-        "Init": True,
-        # Nobody's user, without any capability, and the ports below 1024 all the same: Docker opens them in a
-        # container's own network.
-        "User": f"{USER}:{USER}",
-        "CapabilityDrop": ["ALL"],
-        "ReadOnly": True,
+        **_CONFINED,
         "Mounts": [{"Type": "tmpfs", "Target": RUN}],
         "Secrets": secrets,
     }
     if options.container_labels:
         container["Labels"] = dict(options.container_labels)
     return container
+
+
+_CONFINED: Json = {
+    # PID 1 is Docker's: it hands signals on, and takes in what has lost its parent.
+    "Init": True,
+    # Nobody's user, without any capability, and the ports below 1024 all the same: Docker opens them in a
+    # container's own network.
+    "User": f"{USER}:{USER}",
+    "CapabilityDrop": ["ALL"],
+    "ReadOnly": True,
+}
+
+
+def _environment(cluster: Cluster, installation: Installation, identity: str) -> list[str]:
+    """What an extension is told, whatever its proxy (docs/extensions.md)."""
+    options = cluster.proxy_options
+    return [
+        f"L7_CORE={installation.endpoint}",
+        f"L7_CLUSTER={cluster.name}",
+        f"L7_TLS_CA={SECRETS}/{CA}",
+        f"L7_TLS_IDENTITY={SECRETS}/{identity}",
+        f"L7_FILE_MODE={'' if cluster.hitless else 'true'}",
+        f"L7_CONFIG_PATH={options.config_path}",
+        f"L7_HTTP_PORT={options.http.target}",
+        f"L7_TLS_PORT={options.tls.target}",
+    ]
 
 
 def keeping(installation: Installation, spec: Json) -> Installation:

@@ -20,8 +20,8 @@ from l7.kit import logs, tasks, tls
 from l7.kit.channel import PROXY, SERVER_OPTIONS
 from l7.kit.errors import ProtocolError, Rejected, Unavailable
 from l7.kit.metrics import Metrics
-from l7.model import Delta, Snapshot
-from l7.publication import Publication
+from l7.model import Delta, Secret, Snapshot
+from l7.publication import Publication, foreign
 from l7.serve import session as sessions
 from l7.serve import wire
 from l7.serve.collect import collect
@@ -66,7 +66,8 @@ class SyncApi(rpc.SyncServiceServicer):
 
     `clusters` are the service clusters there are; a Hello for another one is answered with NOT_FOUND.
     `on_problems` is called when what extensions report has changed; `authorities` gives the digest of the CAs to be
-    trusted (`l7.kit.tls.authorities_digest`), which each stream begins with, "" for none.
+    trusted (`l7.kit.tls.authorities_digest`), which each stream begins with, "" for none; `named` the secrets
+    that a cluster's state names.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class SyncApi(rpc.SyncServiceServicer):
         self.on_problems: Callable[[], None] = lambda: None
         self.stopping = asyncio.Event()
         self.authorities: Callable[[], str] = lambda: ""
+        self.named: Callable[[str], Collection[Secret]] = lambda cluster: ()
         self._whole: dict[str, tuple[str, list[pb.SyncResponse]]] = {}
 
     async def Sync(self, request_iterator: AsyncIterator[pb.SyncRequest], context: Any) -> None:
@@ -125,6 +127,8 @@ class SyncApi(rpc.SyncServiceServicer):
     async def _publish(self, publication: Publication, context: Any) -> tuple[str, ...]:
         if self.publisher is None:
             await _abort(context, grpc.StatusCode.UNIMPLEMENTED, "this core stores no published configurations")
+        if publication.deployment and (others := foreign(publication.deployment, self.named(publication.cluster))):
+            raise _Forbidden(f"no service of the cluster names {', '.join(others[:5])}")
         return await self.publisher.publish(publication)
 
     async def _admit(self, cluster: str, serves: bool, context: Any) -> None:

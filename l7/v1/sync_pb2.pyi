@@ -553,7 +553,7 @@ class HashKey(_message.Message):
     def __init__(self, source: _Optional[_Union[HashSource, str]] = ..., name: _Optional[str] = ...) -> None: ...
 
 class PublishConfigRequest(_message.Message):
-    __slots__ = ("cluster", "revision", "files", "configuration", "counts")
+    __slots__ = ("cluster", "revision", "files", "configuration", "counts", "deployment")
     class CountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -566,20 +566,42 @@ class PublishConfigRequest(_message.Message):
     FILES_FIELD_NUMBER: _ClassVar[int]
     CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     revision: str
     files: _containers.RepeatedCompositeFieldContainer[ConfigFile]
     configuration: str
     counts: _containers.ScalarMap[str, int]
-    def __init__(self, cluster: _Optional[str] = ..., revision: _Optional[str] = ..., files: _Optional[_Iterable[_Union[ConfigFile, _Mapping]]] = ..., configuration: _Optional[str] = ..., counts: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    deployment: Deployment
+    def __init__(self, cluster: _Optional[str] = ..., revision: _Optional[str] = ..., files: _Optional[_Iterable[_Union[ConfigFile, _Mapping]]] = ..., configuration: _Optional[str] = ..., counts: _Optional[_Mapping[str, int]] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ...) -> None: ...
+
+class Deployment(_message.Message):
+    __slots__ = ("secrets", "command", "stop_signal")
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    STOP_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    secrets: _containers.RepeatedCompositeFieldContainer[MountedSecret]
+    command: _containers.RepeatedScalarFieldContainer[str]
+    stop_signal: str
+    def __init__(self, secrets: _Optional[_Iterable[_Union[MountedSecret, _Mapping]]] = ..., command: _Optional[_Iterable[str]] = ..., stop_signal: _Optional[str] = ...) -> None: ...
+
+class MountedSecret(_message.Message):
+    __slots__ = ("secret", "mount")
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    MOUNT_FIELD_NUMBER: _ClassVar[int]
+    secret: Secret
+    mount: str
+    def __init__(self, secret: _Optional[_Union[Secret, _Mapping]] = ..., mount: _Optional[str] = ...) -> None: ...
 
 class ConfigFile(_message.Message):
-    __slots__ = ("name", "data")
+    __slots__ = ("name", "data", "mount")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    MOUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     data: bytes
-    def __init__(self, name: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+    mount: str
+    def __init__(self, name: _Optional[str] = ..., data: _Optional[bytes] = ..., mount: _Optional[str] = ...) -> None: ...
 
 class PublishConfigResponse(_message.Message):
     __slots__ = ("objects", "proxy")

@@ -161,10 +161,9 @@ def test_an_image_of_another_proxy_is_replaced(image: str) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ('ProxyConfigPath = "/etc/nginx/nginx.conf"', "has no effect: HAProxy's configuration is made by"),
+        ('ProxyConfigPath = "/etc/nginx/nginx.conf"', "has no effect: the configuration is made by"),
         ('ConfigImage = "x"', "has no effect: there is no config service"),
         ('configservicename = "x"', "has no effect: there is no config service"),
-        ("HitlessServiceUpdate = false", "proxies are changed live all the same"),
         ('Constraints = ["node.labels.com.docker.ucp.orchestrator.swarm==true"]', "only MKE labels its nodes"),
     ],
 )
