@@ -54,7 +54,7 @@ backend {HOP} from {BASE}
   http-request set-header x-l7-client %[src]
   http-request set-header x-l7-path %[var(txn.path),bytes(0,{_LONGEST_PATH})]
 {carried}\
-  server hop unix@{settings.file(SOCKET)}
+  server hop unix@{settings.socket_file(SOCKET)}
 """
 
 
@@ -66,7 +66,7 @@ def _compressor(settings: Settings) -> str:
     upstream = "" if settings.hide_info_headers else UPSTREAM
     return f"""\
 frontend {COMPRESSOR} from {BASE}
-  bind unix@{settings.file(SOCKET)} mode 600
+  bind unix@{settings.socket_file(SOCKET)} mode 600
   timeout http-keep-alive 24d
   compression algo gzip
   compression type {TYPES}

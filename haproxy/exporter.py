@@ -27,7 +27,7 @@ def section(settings: Settings) -> str:
     return f"""\
 .if feature(PROMEX)
 frontend {EXPORTER} from {BASE}
-  bind unix@{settings.file(SOCKET)} mode 600
+  bind unix@{settings.socket_file(SOCKET)} mode 600
   maxconn {CONNECTIONS}
   no log
   http-request use-service prometheus-exporter

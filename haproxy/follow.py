@@ -8,7 +8,7 @@ state that is mounted in its task (`l7.kit.bundle`), until core comes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from haproxy.mirror import Mirror
 from haproxy.model import ServerState
 from haproxy.publication import RENDERED_FOR
 from haproxy.publish import Publisher
+from haproxy.roll import Roller
 from haproxy.state import load_published
 from haproxy.stream import Stream
 from l7.kit import logs, tasks
@@ -34,10 +35,16 @@ log = logs.get("follow")
 class Follower:
     """`instance`, `software`: who we are to core; `trusts` is told which CAs it trusts. For one event loop."""
 
-    def __init__(self, core: str, tls: NewestFiles | None, cluster: str, instance: str, software: str) -> None:
+    def __init__(
+        self, core: str, tls: NewestFiles | None, cluster: str, instance: str, software: str,
+        roller: Roller | None = None,
+    ) -> None:  # fmt: skip
+        """`roller`: the proxies are in file mode."""
         self.address = core
         self.mirror = Mirror()
-        self.publisher = Publisher(core, tls, cluster, self.mirror)
+        self.publisher = Publisher(core, tls, cluster, self.mirror, roller)
+        self.publisher.on_problems = self._report
+        self._problems: tuple[pb.Problem, ...] = ()
         self.stream = Stream(core, tls, self._hello, self._update)
         self.stream.on_proxy = self.publisher.render_for
         self.looks = Looks(Cluster(self._runs), self._looked)
@@ -76,6 +83,7 @@ class Follower:
         self.publisher.opened()
         self._configuration = True
         self._told, self._told_view = {}, pb.ClusterView()
+        self._problems = ()
         hello = pb.Hello(revision=self.mirror.revision)
         hello.MergeFrom(self._greeting)
         return hello
@@ -139,6 +147,12 @@ class Follower:
             "proxies": looks.document(),
             **figures.document(looks.cluster),
         }
+
+
+    def _report(self, problems: Sequence[pb.Problem]) -> None:
+        if tuple(problems) != self._problems:
+            self._problems = tuple(problems)
+            self.stream.send(pb.SyncRequest(report=pb.Report(problems=problems)))
 
 
 def _is_configured(changes: pb.Changes) -> bool:

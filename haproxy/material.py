@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from haproxy import expiry
 from haproxy.certificates import Certificate, Complaint, check_authorities, check_certificate, parse_passwords
 from haproxy.credentials import Credentials, Line
-from haproxy.mirror import Mirror
-from haproxy.model import Backend, ClientCertificate, KeyPair, Protocol, Secret, TlsHost
+from haproxy.model import Backend, ClientCertificate, KeyPair, Secret, TlsHost
+from haproxy.model import Protocol as ServerProtocol
 from haproxy.settings import AUTHORITIES, CERTIFICATES, IDENTITIES, Settings
 from haproxy.tls import ANY, NO_STORES, Entry, Stores, authority_store, certificate_store, identity_store
 from haproxy.uses import Part, User
@@ -28,6 +28,17 @@ RENEW = "make a secret of a newer one, and name that in the label"
 
 
 V = TypeVar("V")
+
+
+class State(Protocol):
+    """What names secrets: a mirror, or a state that stays as it is."""
+
+    @property
+    def tls_hosts(self) -> Mapping[str, TlsHost]: ...
+    @property
+    def rules(self) -> Mapping[str, pb.Rules]: ...
+    @property
+    def backends(self) -> Mapping[str, Backend]: ...
 
 
 class Labels(NamedTuple):
@@ -86,7 +97,7 @@ class Material:
     _found: dict[User, Found] = field(default_factory=dict)
     _users: dict[str, set[User]] = field(default_factory=dict)
 
-    def look(self, users: Iterable[User], mirror: Mirror, now: float) -> set[str]:
+    def look(self, users: Iterable[User], mirror: State, now: float) -> set[str]:
         """Look at these anew, at `now` (Unix time); names of the stores that are to be other than before."""
         changed: set[str] = set()
         for user in users:
@@ -148,7 +159,7 @@ class Material:
             self._found[user] = found
         return changed
 
-    def _look(self, user: User, mirror: Mirror, now: float) -> Found:
+    def _look(self, user: User, mirror: State, now: float) -> Found:
         part, key = user
         found = Found()
         if part is Part.HOST and key in mirror.tls_hosts:
@@ -263,7 +274,7 @@ class Material:
 
     def _backend(self, backend: Backend, found: Found, now: float) -> None:
         for service, own in zip(backend.services, backend.settings, strict=False):
-            if backend.tcp or own.protocol is not Protocol.HTTPS:
+            if backend.tcp or own.protocol is not ServerProtocol.HTTPS:
                 continue
             if own.tls_ca is not None:
                 self._authorities(own.tls_ca, service, f"{PREFIX}ssl_backend_ca", found)

@@ -13,16 +13,21 @@ SETTLE = 1.0
 LONGEST = 5.0
 """Seconds that it waits at the most while others follow."""
 SERVERS = 60.0
-"""Seconds between two publications when only servers have changed."""
+"""Seconds between two publications when only servers have changed, and proxies have these already."""
+ROLL = 1.0
+"""The same where proxies get their servers by it (file mode)."""
 SHARE = 10
 """Publications may take at most 1/10 of the time."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """`first`, `last`: when the configuration changed that is not published, None: it is. `servers`: whether they
+    """`pause`: seconds between two publications when only servers have changed.
+
+    `first`, `last`: when the configuration changed that is not published, None: it is. `servers`: whether they
     changed. `published`: when it was the last time, and how long it took."""
 
+    pause: float = SERVERS
     first: float | None = None
     last: float | None = None
     servers: bool = False
@@ -52,7 +57,7 @@ class Pace:
         if self.first is not None and self.last is not None:
             found.append(max(min(self.last + SETTLE, self.first + LONGEST), self._earliest(SETTLE)))
         if self.servers:
-            found.append(self._earliest(SERVERS))
+            found.append(self._earliest(self.pause))
         return min(found, default=None)
 
     def _earliest(self, pause: float) -> float:
@@ -61,4 +66,4 @@ class Pace:
 
 def is_due_for_servers(pace: Pace, now: float) -> bool:
     """Whether a publication is due that has no new configuration."""
-    return pace.published is None or now >= pace.published + SERVERS
+    return pace.published is None or now >= pace.published + pace.pause

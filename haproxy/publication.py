@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from haproxy import policy
 from haproxy.capabilities import Capabilities, dotted
 from haproxy.config import configured
-from haproxy.model import Backend, Desired, Server, ServerState
+from haproxy.model import Backend, Desired, Secret, Server, ServerState
 from haproxy.render import render_files
 from haproxy.routes import is_tcp
 from haproxy.sayable import sayable
@@ -38,24 +38,40 @@ _SECRET = tuple(f"{directory}/" for directory in (CERTIFICATES, AUTHORITIES, IDE
 @dataclass(frozen=True, slots=True)
 class Publication:
     """`revision`: core's, of the state. `configuration`: digest of what operators and users decide, which is the
-    same whatever tasks there are. `content`: digest of all files. `counts` by kind."""
+    same whatever tasks there are. `content`: digest of all files. `counts` by kind. `mounts`: file -> where proxies
+    in file mode find it, `secrets` the same by the path."""
 
     revision: str
     configuration: str
     content: str
     files: Mapping[str, bytes] = field(repr=False)
     counts: Mapping[str, int]
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
 
 
-def publication(cluster: str, desired: Desired, keyed: Desired, capabilities: Capabilities) -> Publication:
-    """Of a state in core's names (`desired`) and by keys (`keyed`, see `haproxy.mirror`)."""
+def publication(
+    cluster: str, desired: Desired, keyed: Desired, capabilities: Capabilities, rolled: FileSet | None = None
+) -> Publication:
+    """Of a state in core's names (`desired`) and by keys (`keyed`, see `haproxy.mirror`). `rolled`: what proxies
+    are run from; None: they are live."""
     lasting = changes_from(replace(desired, challenges={}, secret_sources=()))
     configuration = configuration_digest(cluster, lasting)
     state = pb.SyncResponse(kind=pb.UPDATE_KIND_COMPLETE, results_in=configuration, changes=lasting, last=True)
     proxy = f"haproxy/{dotted(capabilities.version)}\n".encode()
     own = {STATE: state.SerializeToString(deterministic=True), RENDERED_FOR: proxy}
-    files = {**rendered(keyed, capabilities), **own}
-    return Publication(desired.revision, configuration, _digest(files), files, _counts(desired))
+    files = {**(rendered(keyed, capabilities) if rolled is None else rolled.files), **own}
+    found = Publication(desired.revision, configuration, _digest(files), files, _counts(desired))
+    return found if rolled is None else replace(found, mounts=rolled.mounts, secrets=rolled.secrets)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSet:
+    """What proxies in file mode are run from: files by name, where they are mounted, and secrets by path."""
+
+    files: Mapping[str, bytes] = field(repr=False)
+    mounts: Mapping[str, str]
+    secrets: Mapping[str, Secret]
 
 
 def _digest(files: Mapping[str, bytes]) -> str:
@@ -79,15 +95,15 @@ def configuration_digest(cluster: str, changes: pb.Changes) -> str:
 
 def rendered(keyed: Desired, capabilities: Capabilities, base: Settings = BASE) -> dict[str, bytes]:
     """HAProxy's files as text: as a proxy starts that has every secret, and whose ready tasks all answer."""
-    settings = _settings(base, keyed)
+    settings = settled(base, keyed)
     desired = sayable(replace(keyed, challenges={}), settings, capabilities)
     placement = {name: name for name in sorted(desired.backends)}
-    ready = _ready(settings, capabilities, desired.backends)
+    ready = ready_servers(settings, capabilities, desired.backends)
     files = render_files(settings, capabilities, desired, placement, ready, _stores(settings, desired))
     return {name: content for name, content in files.items() if not name.startswith(_SECRET)}
 
 
-def _settings(base: Settings, desired: Desired) -> Settings:
+def settled(base: Settings, desired: Desired) -> Settings:
     """With the operator's, and with the ports that services want besides."""
     settings, _ = configured(base, desired.config)
     wanted = {int(host[1:]) for host, _ in desired.routes if is_tcp(host)}
@@ -98,7 +114,11 @@ def _settings(base: Settings, desired: Desired) -> Settings:
     )
 
 
-def _ready(settings: Settings, capabilities: Capabilities, backends: Mapping[str, Backend]) -> frozenset[str]:
+def ready_servers(
+    settings: Settings, capabilities: Capabilities, backends: Mapping[str, Backend]
+) -> frozenset[str]:
+    """Names of all servers whose tasks run."""
+
     def name(backend: Backend, server: Server) -> str:
         return policy.server_name(server, policy.server_keywords(settings, capabilities, backend, server.service))
 

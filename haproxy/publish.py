@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -12,10 +12,12 @@ import grpc
 import grpc.aio
 
 from haproxy.capabilities import OLDEST, Capabilities, capabilities, parse_version
+from haproxy.file_mode import STOP_SIGNAL
 from haproxy.mirror import Mirror
 from haproxy.model import Desired
-from haproxy.pace import Pace, is_due_for_servers
-from haproxy.publication import Publication, publication
+from haproxy.pace import ROLL, Pace, is_due_for_servers
+from haproxy.publication import FileSet, Publication, publication
+from haproxy.roll import Roller
 from l7.kit import logs
 from l7.kit.backoff import Backoff
 from l7.kit.channel import open_channel
@@ -30,6 +32,8 @@ PIECE = 512 * 1024
 """Bytes of files per message."""
 PATIENCE = 120.0
 """Seconds that core may take: Docker may not answer it for a while."""
+SECRETS = 10.0
+"""Seconds that a roll waits for secrets which are not attached yet."""
 BACKOFF = Backoff(first=1.0, limit=60.0)
 _FINAL = frozenset(
     {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED}
@@ -40,12 +44,18 @@ _FINAL = frozenset(
 class Publisher:
     """Tell it of changes by `changed`, and by `opened` that core may be another one; `run` does the rest."""
 
-    def __init__(self, core: str, tls: NewestFiles | None, cluster: str, mirror: Mirror) -> None:
+    def __init__(
+        self, core: str, tls: NewestFiles | None, cluster: str, mirror: Mirror, roller: Roller | None = None
+    ) -> None:
+        """`roller`: the proxies are in file mode."""
         self._core = core
         self._tls = tls
         self._cluster = cluster
         self._mirror = mirror
-        self._pace = Pace()
+        self._pace = Pace() if roller is None else Pace(ROLL)
+        self._roller = roller
+        self._lacking_since: float | None = None
+        self.on_problems: Callable[[Sequence[pb.Problem]], None] = lambda problems: None
         self._wake = asyncio.Event()
         self._last: Publication | None = None
         self._delays: Iterator[float] | None = None
@@ -83,7 +93,10 @@ class Publisher:
         began = time.monotonic()
         desired, keyed = _still(self._mirror.desired), _still(self._mirror.keyed)
         self._pace.begun()
-        found = await asyncio.to_thread(publication, self._cluster, desired, keyed, self.able)
+        rolled, ready = await self._roll(keyed)
+        if not ready:
+            return
+        found = await asyncio.to_thread(publication, self._cluster, desired, keyed, self.able, rolled)
         if self._last is not None and found.content == self._last.content:
             return
         now = time.monotonic()
@@ -101,6 +114,20 @@ class Publisher:
             self._last, self._delays, self._failed = found, None, ""
         self._pace.ended(time.monotonic(), time.monotonic() - began)
 
+    async def _roll(self, keyed: Desired) -> tuple[FileSet | None, bool]:
+        """File mode: what proxies are to be run from, and whether that is to be published now. Each is a roll, so
+        secrets that core is about to attach are waited for; it replaces this process then."""
+        if self._roller is None:
+            return None, True
+        outcome = await asyncio.to_thread(self._roller.render, keyed)
+        self.on_problems(outcome.problems)
+        now = time.monotonic()
+        self._lacking_since = (self._lacking_since or now) if outcome.lacking else None
+        waits = self._lacking_since is not None and now < self._lacking_since + SECRETS
+        if waits:
+            asyncio.get_running_loop().call_later(SECRETS, self.changed, True)
+        return outcome.files, outcome.files is not None and not waits
+
     async def _not_published(self, code: grpc.StatusCode | None, details: str) -> None:
         name = code.name if code else "CONFIG"
         if name != self._failed:
@@ -115,7 +142,8 @@ class Publisher:
     async def _send(self, found: Publication) -> None:
         async with open_channel(self._core, self._tls and self._tls()) as channel:
             stub = rpc.SyncServiceStub(channel)  # type: ignore[no-untyped-call]
-            answer = await stub.PublishConfig(_pieces(self._cluster, found), timeout=PATIENCE)
+            pieces = _pieces(self._cluster, found, self._roller)
+            answer = await stub.PublishConfig(pieces, timeout=PATIENCE)
         log.info("configuration published", revision=found.configuration, state=found.revision,
                  objects=list(answer.objects))  # fmt: skip
         self.render_for(answer.proxy)
@@ -143,10 +171,23 @@ def _still(desired: Desired) -> Desired:
     )
 
 
-async def _pieces(cluster: str, found: Publication) -> AsyncIterator[pb.PublishConfigRequest]:
+async def _pieces(
+    cluster: str, found: Publication, roller: Roller | None
+) -> AsyncIterator[pb.PublishConfigRequest]:
     yield pb.PublishConfigRequest(
-        cluster=cluster, revision=found.revision, configuration=found.configuration, counts=found.counts
-    )
+        cluster=cluster, revision=found.revision, configuration=found.configuration, counts=found.counts,
+        deployment=_deployment(found, roller) if roller is not None else None,
+    )  # fmt: skip
     for name, content in sorted(found.files.items()):
+        mount = found.mounts.get(name, "")
         for at in range(0, max(1, len(content)), PIECE):
-            yield pb.PublishConfigRequest(files=[pb.ConfigFile(name=name, data=content[at : at + PIECE])])
+            file = pb.ConfigFile(name=name, data=content[at : at + PIECE], mount=mount)
+            yield pb.PublishConfigRequest(files=[file])
+
+
+def _deployment(found: Publication, roller: Roller) -> pb.Deployment:
+    secrets = [
+        pb.MountedSecret(secret=pb.Secret(id=each.id, name=each.name, config=each.config), mount=path)
+        for path, each in sorted(found.secrets.items())
+    ]
+    return pb.Deployment(secrets=secrets, command=roller.mode.command, stop_signal=STOP_SIGNAL)

@@ -33,6 +33,7 @@ from l7.v1 import state_pb2, state_pb2_grpc, views_pb2, views_pb2_grpc
 
 if TYPE_CHECKING:
     from haproxy.follow import Follower
+    from haproxy.roll import Roller
 
 log = logs.get("secrets")
 
@@ -49,7 +50,9 @@ PUBLISHED = "/run/l7-published"
 class Options:
     """`listen`: "host:port" or "unix:path"; `tls` None: plain, on loopback or a unix socket only. `run_dir`: on
     tmpfs, for renewed identities; `core`: where these and the state come from, "" for nowhere. `published`: the
-    directory with the state that is there without core. `admin`: "host:port" of metrics and status, "" for none."""
+    directory with the state that is there without core. `admin`: "host:port" of metrics and status, "" for none.
+    `file_mode`: proxies are stock HAProxies, run from files,
+    the configuration at `config_path`, "" for where stock images have it; `http_port`, `tls_port` are theirs."""
 
     listen: str
     directory: str = "/run/secrets/l7"
@@ -59,6 +62,10 @@ class Options:
     run_dir: str = "/run/l7"
     published: str = PUBLISHED
     admin: str = ""
+    file_mode: bool = False
+    config_path: str = ""
+    http_port: int = 80
+    tls_port: int = 443
 
 
 async def refuse_others(cluster: str, context: Any) -> None:
@@ -210,7 +217,7 @@ class ExtensionService:
         options, identity = self.options, self.identity
         instance = os.environ.get("L7_TASK_ID", "") or socket.gethostname()
         files = identity.files if identity is not None else None
-        self.follower = Follower(options.core, files, options.cluster, instance, __version__)
+        self.follower = Follower(options.core, files, options.cluster, instance, __version__, _roller(options))
         await asyncio.to_thread(self.follower.load, options.published)
         self._following.begin(self.follower)
         parts = [self.follower.look(stop), self._administer(self.follower, stop)]
@@ -240,6 +247,16 @@ class ExtensionService:
             raise Unavailable(f"gRPC cannot listen on {address}: {error}") from error
 
 
+def _roller(options: Options) -> Roller | None:
+    if not options.file_mode:
+        return None
+    from haproxy.file_mode import CONFIG_PATH, FileMode
+    from haproxy.roll import Roller
+
+    mode = FileMode(options.config_path or CONFIG_PATH, options.http_port, options.tls_port)
+    return Roller(mode, Path(options.directory), Path(options.run_dir))
+
+
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
@@ -265,8 +282,12 @@ def _option(flag: str, help: str, default: str, **more: Any) -> Decorator:
 )
 @_option("--run-dir", "Directory for renewed certificates; tmpfs is best.", "/run/l7")
 @_option("--log-level", "Least severe level that is logged.", "info", type=click.Choice(logs.LEVELS))
+@click.option("--file-mode", envvar="L7_FILE_MODE", show_envvar=True, is_flag=True, help="Proxies run from files.")
+@click.option("--config-path", envvar="L7_CONFIG_PATH", show_envvar=True, default="", help="Where, in file mode.")
+@click.option("--http-port", envvar="L7_HTTP_PORT", show_envvar=True, default=80, help="Their port for HTTP.")
+@click.option("--tls-port", envvar="L7_TLS_PORT", show_envvar=True, default=443, help="Their port for TLS.")
 @click.option("-D", "--debug", envvar="L7_HAPROXY_DEBUG", show_envvar=True, is_flag=True, help="Log everything.")
-def service(debug: bool, **given: str) -> None:
+def service(debug: bool, **given: Any) -> None:
     """The extension service of one service cluster, until a stop signal.
 
     Gives the contents of secrets, and the newest state, to the cluster's proxies, and publishes the configuration.
@@ -281,7 +302,7 @@ def service(debug: bool, **given: str) -> None:
         raise click.ClickException(str(error)) from error
 
 
-def options_from(given: dict[str, str]) -> Options:
+def options_from(given: dict[str, Any]) -> Options:
     """What the command line says. Raises ConfigError when TLS is half given."""
     ca, identity, listen = given["tls_ca"], given["tls_identity"], given["listen"]
     if bool(ca) != bool(identity):
@@ -295,6 +316,10 @@ def options_from(given: dict[str, str]) -> Options:
         run_dir=given["run_dir"],
         published=given["published"],
         admin=given["admin"],
+        file_mode=given["file_mode"],
+        config_path=given["config_path"],
+        http_port=given["http_port"],
+        tls_port=given["tls_port"],
     )
 
 

@@ -14,6 +14,8 @@ class Settings:
     """
 
     run_dir: str = "/run/l7"
+    socket_dir: str = ""
+    """Where sockets are, "" for `run_dir`: files may be where nobody can write."""
     bind: tuple[str, ...] = (":80",)
     max_connections: int = 20000
     threads: int = 0
@@ -80,16 +82,20 @@ class Settings:
     @property
     def socket(self) -> str:
         """The Runtime API of the worker."""
-        return f"{self.run_dir}/cli.sock"
+        return self.socket_file("cli.sock")
 
     @property
     def master_socket(self) -> str:
         """The master's own socket: reload, and the list of workers."""
-        return f"{self.run_dir}/master.sock"
+        return self.socket_file("master.sock")
 
     @property
     def retries(self) -> int:
         return max(3, self.hold_timeout // min(1000, self.connect_timeout))
+
+    def socket_file(self, name: str) -> str:
+        """Path of a socket of HAProxy's."""
+        return f"{self.socket_dir or self.run_dir}/{name}"
 
     def file(self, name: str) -> str:
         """Path of a file that HAProxy and the sidecar share, such as a map."""

@@ -178,7 +178,7 @@ def http_bind(settings: Settings) -> str:
     versions = settings.ssl_protocols
     ciphers = CIPHERS if versions[0] in VERSIONS[2:] else f"{CIPHERS}:{OLD_CIPHERS}"
     words = (
-        f"  bind unix@{settings.file(SOCKET)} mode 600 accept-proxy ssl {unknown}",
+        f"  bind unix@{settings.socket_file(SOCKET)} mode 600 accept-proxy ssl {unknown}",
         f"crt-list {settings.file(CERTIFICATES_LIST)} alpn h2,http/1.1",
         f"ssl-min-ver {versions[0]} ssl-max-ver {versions[-1]}",
         f"ciphers {settings.ssl_ciphers or ciphers} ciphersuites {settings.ssl_ciphersuites or CIPHERSUITES}",
@@ -195,7 +195,7 @@ def sections(settings: Settings) -> tuple[str, ...]:
 def _terminate(settings: Settings) -> str:
     return f"""\
 backend {TERMINATE} from {TCP_BASE}
-  server l7 unix@{settings.file(SOCKET)} send-proxy-v2
+  server l7 unix@{settings.socket_file(SOCKET)} send-proxy-v2
 """
 
 

@@ -304,9 +304,9 @@ class Core:
         return tuple(sorted(own.union(*self._told())))
 
     def _told(self) -> Iterator[Iterator[Problem]]:
-        """What the proxies report, by service cluster."""
+        """What the proxies, and extension services, report, by service cluster."""
         clusters: dict[str, list[Problem]] = {}
-        for problem in self.extensions.problems():
+        for problem in self.extensions.problems() | self.api.services.problems():
             clusters.setdefault(problem.cluster, []).append(problem)
         for name, problems in clusters.items():
             yield status.with_values(problems, self.build.snapshot(name))
