@@ -23,9 +23,9 @@ from haproxy.publication import RENDERED_FOR
 from haproxy.publish import Publisher
 from haproxy.roll import Roller
 from haproxy.state import load_published
-from haproxy.stream import Stream
 from l7.kit import logs, tasks
 from l7.kit.metrics import Metrics
+from l7.kit.stream import Stream
 from l7.kit.tls import NewestFiles
 from l7.v1 import sync_pb2 as pb
 

@@ -22,16 +22,13 @@ from haproxy.model import Backend, Desired, Route, RouteKey, Server, TlsHost
 from haproxy.policy import DEFAULT, POLICIES, policy_of
 from haproxy.wire import route_from, server_from, tls_host_from, with_settings
 from l7.fastpath import Table
-from l7.kit.errors import ProtocolError
+from l7.kit.errors import BrokenChain, ProtocolError
 from l7.v1 import sync_pb2 as pb
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 _KINDS = frozenset(policy.kind for policy in POLICIES)
-
-class BrokenChain(ProtocolError):
-    """An INCREMENTAL that does not start from the revision held."""
 
 
 @dataclass(frozen=True, slots=True)

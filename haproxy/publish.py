@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -20,25 +20,16 @@ from haproxy.publication import FileSet, Publication, publication
 from haproxy.roll import Roller
 from l7.kit import logs
 from l7.kit.backoff import Backoff
-from l7.kit.channel import open_channel
 from l7.kit.errors import ConfigError, Incompatible, ProtocolError
+from l7.kit.publishing import FINAL, mounted, publish
 from l7.kit.tls import NewestFiles
 from l7.v1 import sync_pb2 as pb
-from l7.v1 import sync_pb2_grpc as rpc
 
 log = logs.get("publish")
 
-PIECE = 512 * 1024
-"""Bytes of files per message."""
-PATIENCE = 120.0
-"""Seconds that core may take: Docker may not answer it for a while."""
 SECRETS = 10.0
 """Seconds that a roll waits for secrets which are not attached yet."""
 BACKOFF = Backoff(first=1.0, limit=60.0)
-_FINAL = frozenset(
-    {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED}
-)
-"""No second try helps, until something changes."""
 
 
 class Publisher:
@@ -133,17 +124,18 @@ class Publisher:
         if name != self._failed:
             self._failed = name
             log.warning("configuration not published", core=self._core, code=name, details=details)
-        if code in _FINAL:
+        if code in FINAL:
             return
         self._delays = self._delays or BACKOFF.jittered(Random())
         await asyncio.sleep(next(self._delays))
         self._pace.changed(time.monotonic(), True)
 
     async def _send(self, found: Publication) -> None:
-        async with open_channel(self._core, self._tls and self._tls()) as channel:
-            stub = rpc.SyncServiceStub(channel)  # type: ignore[no-untyped-call]
-            pieces = _pieces(self._cluster, found, self._roller)
-            answer = await stub.PublishConfig(pieces, timeout=PATIENCE)
+        first = pb.PublishConfigRequest(
+            cluster=self._cluster, revision=found.revision, configuration=found.configuration, counts=found.counts,
+            deployment=_deployment(found, self._roller) if self._roller is not None else None,
+        )  # fmt: skip
+        answer = await publish(self._core, self._tls, first, found.files, found.mounts)
         log.info("configuration published", revision=found.configuration, state=found.revision,
                  objects=list(answer.objects))  # fmt: skip
         self.render_for(answer.proxy)
@@ -171,23 +163,6 @@ def _still(desired: Desired) -> Desired:
     )
 
 
-async def _pieces(
-    cluster: str, found: Publication, roller: Roller | None
-) -> AsyncIterator[pb.PublishConfigRequest]:
-    yield pb.PublishConfigRequest(
-        cluster=cluster, revision=found.revision, configuration=found.configuration, counts=found.counts,
-        deployment=_deployment(found, roller) if roller is not None else None,
-    )  # fmt: skip
-    for name, content in sorted(found.files.items()):
-        mount = found.mounts.get(name, "")
-        for at in range(0, max(1, len(content)), PIECE):
-            file = pb.ConfigFile(name=name, data=content[at : at + PIECE], mount=mount)
-            yield pb.PublishConfigRequest(files=[file])
-
-
 def _deployment(found: Publication, roller: Roller) -> pb.Deployment:
-    secrets = [
-        pb.MountedSecret(secret=pb.Secret(id=each.id, name=each.name, config=each.config), mount=path)
-        for path, each in sorted(found.secrets.items())
-    ]
+    secrets = [mounted(path, each.id, each.name, each.config) for path, each in sorted(found.secrets.items())]
     return pb.Deployment(secrets=secrets, command=roller.mode.command, stop_signal=STOP_SIGNAL)

@@ -21,12 +21,12 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from haproxy.identity import Identity
 from haproxy.vault import valid
 from l7 import __version__, fastpath
 from l7.kit import logs, tasks, tls
 from l7.kit.channel import SERVER_OPTIONS
 from l7.kit.errors import ConfigError, L7Error, ProtocolError, Unavailable
+from l7.kit.identity import Identity
 from l7.v1 import secrets_pb2 as pb
 from l7.v1 import secrets_pb2_grpc as rpc
 from l7.v1 import state_pb2, state_pb2_grpc, views_pb2, views_pb2_grpc
@@ -51,8 +51,8 @@ class Options:
     """`listen`: "host:port" or "unix:path"; `tls` None: plain, on loopback or a unix socket only. `run_dir`: on
     tmpfs, for renewed identities; `core`: where these and the state come from, "" for nowhere. `published`: the
     directory with the state that is there without core. `admin`: "host:port" of metrics and status, "" for none.
-    `file_mode`: proxies are stock HAProxies, run from files,
-    the configuration at `config_path`, "" for where stock images have it; `http_port`, `tls_port` are theirs."""
+    `file_mode`: proxies are stock HAProxies, run from files, the configuration at `config_path`, "" for where stock
+    images have it; `http_port`, `tls_port` are theirs."""
 
     listen: str
     directory: str = "/run/secrets/l7"

@@ -19,7 +19,6 @@ from haproxy.apply import RuntimeThread
 from haproxy.attach import require_static
 from haproxy.capabilities import Capabilities, capabilities, dotted
 from haproxy.contents import Contents
-from haproxy.identity import Identity
 from haproxy.journal import Journal
 from haproxy.leaving import leave
 from haproxy.mirror import Mirror, Touched
@@ -34,14 +33,15 @@ from haproxy.seek import Places, Seeker
 from haproxy.settings import Settings
 from haproxy.show import Show
 from haproxy.standins import StandIns, stand_ins
-from haproxy.stream import Stream
 from haproxy.telling import Telling
 from haproxy.work import Work
 from haproxy.worker import Worker
 from l7.kit import logs, tasks
 from l7.kit.backoff import Backoff
 from l7.kit.errors import Incompatible, L7Error, ProtocolError, Rejected, Unavailable
+from l7.kit.identity import Identity
 from l7.kit.metrics import Metrics
+from l7.kit.stream import Stream
 from l7.kit.tls import NewestFiles, TlsFiles
 from l7.v1 import sync_pb2 as pb
 from l7.v1 import views_pb2

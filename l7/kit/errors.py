@@ -45,3 +45,7 @@ class Incompatible(L7Error):
 
 class ProtocolError(L7Error):
     """An answer that cannot be read, or a request that makes no sense."""
+
+
+class BrokenChain(ProtocolError):
+    """An INCREMENTAL that does not start from the revision held (proto/l7/v1/sync.proto)."""

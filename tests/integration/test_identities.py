@@ -12,15 +12,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from haproxy import identity as module
-from haproxy.identity import Identity
-from haproxy.stream import Stream
 from l7.deploy import pki
 from l7.deploy.issuer import Issuer
+from l7.kit import identity as module
 from l7.kit import tls
 from l7.kit.backoff import Backoff
 from l7.kit.channel import open_channel
 from l7.kit.errors import ConfigError, Rejected
+from l7.kit.identity import Identity
+from l7.kit.stream import Stream
 from l7.v1 import sync_pb2 as pb
 from l7.v1 import sync_pb2_grpc
 from tests.integration.pki_parts import Pki, code_of, core_running, fetched, renewed, service_running, until

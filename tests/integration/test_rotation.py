@@ -9,11 +9,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from haproxy import identity as module
-from haproxy.identity import Identity
-from haproxy.stream import Stream
 from l7.deploy import pki
+from l7.kit import identity as module
 from l7.kit import tls
+from l7.kit.identity import Identity
+from l7.kit.stream import Stream
 from l7.kit.tls import TlsFiles
 from l7.v1 import sync_pb2 as pb
 from tests.integration.pki_parts import Pki, code_of, core_running, fetched, service_running, until

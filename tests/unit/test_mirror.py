@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from haproxy.mirror import BrokenChain, Mirror, Touched, name_of
+from haproxy.mirror import Mirror, Touched, name_of
 from haproxy.model import ClientCertificate, KeyPair, Route, Secret, ServerState, TlsHost
-from l7.kit.errors import ProtocolError
+from l7.kit.errors import BrokenChain, ProtocolError
 from l7.v1 import sync_pb2 as pb
 
 COMPLETE, INCREMENTAL = pb.UPDATE_KIND_COMPLETE, pb.UPDATE_KIND_INCREMENTAL

@@ -9,11 +9,10 @@ from contextlib import asynccontextmanager
 import grpc.aio
 import pytest
 
-from haproxy import stream as module
-from haproxy.mirror import BrokenChain
-from haproxy.stream import Stream
+from l7.kit import stream as module
 from l7.kit.backoff import Backoff
-from l7.kit.errors import ProtocolError
+from l7.kit.errors import BrokenChain, ProtocolError
+from l7.kit.stream import Stream
 from l7.v1 import sync_pb2 as pb
 from l7.v1 import sync_pb2_grpc
 

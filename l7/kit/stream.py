@@ -1,4 +1,4 @@
-"""The sidecar's end of the Sync stream: keeps it open, hands updates in, sends acknowledgements out."""
+"""An extension's end of the Sync stream: keeps it open, hands updates in, sends acknowledgements out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import TypeAlias
 import grpc
 import grpc.aio
 
-from haproxy.mirror import BrokenChain
 from l7.kit import logs
 from l7.kit.backoff import Backoff
 from l7.kit.channel import PROXY, open_channel
-from l7.kit.errors import ProtocolError
+from l7.kit.errors import BrokenChain, ProtocolError
 from l7.kit.tls import AUTHORITIES, NewestFiles
 from l7.v1 import sync_pb2 as pb
 
