@@ -30,7 +30,7 @@ lock: ## Pin what pyproject.toml asks for, in requirements.lock
 
 lint: ## All checks that run no code: ruff, mypy, layers, protolint, generated code up to date
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m mypy -p l7 -p haproxy -p testbed
+	$(PYTHON) -m mypy -p l7 -p haproxy -p nginx -p testbed
 	$(dir $(PYTHON))lint-imports
 	$(dir $(PYTHON))protolint lint proto
 	@new=$$(mktemp -d) && trap 'rm -r "$$new"' EXIT && \

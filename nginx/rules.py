@@ -132,6 +132,7 @@ def _changed(change: pb.HeaderChange) -> str:
 
 def answering(rules: pb.Rules, settings: Settings, maps: Maps, error: str = "$l7_error") -> Iterator[str]:
     """Headers of the answer. `error`: which one of the proxy's own it is, a variable that is mostly empty."""
+    yield "proxy_hide_header x-l7-error;"  # an application's own would be taken for ours
     yield f"add_header x-l7-error {error} always;"
     if not settings.hide_info_headers:
         yield from _INFO

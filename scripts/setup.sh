@@ -21,7 +21,7 @@ fail() { say "$*"; exit 1; }
 
 missing_packages() {
     for package in python3-venv python3-dev gcc libc6-dev make haproxy iproute2 iptables mmdebstrap curl \
-        ca-certificates debian-archive-keyring util-linux procps pebble; do
+        ca-certificates debian-archive-keyring util-linux procps pebble nginx libnginx-mod-stream; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf '%s ' "$package"
     done
     command -v dockerd >/dev/null || printf 'docker.io containerd runc '
@@ -63,7 +63,7 @@ install_packages() {
     for package in "$@"; do
         case $package in
             docker.io) units="docker.service docker.socket" ;;
-            containerd | haproxy) units=$package.service ;;
+            containerd | haproxy | nginx) units=$package.service ;;
             *) continue ;;
         esac
         # shellcheck disable=SC2086

@@ -1,6 +1,6 @@
 """Fetches what the image is built from without network, into wheelhouse/: ``python -m scripts.wheelhouse 3.4``.
 
-* `debs`: Debian's packages of Python, HAProxy and the certificates of CAs, with all that they need
+* `debs`: Debian's packages of Python, HAProxy, NGINX and the certificates of CAs, with all that they need
 * `wheels`: l7 itself, compiled here, its libraries as the virtual environment has them, and pip
 * `haproxy`: the HAProxy series that are named, each as an archive
 
@@ -25,7 +25,7 @@ from testbed.namespace import TestbedError
 
 HOME = Path(__file__).resolve().parents[1]
 WHEELHOUSE = HOME / "wheelhouse"
-PACKAGES = ("ca-certificates", "haproxy", "python3", "usr-is-merged")
+PACKAGES = ("ca-certificates", "haproxy", "libnginx-mod-stream", "nginx", "python3", "usr-is-merged")
 """The last one spares us usrmerge, which does what every Debian 12 has had done."""
 SOURCES = ((MIRROR, SUITE), (MIRROR, f"{SUITE}-updates"), (f"{MIRROR}-security", f"{SUITE}-security"))
 

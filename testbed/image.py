@@ -2,10 +2,10 @@
 
 Four kinds of layers, each made anew only when what it consists of has changed:
 
-* the base: Debian 12 with Python, HAProxy 2.6 and certificates, by mmdebstrap
+* the base: Debian 12 with Python, HAProxy 2.6, NGINX and certificates, by mmdebstrap
 * one per further HAProxy series, in /opt/haproxy/<series>
 * the libraries l7 needs at run time, as the virtual environment has them, in /opt/l7
-* the packages `l7` and `haproxy` themselves, compiled, in /opt/l7, and the command /usr/local/bin/l7
+* the packages `l7`, `haproxy` and `nginx` themselves, compiled, in /opt/l7, and the command /usr/local/bin/l7
 
 It runs as the user ``l7`` (uid and gid 1000); core, which needs root's sockets, is given root by its service.
 """
@@ -38,8 +38,14 @@ from testbed.namespace import TestbedError
 TAG = "l7:dev"
 REPOSITORY = Path(__file__).resolve().parents[1]
 SUITE = "bookworm"
-BASE_PACKAGES = ("ca-certificates", "haproxy", "libcap2-bin", "procps", "python3")
-PACKAGES = ("l7", "haproxy")
+BASE_PACKAGES = (
+    "ca-certificates", "haproxy", "libcap2-bin", "libnginx-mod-stream", "nginx", "procps", "python3",
+)  # fmt: skip
+PACKAGES = ("l7", "haproxy", "nginx")
+NGINX_TAG = "l7-nginx:dev"
+"""The NGINX extension: the same layers, another program."""
+STOCK_TAG = "nginx:stock"
+"""An image as NGINX's own is: nothing of l7's, root, and a user `nginx` for its workers."""
 CONFIG: dict[str, Any] = {
     "Entrypoint": ["/usr/local/bin/l7"],
     "Env": [
@@ -85,6 +91,34 @@ def build(
         archive = home / f"{tag.replace(':', '-').replace('/', '_')}.tar"
         write_image(archive, tag, layers, CONFIG | {"Labels": {**_labels(), **labels}})
     return archive
+
+
+def nginx() -> Path:
+    """The archive of the NGINX extension's image."""
+    home = cache_directory() / "image"
+    with locked(home):
+        archive = home / "l7-nginx.tar"
+        config = CONFIG | {"Entrypoint": ["python3", "-m", "nginx.service"], "Labels": _labels()}
+        write_image(archive, NGINX_TAG, [_base(home), _dependencies(home), _code(home)], config)
+    return archive
+
+
+def stock_nginx() -> Path:
+    """The archive of an image like NGINX's own, out of Debian's packages."""
+    home = cache_directory() / "image"
+    with locked(home):
+        words = ["--variant=essential", "--include=libnginx-mod-stream,nginx"]
+        layer = _debian(home, "nginx", [*words, f"--customize-hook={_NGINX_USER}"])
+        archive = home / "nginx-stock.tar"
+        command = {"Cmd": ["nginx", "-g", "daemon off;"], "StopSignal": "SIGQUIT", "Env": CONFIG["Env"][:1]}
+        write_image(archive, STOCK_TAG, [layer], command)
+    return archive
+
+
+_NGINX_USER = (
+    'printf "nginx:x:101:101::/nonexistent:/usr/sbin/nologin\\n" >> "$1/etc/passwd"; '
+    'printf "nginx:x:101:\\n" >> "$1/etc/group"'
+)
 
 
 def _labels() -> dict[str, str]:

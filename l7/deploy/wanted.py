@@ -95,11 +95,11 @@ def proxy_spec(cluster: Cluster, installation: Installation, decision: Decision)
 
 
 def file_proxy_spec(cluster: Cluster, installation: Installation, decision: Decision, files: Files) -> Json:
-    """The proxy service in file mode: a stock image and its files. Where the operator names no image, it is l7's
-    own, as nobody's user, with what the extension wants to run."""
+    """The proxy service in file mode: a stock image and its files. Where the operator names no image, it is the
+    extension's, as nobody's user, with what that wants to run."""
     options = cluster.proxy_options
     container: Json = {
-        "Image": options.image or installation.image,
+        "Image": options.image or cluster.extension_options.image or installation.image,
         "Configs": [dict(each) for each in files.configs],
         "Secrets": [dict(each) for each in files.secrets],
     }

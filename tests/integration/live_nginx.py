@@ -88,7 +88,7 @@ class World:
         with log.open("wb") as err:
             process = subprocess.Popen([BINARY, *self.roller.command[1:]], stdout=err, stderr=err)
         try:
-            await_true(lambda: _accepts(self.address) or process.poll() is not None, "NGINX listens")
+            await_true(lambda: accepts(self.address) or process.poll() is not None, "NGINX listens")
             assert process.poll() is None, log.read_text()
             yield
         finally:
@@ -96,6 +96,6 @@ class World:
             process.wait()
 
 
-def _accepts(address: tuple[str, int]) -> bool:
+def accepts(address: tuple[str, int]) -> bool:
     with socket.socket() as connection:
         return connection.connect_ex(address) == 0
