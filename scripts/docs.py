@@ -1,4 +1,4 @@
-"""Writes docs/settings.md, and those tables of docs/operations.md that follow from the code:
+"""Writes docs/settings.md, and those tables of docs/operations.md and docs/nginx.md that follow from the code:
 ``python -m scripts.docs``.
 
 Between ``<!-- table: name -->`` and ``<!-- end -->`` stands what `TABLES` makes; all else is written by hand.
@@ -6,6 +6,7 @@ Between ``<!-- table: name -->`` and ``<!-- end -->`` stands what `TABLES` makes
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,12 @@ import click
 from haproxy.cli import haproxy
 from l7.cli import main as l7
 from l7.kit.metrics import Metrics
+from nginx.options import OPTIONS as NGINX
+from nginx.settings import Settings as NginxSettings
 from scripts import settings_docs
 
 FILE = Path(__file__).resolve().parents[1] / "docs/operations.md"
+NGINX_FILE = FILE.with_name("nginx.md")
 _MARKED = re.compile(r"(<!-- table: (?P<name>[a-z ]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 _DEFAULT = re.compile(r"\s*\[default: (?P<text>[^\]]+)\]")
 
@@ -76,6 +80,20 @@ def _labels(metric: object) -> Sequence[str]:
     return [f"`{name}`" for name in names]
 
 
+def nginx_keys() -> str:
+    """Every key of an NGINX extension's table, with what holds without it."""
+    usual = NginxSettings()
+    rows = [
+        (f"`{each.name}`", f"`{_shown(getattr(usual, each.field))}`" if each.field else "", each.meaning)
+        for each in NGINX
+    ]
+    return table(("key", "default", "meaning"), rows)
+
+
+def _shown(value: object) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "core": lambda: options(l7.commands["core"]),
     "status": lambda: options(l7.commands["status"]),
@@ -85,11 +103,16 @@ TABLES: Mapping[str, Callable[[], str]] = {
 }
 
 
-def render(text: str) -> str:
+NGINX_TABLES: Mapping[str, Callable[[], str]] = {"nginx": nginx_keys}
+"""Of docs/nginx.md."""
+
+
+def render(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
     """`text` with its tables made anew."""
-    return _MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found['name']]()}\n", text)
+    return _MARKED.sub(lambda found: f"{found[1]}\n{tables[found['name']]()}\n", text)
 
 
 if __name__ == "__main__":
     FILE.write_text(render(FILE.read_text()))
+    NGINX_FILE.write_text(render(NGINX_FILE.read_text(), NGINX_TABLES))
     settings_docs.FILE.write_text(settings_docs.render())

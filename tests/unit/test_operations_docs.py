@@ -19,6 +19,12 @@ def test_tables_are_up_to_date() -> None:
     assert docs.render(TEXT) == TEXT, "run python -m scripts.docs and commit the result"
 
 
+def test_the_keys_of_nginx_are_up_to_date() -> None:
+    text = docs.NGINX_FILE.read_text()
+    assert docs.render(text, docs.NGINX_TABLES) == text, "run python -m scripts.docs and commit the result"
+    assert all(f"`{key.name}`" in text for key in docs.NGINX)
+
+
 @pytest.mark.parametrize("name", docs.TABLES)
 def test_every_table_is_there(name: str) -> None:
     assert f"<!-- table: {name} -->" in TEXT
