@@ -27,7 +27,7 @@ from l7.v1 import sync_pb2_grpc
 log = logs.get("follower")
 
 BACKOFF = Backoff(first=0.1, limit=5.0)
-"""As in `haproxy.stream`."""
+"""As in `l7.kit.stream`."""
 
 
 class Follower:
