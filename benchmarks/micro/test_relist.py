@@ -14,10 +14,13 @@ from dataclasses import replace
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from l7.model import Service, ServiceSpec, Task, TaskState
+from l7.build import Build
+from l7.config import Cluster, Settings
+from l7.model import Network, Service, ServiceSpec, Task, TaskState
+from l7.serve.wire import messages as wire_messages
 from l7.swarm import from_json, from_proto
 from l7.swarm import swarmkit_pb2 as pb
-from l7.swarm.cache import Cache, Listing
+from l7.swarm.cache import Cache, Listing, Touched
 from l7.swarm.known import Known
 from tests.fakes import swarm_wire as wire
 
@@ -96,6 +99,22 @@ def test_read(benchmark: BenchmarkFixture, source: str, what: str) -> None:
 
     found = benchmark.pedantic(lambda read, lists: read(lists), setup=known, rounds=5)
     assert found == reader()(second)
+
+
+@pytest.mark.parametrize("what", ["rebuild", "messages"])
+def test_state(benchmark: BenchmarkFixture, what: str) -> None:
+    """All compiled anew where nothing has changed; and the messages of that state, which `Table` would compare."""
+    cache, build = Cache(), Build(Settings(clusters={"": Cluster(networks=("front",))}))
+    services, tasks = swarm()
+    networks = (Network("net1", 1, "front"),)
+    cache.replace(Listing(networks=networks, services=tuple(services), tasks=tuple(tasks), nodes=()))
+    build.update(cache, Touched(all=True))
+    snapshot = build.snapshot("")
+    assert len(snapshot.backends) == SERVICES
+    if what == "rebuild":
+        assert benchmark.pedantic(build.update, (cache, Touched(all=True)), rounds=3) == {}
+    else:
+        benchmark.pedantic(wire_messages, (snapshot,), rounds=3)
 
 
 @pytest.mark.parametrize("what", ["nothing", "hundredth", "anew"])
