@@ -193,7 +193,7 @@ cdef class _Observed(_Updated):
             slot = self.found[i].slot
             if not self.keys[slot].flags & TOLD:
                 self._there(slot, &self.found[i].row)
-        if self.refused:
+        if self.refused and (number or not single):     # of a backend that is not known nothing was refused
             self._retry(number)
 
     cdef void _gone(self, uint32_t slot) noexcept nogil:

@@ -313,6 +313,8 @@ def test_what_was_refused_waits_for_a_reason(table: Any) -> None:
     refused()
     known(table, row("s", "t1", weight=1))
     refused()
+    known(table, backend="unheard-of")
+    assert table.commands() == b""
     table.upsert("s", "t1", 7, "10.0.0.1", 80, 65, READY)
     assert table.commands() == b"set server s/t1 weight 65\n"
     assert [line[4] for line in table.rows("s")] == [1]
