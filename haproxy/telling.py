@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from haproxy import health
+from haproxy.cluster import batches
 from l7.v1 import sync_pb2 as pb
 
 
@@ -35,5 +36,5 @@ class Telling:
         news = sorted(verdicts.tasks()) if self._all else changed
         if news or counters != self._counters:
             self._all, self._counters = False, counters
-            servers = health.told(verdicts, news)
-            self._send(pb.SyncRequest(health=pb.Health(servers=servers, counters=counters)))
+            for servers in batches(health.told(verdicts, news)):  # one message of all would be past gRPC's limit
+                self._send(pb.SyncRequest(health=pb.Health(servers=servers, counters=counters)))

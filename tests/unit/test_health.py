@@ -141,3 +141,30 @@ def test_a_new_stream_hears_all_and_then_changes() -> None:
 
 def test_who_has_no_server_is_gone() -> None:
     assert told(Verdicts(), [("a", "t")]) == [pb.ServerHealth(backend="a", task="t", status=GONE)]
+
+
+def test_verdicts_on_very_many_tasks_are_several_messages_that_core_takes() -> None:
+    """gRPC refuses a message of more than 4 MB, and a proxy whose stream ends for that would never be heard."""
+    tasks = [f"{number:025}" for number in range(60_000)]
+    logical = "a-service-with-a-long-name-of-its-own-that-is-said-for-each-task"
+    sent: list[pb.SyncRequest] = []
+    telling = Telling(sent.append, lambda: True)
+    found = _Many({(logical, task): UP for task in tasks})
+    telling.health(found, (), pb.Counters(drift=1))  # type: ignore[arg-type]
+    assert len(sent) > 1
+    assert max(each.ByteSize() for each in sent) < 1_000_000
+    assert [server.task for each in sent for server in each.health.servers] == tasks
+    assert all(each.health.counters.drift == 1 for each in sent)
+
+
+@dataclass(frozen=True)
+class _Many:
+    """As `Verdicts` are read."""
+
+    of: Mapping[Key, pb.HealthStatus]
+
+    def tasks(self) -> Collection[Key]:
+        return self.of.keys()
+
+    def get(self, key: Key) -> pb.HealthStatus:
+        return self.of[key]
