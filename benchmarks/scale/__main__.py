@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 import traceback
@@ -68,6 +69,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing of a scenario outlives it
     if given.list:
         print("\n".join(f"{name:16} {describe(name)}" for name in SCENARIOS))
         return 0

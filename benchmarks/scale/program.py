@@ -18,10 +18,13 @@ import orjson
 from testbed.namespace import TestbedError
 
 L7 = (sys.executable, "-c", "from l7.cli import main; main()")
-PATIENCE = 600.0
-"""Seconds for anything: HAProxy 2.6 alone takes minutes for the largest state."""
+PATIENCE = 1800.0
+"""Seconds for anything: HAProxy 2.6 alone takes minutes for the largest state, and other work may be going on."""
 
 _LAST_WORDS = 40
+_WARNING = b"[WARNING]"
+"""How HAProxy begins to tell of servers that go: 10,000 lines of it are nobody's last words."""
+
 _LONGEST_LINE = 1 << 24
 _PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -41,6 +44,7 @@ class Program:
         self.latest: dict[str, Line] = {}
         self.counts: Counter[str] = Counter()
         self._reading = asyncio.create_task(self._read(), name=f"log of {name}")
+        self._ended = asyncio.create_task(process.wait(), name=f"end of {name}")
 
     @property
     def pid(self) -> int:
@@ -71,18 +75,20 @@ class Program:
             return queue.get_nowait()
         getting = asyncio.create_task(queue.get())
         try:
-            await asyncio.wait((getting, self._reading), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((getting, self._ended), return_when=asyncio.FIRST_COMPLETED)
             if getting.done():
                 return getting.result()
         finally:
             getting.cancel()
-        raise TestbedError(f"{self.name} ended before it said {event!r}: {self.last_words}")
+        status = self._process.returncode
+        raise TestbedError(f"{self.name} ended with {status} before it said {event!r}: {self.last_words}")
 
     async def _read(self) -> None:
         stream = self._process.stderr
         assert stream is not None
         while text := await stream.readline():
-            self._last.append(text.decode(errors="replace").rstrip())
+            if not text.startswith(_WARNING):
+                self._last.append(text.decode(errors="replace").rstrip())
             line = _parsed(text)
             event = str(line.get("event", ""))
             self.latest[event] = line
@@ -102,7 +108,8 @@ class Program:
         except TimeoutError:
             self.kill()
             await self._process.wait()
-        await self._reading
+        self._reading.cancel()  # children that live on, as HAProxy does, hold the other end
+        await asyncio.gather(self._reading, return_exceptions=True)
 
     def kill(self) -> None:
         """Its end, at once and without a word."""
