@@ -28,6 +28,11 @@ _PROBLEMS = 10_000
 _TEXT = 500
 """So many problems of a proxy are taken in, and so much of each text."""
 
+_STATES = {
+    ServerState.PENDING: pb.SERVER_STATE_PENDING,
+    ServerState.READY: pb.SERVER_STATE_READY,
+    ServerState.LEAVING: pb.SERVER_STATE_LEAVING,
+}
 _STATUS = {
     pb.HEALTH_STATUS_UP: "up",
     pb.HEALTH_STATUS_DOWN: "down",
@@ -200,24 +205,23 @@ def _backend_parts(change: BackendChange) -> Iterator[pb.Backend]:
     first = pb.Backend(name=change.name, removed_servers=change.removed_servers)
     if change.settings is not None:
         first.settings.CopyFrom(wire_parts.settings_to(change.settings))
-    first.servers.extend(map(_server_to, change.servers[:_SERVERS]))
+    _add_servers(first, change.servers[:_SERVERS])
     yield first
     cuts = [*range(_SERVERS, len(change.servers), _SERVERS), len(change.servers)]
     for start, end in pairwise(cuts):
-        yield pb.Backend(name=change.name, servers=map(_server_to, change.servers[start:end]))
+        part = pb.Backend(name=change.name)
+        _add_servers(part, change.servers[start:end])
+        yield part
 
 
-def _server_to(server: Server) -> pb.Server:
-    return pb.Server(
-        task=server.task,
-        id=server.id,
-        address=server.address,
-        port=server.port,
-        weight=server.weight,
-        state=pb.ServerState.Name(server.state),
-        stop_in_milliseconds=server.stop_in,
-        service=server.service,
-    )
+def _add_servers(backend: pb.Backend, servers: Iterable[Server]) -> None:
+    """Field by field, in place: a constructor takes three times as long, and there are 100,000 of these."""
+    for server in servers:
+        row = backend.servers.add()
+        row.task, row.id = server.task, server.id
+        row.address, row.port = server.address, server.port
+        row.weight, row.state = server.weight, _STATES[server.state]
+        row.stop_in_milliseconds, row.service = server.stop_in, server.service
 
 
 def _backend_from(message: pb.Backend) -> BackendChange:
