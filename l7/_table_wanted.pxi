@@ -30,7 +30,7 @@ cdef class _Wanted(_Rows):
         cdef bytes before
         if backend.flags & B_WANTED:
             before = self.contents[number]
-            if <size_t>len(before) == length and memcmp(PyBytes_AS_STRING(before), content, length) == 0:
+            if <size_t>len(before) == length and (length == 0 or memcmp(PyBytes_AS_STRING(before), content, length) == 0):
                 return 0
         self.contents[number] = content[:length]
         backend.flags |= B_WANTED | B_CHANGED | B_STALE

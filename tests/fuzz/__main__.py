@@ -45,7 +45,7 @@ def test() -> int:
     import pytest
 
     files = [str(file) for folder in TESTS for file in sorted((ROOT / folder).glob("test_fastpath_*.py"))]
-    return int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--timeout", "3600", *files]))
+    return int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--capture=sys", "--timeout", "3600", *files]))
 
 
 def main() -> int:
