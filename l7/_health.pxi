@@ -22,7 +22,6 @@ cdef extern from "_scan.h" nogil:
         L7_COLUMNS
         L7_LONGEST
     ptrdiff_t l7_row(const char *, const char *, char, char, uint32_t, uint32_t *, uint32_t *)
-    int l7_choose(int)
     const char *l7_row_end(const char *, const char *, char, size_t, int *)
     bint l7_unquote(char *, size_t, uint32_t, uint32_t *, uint32_t *)
     bint l7_same(const char *, const char *, uint32_t)
@@ -31,19 +30,42 @@ cdef extern from "_scan.h" nogil:
     bint l7_is_name(const char *, uint32_t)
     uint32_t l7_hash(const char *, uint32_t, uint32_t)
 
+cdef extern from "_state.h" nogil:
+    enum:
+        UP "L7_UP"
+        DOWN "L7_DOWN"
+        MAINTENANCE "L7_MAINTENANCE"
+        OUT "L7_OUT"
+        INLINE "L7_INLINE_NAME"
+    const uint32_t NOBODY "L7_NOBODY"
+    ctypedef struct Seen "l7_seen":
+        uint32_t look
+        uint8_t views[4]
+        uint32_t sessions
+        uint32_t queued
+        uint64_t sums[6]
+    ctypedef struct Label "l7_label":
+        char text[32]
+        uint8_t size
+        uint32_t parent
+        uint32_t hash
+        uint32_t children
+    ctypedef struct View "l7_view":
+        uint32_t next
+        uint32_t stamp
+    const char *text_of "l7_text"(const Label *)
+    int verdict_in "l7_verdict"(char, uint64_t)
+    uint32_t l7_see(Seen *, View *, uint32_t, int)
+    const char *l7_expected(const char *, const char *, const Label *, Seen *, View *, uint32_t, uint32_t *)
+    int l7_choose_all(int)
+
 cdef extern from "<stdlib.h>" nogil:
     int posix_memalign(void **, size_t, size_t)
 
 cdef enum:
-    UP = 1
-    DOWN = 2
-    MAINTENANCE = 3
     GONE = 4
     NO_SERVER = 255     # in place of a verdict: a backend, or a slot that is free
-    OUT = 0x3B          # srv_admin_state: maintenance or drain, however it came about
     PROCESSES = 64
-    INLINE = 32         # bytes of a name that need no memory of their own: a task's id and a generation
-    NOBODY = 0xFFFFFFFF
     UNREADABLE = -2
     GAUGE = 0xFFFFFFFF
 
@@ -61,24 +83,6 @@ cdef const char **STATE_COLUMNS = ["be_name", "srv_name", "srv_admin_state", "sr
 cdef const char **STAT_COLUMNS = [
     "pxname", "svname", "type", "status", "scur", "qcur", "stot", "bin", "bout", "econ", "eresp", "wretr", "wredis"
 ]
-
-cdef struct Seen:
-    uint32_t look
-    uint8_t views[4]    # processes by verdict; in place of 0, the verdict when the last look ended
-    uint32_t sessions
-    uint32_t queued
-    uint64_t sums[6]    # total, bytes_in, bytes_out, errors, retries, redispatches
-
-cdef struct Label:
-    char text[INLINE]   # or a pointer, where `size` is more
-    uint8_t size        # 0: the slot is free
-    uint32_t parent     # slot of its backend, NOBODY of a backend
-    uint32_t hash       # of a free slot: the next one, + 1
-    uint32_t children
-
-cdef struct View:       # of a process on a slot
-    uint32_t next
-    uint32_t stamp      # look, has it counters, has it a verdict
 
 cdef struct Stream:     # the dumps of a process
     char separator
@@ -101,7 +105,7 @@ cdef struct Sums:
 
 def scan_level(int most=2):
     """How rows are scanned from now on: 0 plain C, 1 SSE2, 2 AVX2; the best this machine has, up to `most`."""
-    return l7_choose(most)
+    return l7_choose_all(most)
 
 
 scan_level()
@@ -257,6 +261,8 @@ cdef class Health:
         cdef uint32_t found
         cdef ptrdiff_t length
         while end - at > L7_MARGIN:
+            if has_usual_columns(stream):
+                at = l7_expected(at, end - L7_MARGIN, self.labels, self.seen, stream.views, self.look, &stream.slot)
             length = l7_row(at, end - L7_MARGIN, stream.separator, stream.quote, stream.last + 1, columns, &found)
             if length < 0:
                 break
@@ -314,7 +320,7 @@ cdef class Health:
         slot = self._server(stream, row, at)
         if slot < 0:
             return False
-        self._see(stream, slot, MAINTENANCE if admin & OUT else UP if b"1" <= operational[0] <= b"2" else DOWN)
+        self._see(stream, slot, verdict_in(operational[0], admin))
         return True
 
     cdef inline bint _stat(self, Stream *stream, const char *row, uint32_t *at) except -1 nogil:
@@ -346,18 +352,7 @@ cdef class Health:
         return True
 
     cdef inline uint32_t _see(self, Stream *stream, uint32_t slot, int verdict) noexcept nogil:
-        """The process's view of a slot. Returns its stamp."""
-        cdef Seen *seen = &self.seen[slot]
-        cdef View *view = &stream.views[slot]
-        if seen.look != self.look:
-            memset(&seen.views[1], 0, sizeof(Seen) - sizeof(uint32_t) - 1)
-            seen.look = self.look
-        if view.stamp >> 2 != self.look & 0x3FFFFFFF:
-            view.stamp = self.look << 2
-        if verdict and not view.stamp & 1:
-            view.stamp |= 1
-            seen.views[verdict] += 1
-        return view.stamp
+        return l7_see(&self.seen[slot], &stream.views[slot], self.look, verdict)
 
     # -------------------------------------------------------------------------------------- slots
 
@@ -611,15 +606,7 @@ cdef inline void count(Seen *seen, uint64_t *values) noexcept nogil:
     seen.sums[5] += values[8]
 
 
-cdef inline const char *text_of(Label *label) noexcept nogil:
-    cdef const char *text
-    if label.size <= INLINE:
-        return label.text
-    memcpy(&text, label.text, sizeof(text))
-    return text
-
-
-cdef inline bint is_named(Label *label, const char *name, uint32_t size) noexcept nogil:
+cdef inline bint is_named(const Label *label, const char *name, uint32_t size) noexcept nogil:
     if label.size != size or size == 0:
         return False
     return l7_same(label.text, name, size) if size <= INLINE else memcmp(text_of(label), name, size) == 0
@@ -702,6 +689,15 @@ cdef bint header(Stream *stream, const char *row, size_t size) noexcept nogil:
     stream.separator = b"," if csv else b" "
     stream.quote = b'"' if csv else b"\n"
     return True
+
+
+cdef inline bint has_usual_columns(const Stream *stream) noexcept nogil:
+    """Those of `show servers state` where every HAProxy so far has them."""
+    cdef const uint32_t *columns = stream.columns
+    return (
+        stream.separator == b" " and columns[BACKEND] == 1 and columns[SERVER] == 3
+        and columns[OPERATIONAL] == 5 and columns[ADMIN] == 6
+    )
 
 
 cdef void restart_columns(Stream *stream) noexcept nogil:

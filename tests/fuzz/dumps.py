@@ -29,6 +29,24 @@ def look(random: Random) -> list[Piece]:
     return interleaved(random, [text(random) for _ in range(PROCESSES)])
 
 
+def steady(random: Random) -> list[list[Piece]]:
+    """Looks at one process that says much the same each time, in rows as long as real ones are."""
+    tail = "1 1 2 15 3 1 6 0 0 0 - 42079 - 0 0 - - 0"[: random.choice((0, 1, 20, 40, 40, 40))]
+    columns = (*STATE, *("x" for _ in tail.split()))
+    prefix = random.choice(("", "n", "n" * 25, "n" * 26, "n" * 60, "n" * 246))
+    rows = [_steady_row(random, n, prefix) + (f" {tail}" if tail else "") for n in range(random.randint(2, 40))]
+    whole = _joined(["1", "# " + " ".join(columns), *rows])
+    said = [broken(random, whole) if random.randrange(2) else whole for _ in range(4)]
+    size = random.choice((*SIZES, 100_000, 100_000))
+    return [[(0, chunk) for chunk in cut(each, size)] for each in said]
+
+
+def _steady_row(random: Random, n: int, prefix: str) -> str:
+    backend, address = BACKENDS[n // 12], random.choice(("10.0.0.1", "-", "2001:db8:0:0:1:2:3:4"))
+    operational, admin = random.choice("01222234"), random.choice((*"000000001845", "32"))
+    return f"{n // 12 + 3} {backend} {n} {prefix}.{n:06x} {address} {operational} {admin}"
+
+
 def text(random: Random) -> bytes:
     """Some dumps of one process, one after the other; a third of them broken."""
     whole = b"".join(random.choice((state, stat))(random) for _ in range(random.randrange(4)))

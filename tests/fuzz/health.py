@@ -8,7 +8,7 @@ from typing import Any
 from l7 import _fastpath
 from l7.fastpath_pure.health import Health as Plain
 from l7.fastpath_pure.health_rows import GONE
-from tests.fuzz.dumps import PROCESSES, Piece, look
+from tests.fuzz.dumps import PROCESSES, Piece, look, steady
 
 LEVELS = {0: "plain C", 1: "SSE2", 2: "AVX2"}
 
@@ -36,3 +36,4 @@ def agree(looks: list[list[Piece]], quorum: int = 1, processes: int = PROCESSES)
 def run(seed: int) -> None:
     random = Random(seed)
     agree([look(random) for _ in range(random.randint(1, 4))], random.randint(1, 3))
+    agree(steady(random))
