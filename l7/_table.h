@@ -6,9 +6,8 @@
 #include <arpa/inet.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
+
+#include "_scan.h"
 
 /* ------------------------------------------------------------------ rows */
 
@@ -419,12 +418,20 @@ static inline uint8_t table_column(const char *p, size_t n)
     return 0;
 }
 
-/* A row by the columns of its header; returns 0 for one that can't be read. Names are not checked. */
-static int table_row(const char *p, const char *end, const uint8_t *columns, size_t width, table_have *have,
-                  table_span *backend, table_span *server)
+/* The columns of a row. It ends at `end`; behind that, up to `limit`, there may be more rows, and then columns are found
+ * 64 bytes at a time. 0: it has fewer than its header. */
+static int table_split(const char *p, const char *end, const char *limit, const uint8_t *columns, size_t width,
+                       table_span *at)
 {
-    table_span at[TABLE_COLUMNS];
-    uint64_t id, port, weight, admin, check, op;
+    uint32_t places[L7_ROOM], found;
+    if (width <= L7_COLUMNS && l7_row(p, limit, ' ', '\n', (uint32_t)width, places, &found) >= 0) {
+        if (found + 1 < width) return 0;
+        for (size_t column = 0; column < width; column++) {
+            at[columns[column]].at = p + places[column];
+            at[columns[column]].end = p + places[column + 1] - 1;
+        }
+        return 1;
+    }
     for (size_t column = 0; column < width; column++) {
         const char *start = p;
         if (p > end) return 0;
@@ -432,6 +439,16 @@ static int table_row(const char *p, const char *end, const uint8_t *columns, siz
         at[columns[column]].at = start;
         at[columns[column]].end = p++;
     }
+    return 1;
+}
+
+/* A row by the columns of its header; returns 0 for one that can't be read. Names are not checked. */
+static int table_row(const char *p, const char *end, const char *limit, const uint8_t *columns, size_t width,
+                     table_have *have, table_span *backend, table_span *server)
+{
+    table_span at[TABLE_COLUMNS];
+    uint64_t id, port, weight, admin, check, op;
+    if (!table_split(p, end, limit, columns, width, at)) return 0;
     if (!table_decimal(at[TABLE_ID].at, at[TABLE_ID].end, UINT32_MAX, &id) ||
         !table_decimal(at[TABLE_PORT].at, at[TABLE_PORT].end, 65535, &port) ||
         !table_decimal(at[TABLE_WEIGHT].at, at[TABLE_WEIGHT].end, 65535, &weight) ||

@@ -1,7 +1,8 @@
 # Table: a row per server, as C structs in columns, under a number (slot) that stays the same while the row lives.
 #
-# NOBODY, which is Health's, is the backend of a slot that is free. No object of Python per server, and none at all where bytes are scanned: there the GIL is released, so that a dump
-# of 100,000 servers holds nobody up. `fastpath_pure/table.py` says what each method means.
+# NOBODY, which is Health's, is the backend of a slot that is free. No object of Python per server, and none at all
+# where bytes are scanned: there the GIL is released, so that a dump of 100,000 servers holds nobody up.
+# `fastpath_pure/table.py` says what each method means.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -56,7 +57,9 @@ cdef extern from "_table.h":
         uint32_t *, uint32_t *) nogil
     const char *table_server(const uint8_t *, const uint8_t *, table_want *, const char **, size_t *) nogil
     uint8_t table_column(const char *, size_t) nogil
-    bint table_row(const char *, const char *, const uint8_t *, size_t, table_have *, table_span *, table_span *) nogil
+    bint table_row(
+        const char *, const char *, const char *, const uint8_t *, size_t, table_have *, table_span *,
+        table_span *) nogil
 
 # Of a row. WANTED and THERE: its columns count. COMING, STAGED, TOLD: an update, a dump, or a command that was
 # answered during a dump refers to it, so its slot is not given to another.

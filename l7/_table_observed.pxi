@@ -36,10 +36,10 @@ cdef class _Observed(_Updated):
                     return MEMORY
                 if newline == NULL:
                     return NULL
-                error = self._line(self.tail, self.tail + self.tail_length)
+                error = self._line(self.tail, self.tail + self.tail_length, self.tail + self.tail_length)
                 self.tail_length = 0
             else:
-                error = self._line(p, newline)
+                error = self._line(p, newline, end)
             if error != NULL:
                 return error
             p = newline + 1
@@ -58,10 +58,10 @@ cdef class _Observed(_Updated):
         self.tail_length += length
         return True
 
-    cdef const char *_line(self, const char *p, const char *end) noexcept nogil:
+    cdef const char *_line(self, const char *p, const char *end, const char *limit) noexcept nogil:
         cdef const char *error = NULL
         if self.line >= 2:
-            return self._row(p, end) if p < end else NULL
+            return self._row(p, end, limit) if p < end else NULL
         if self.line == 0:
             if end - p != 1 or p[0] != c'1':
                 error = b"the first line is not 1"
@@ -101,12 +101,12 @@ cdef class _Observed(_Updated):
             return b"the header lacks columns"
         return NULL
 
-    cdef const char *_row(self, const char *p, const char *end) noexcept nogil:
+    cdef const char *_row(self, const char *p, const char *end, const char *limit) noexcept nogil:
         cdef table_have row
         cdef table_span backend, server
         cdef uint32_t slot, number
         cdef void *at
-        if not table_row(p, end, self.columns, self.width, &row, &backend, &server):
+        if not table_row(p, end, limit, self.columns, self.width, &row, &backend, &server):
             return b"a row that can't be read"
         slot = self.haves[self.last_have].after
         number = self.keys[slot].backend
