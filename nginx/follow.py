@@ -22,7 +22,7 @@ from l7.kit.stream import Stream
 from l7.kit.tls import NewestFiles
 from l7.v1 import sync_pb2 as pb
 from nginx.roll import FileSet, Outcome, Roller
-from nginx.state import State
+from nginx.state import State, is_coming
 
 log = logs.get("follow")
 
@@ -107,10 +107,15 @@ class Follower:
 
     async def _settled(self) -> None:
         """Until nothing has followed for a moment, or the first change has waited for long."""
-        while (until := min(self._last + SETTLE, (self._first or 0.0) + LONGEST)) > (now := time.monotonic()):  # noqa: ASYNC110
+        while (until := self._due()) > (now := time.monotonic()):  # noqa: ASYNC110 - it moves
             await asyncio.sleep(until - now)
         self._first = None
         self._changed.clear()
+
+    def _due(self) -> float:
+        """Tasks that are about to run are waited for: without them there would be a roll more."""
+        pause = LONGEST if is_coming(self.state) else SETTLE
+        return min(self._last + pause, (self._first or 0.0) + LONGEST)
 
     async def _publish(self) -> None:
         state = self.state.still()

@@ -20,7 +20,8 @@ class Settings:
     worker_processes: str = "auto"
     max_connections: int = 1024
     open_files: int = 65535
-    connect_timeout: str = "5s"
+    connect_timeout: str = "1s"
+    """Tasks are near. One that is gone without a word holds a request up for so long, until the next roll."""
     send_timeout: str = "600s"
     read_timeout: str = "600s"
     keep_alive: str = "75s"

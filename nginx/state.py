@@ -107,6 +107,17 @@ class State:
         return copy
 
 
+def is_coming(state: State) -> bool:
+    """Whether a backend without a server that takes requests is about to have one."""
+    return any(_is_coming(backend) for backend in state.backends.values())
+
+
+def _is_coming(backend: pb.Backend) -> bool:
+    states = {server.state for server in backend.servers}
+    none_yet = pb.SERVER_STATE_READY not in states
+    return backend.settings.expected and none_yet and (not states or pb.SERVER_STATE_PENDING in states)
+
+
 _FIELDS = ("revision", "backends", "routes", "rules", "tls_hosts", "challenges", "config")
 
 
