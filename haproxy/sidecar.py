@@ -19,6 +19,7 @@ from haproxy.apply import RuntimeThread
 from haproxy.attach import require_static
 from haproxy.capabilities import Capabilities, capabilities, dotted
 from haproxy.contents import Contents
+from haproxy.held import count_held
 from haproxy.journal import Journal
 from haproxy.leaving import leave
 from haproxy.mirror import Mirror, Touched
@@ -28,7 +29,6 @@ from haproxy.process import Process, version_of
 from haproxy.readiness import Readiness
 from haproxy.reconcile import AuditKind, Reconciler
 from haproxy.runtime.client import Runtime, unix_url
-from haproxy.runtime.dumps import StatKind
 from haproxy.seek import Places, Seeker
 from haproxy.settings import Settings
 from haproxy.show import Show
@@ -432,14 +432,7 @@ class Sidecar:
 
     async def _measure_held(self) -> int:
         """Requests of backends without a usable server that no server has: they wait for a successor."""
-        held = 0
-        for physical in self.reconciler.holding():
-            try:
-                rows = await self._thread.call(self._thread.runtime.stat, physical)
-            except Rejected:  # deleted meanwhile
-                continue
-            whole = sum(row.sessions for row in rows if row.kind is StatKind.BACKENDS)
-            held += max(0, whole - sum(row.sessions for row in rows if row.kind is StatKind.SERVERS))
+        held = await self._thread.call(count_held, self._thread.runtime, self.reconciler.holding())
         self.metrics.held.set(held)
         self._held = held
         return held

@@ -73,6 +73,7 @@ async def _one(case: Case, services: int, number: int, outcome: Outcome) -> floa
         await core.ready()
         async with proxy_up(swarm, core, case.haproxy) as proxy:
             await proxy.applied()
+            await proxy.in_rotation(services * case.tasks)
             trips, used = await _measured(swarm, core, proxy, number)
     outcome.figures[_size(case, services)] = _figures(trips) | {"cpu ms per event": used}
     return float(spread([trip.whole for trip in trips])["p50"])

@@ -157,6 +157,13 @@ class Proxy:
         """Once its first revision is in effect."""
         return await self.program.line("applied")
 
+    async def in_rotation(self, servers: int) -> None:
+        """Once so many have been enabled, and nothing goes on any more. Raises TimeoutError."""
+        async with asyncio.timeout(PATIENCE):
+            while self.program.counts["in rotation"] < servers:  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(QUIET)
+        await self.quiet()
+
     async def settled(self, core: Core) -> None:
         """Once what core has said last is in effect, and nothing goes on any more. Raises TimeoutError."""
         async with asyncio.timeout(PATIENCE):
