@@ -153,7 +153,8 @@ def test_values(parse: Any, value: object, found: object) -> None:
     [
         (values.seconds, "5; evil"), (values.seconds, True), (values.seconds, 0), (values.size, "1m;"),
         (values.path, "/a b"), (values.path, "a"), (values.word, "a;b"), (values.ciphers, "A;B"),
-        (values.log_format, "it's"), (values.lines, "no list"), (values.prefixes, ["x"]), (values.protocols, "SSLv3"),
+        (values.log_format, "it's"), (values.lines, "no list"), (values.prefixes, ["x"]),
+        (values.protocols, "SSLv3"),
         (values.buffers, "8k"), (values.processes, "many"), (values.http_version, "2"),
     ],
 )  # fmt: skip
