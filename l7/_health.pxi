@@ -1,6 +1,6 @@
 # Class Health: part of _fastpath.pyx. What it has to do is said in l7/fastpath_pure/health.py and health_rows.py.
 #
-# A server is a slot: a cache line of sums (`Seen`) and its name (`Label`). A backend is a slot as well, the parent of
+# A server is a slot: what is seen of it (`Seen`), its sums (`Totals`) and its name (`Label`). A backend is a slot as well, the parent of
 # its servers; its sums are those of its own row. Sums of an earlier look are nulled when the first row of this one
 # comes. A process gives its rows in much the same order each time: what followed a slot the last time is compared with
 # the row first, and only what differs is searched for.
@@ -36,11 +36,14 @@ cdef extern from "_state.h" nogil:
         DOWN "L7_DOWN"
         MAINTENANCE "L7_MAINTENANCE"
         OUT "L7_OUT"
+        BEFORE "L7_BEFORE"
+        COUNTED "L7_COUNTED"
         INLINE "L7_INLINE_NAME"
     const uint32_t NOBODY "L7_NOBODY"
     ctypedef struct Seen "l7_seen":
         uint32_t look
         uint8_t views[4]
+    ctypedef struct Totals "l7_totals":
         uint32_t sessions
         uint32_t queued
         uint64_t sums[6]
@@ -64,7 +67,7 @@ cdef extern from "<stdlib.h>" nogil:
 
 cdef enum:
     GONE = 4
-    NO_SERVER = 255     # in place of a verdict: a backend, or a slot that is free
+    NO_SERVER = 7       # in place of a verdict: a backend, or a slot that is free
     PROCESSES = 64
     UNREADABLE = -2
     GAUGE = 0xFFFFFFFF
@@ -116,6 +119,7 @@ cdef class Health:
     """Health and totals of servers over several HAProxy processes, aggregated while their dumps arrive."""
 
     cdef Seen *seen
+    cdef Totals *totals
     cdef Label *labels
     cdef uint32_t *index        # slot + 1 by hash, 0 for none; twice as many as slots
     cdef uint32_t room, slots, spare
@@ -146,6 +150,7 @@ cdef class Health:
                 free(self.streams[process].held)
         free(self.streams)
         free(self.seen)
+        free(self.totals)
         free(self.labels)
         free(self.index)
 
@@ -210,7 +215,7 @@ cdef class Health:
             slot = self._known(self._known(NOBODY, backend), server) if backend and server else NOBODY
             if slot == NOBODY or self.seen[slot].look != self.look:
                 raise KeyError((backend, server))
-            found = counters_of(&self.seen[slot])
+            found = counters_of(self._totals(slot))
             found.update(zip(VIEWS, [self.seen[slot].views[verdict] for verdict in range(UP, GONE)]))
             return found
         finally:
@@ -232,7 +237,7 @@ cdef class Health:
                 total = dict(zip(COUNTERS_OF, sums[slot].counters))
                 total.update(zip(VIEWS, sums[slot].views))
                 if own:
-                    total.update((f"own_{name}", n) for name, n in counters_of(&self.seen[slot]).items())
+                    total.update((f"own_{name}", n) for name, n in counters_of(self._totals(slot)).items())
                 found[name_of(&self.labels[slot])] = total
             return found
         finally:
@@ -348,8 +353,15 @@ cdef class Health:
         if self._see(stream, slot, verdict) & 2 == 0:
             stream.views[slot].stamp |= 2
             if numbers == 1:
-                count(&self.seen[slot], values)
+                count(self._totals(slot), values)
         return True
+
+    cdef inline Totals *_totals(self, uint32_t slot) noexcept nogil:
+        """Of a slot in this look; nought before the first counters come."""
+        if not self.seen[slot].views[0] & COUNTED:
+            self.seen[slot].views[0] |= COUNTED
+            memset(&self.totals[slot], 0, sizeof(Totals))
+        return &self.totals[slot]
 
     cdef inline uint32_t _see(self, Stream *stream, uint32_t slot, int verdict) noexcept nogil:
         return l7_see(&self.seen[slot], &stream.views[slot], self.look, verdict)
@@ -469,13 +481,16 @@ cdef class Health:
         """Room for twice as many slots."""
         cdef uint32_t room = 2 * self.room if self.room else 64
         cdef void *seen = NULL
+        cdef void *totals = realloc(self.totals, room * sizeof(Totals))
         cdef void *labels = realloc(self.labels, room * sizeof(Label))
         cdef void *index = NULL
         cdef uint32_t slot
+        if totals != NULL:
+            self.totals = <Totals *>totals
         if labels != NULL:
             self.labels = <Label *>labels
             index = calloc(2 * <size_t>room, sizeof(uint32_t))
-        if index == NULL or room > NOBODY // 4 or posix_memalign(&seen, 64, room * sizeof(Seen)) != 0:
+        if index == NULL or totals == NULL or room > NOBODY // 4 or posix_memalign(&seen, 64, room * sizeof(Seen)) != 0:
             free(index)
             with gil:
                 raise MemoryError
@@ -521,7 +536,7 @@ cdef class Health:
         memset(self.verdicts, 0, sizeof(self.verdicts))
         for slot in range(self.slots):
             seen = &self.seen[slot]
-            before, now = seen.views[0], GONE
+            before, now = seen.views[0] & BEFORE, GONE
             if before == NO_SERVER:
                 label = &self.labels[slot]
                 if label.size and not label.children and seen.look != self.look:
@@ -529,7 +544,7 @@ cdef class Health:
                 continue
             if seen.look == self.look:
                 now = verdict_by(seen, quorum)
-                seen.views[0] = now
+                seen.views[0] = now | (seen.views[0] & COUNTED)
                 self.verdicts[now] += 1
             if before != now and (before or now != GONE):
                 label = &self.labels[slot]
@@ -542,6 +557,7 @@ cdef class Health:
         """Servers of this look, into the places of their backends."""
         cdef uint32_t slot
         cdef Seen *seen
+        cdef Totals *totals
         cdef Sums *sum
         cdef int i
         for slot in range(self.slots):
@@ -550,10 +566,11 @@ cdef class Health:
                 continue
             sum = &sums[self.labels[slot].parent]
             sum.there = True
-            sum.counters[0] = gauge(sum.counters[0], seen.sessions)
-            sum.counters[1] = gauge(sum.counters[1], seen.queued)
+            totals = self._totals(slot)
+            sum.counters[0] = gauge(sum.counters[0], totals.sessions)
+            sum.counters[1] = gauge(sum.counters[1], totals.queued)
             for i in range(6):
-                sum.counters[2 + i] += seen.sums[i]
+                sum.counters[2 + i] += totals.sums[i]
             for i in range(3):
                 sum.views[i] += seen.views[UP + i]
 
@@ -562,8 +579,8 @@ COUNTERS_OF = ("sessions", "queued", "total", "bytes_in", "bytes_out", "errors",
 VIEWS = ("up", "down", "maintenance")
 
 
-cdef dict counters_of(Seen *seen):
-    return dict(zip(COUNTERS_OF, [seen.sessions, seen.queued] + list(seen.sums)))
+cdef dict counters_of(Totals *totals):
+    return dict(zip(COUNTERS_OF, [totals.sessions, totals.queued] + list(totals.sums)))
 
 
 cdef inline uint32_t width(uint32_t *at, uint32_t column) noexcept nogil:
@@ -595,15 +612,15 @@ cdef inline uint64_t gauge(uint64_t sum, uint64_t value) noexcept nogil:
     return GAUGE if value > GAUGE - sum else sum + value
 
 
-cdef inline void count(Seen *seen, uint64_t *values) noexcept nogil:
-    seen.sessions = gauge(seen.sessions, values[0])
-    seen.queued = gauge(seen.queued, values[1])
-    seen.sums[0] += values[2]
-    seen.sums[1] += values[3]
-    seen.sums[2] += values[4]
-    seen.sums[3] += values[5] + values[6]
-    seen.sums[4] += values[7]
-    seen.sums[5] += values[8]
+cdef inline void count(Totals *totals, uint64_t *values) noexcept nogil:
+    totals.sessions = gauge(totals.sessions, values[0])
+    totals.queued = gauge(totals.queued, values[1])
+    totals.sums[0] += values[2]
+    totals.sums[1] += values[3]
+    totals.sums[2] += values[4]
+    totals.sums[3] += values[5] + values[6]
+    totals.sums[4] += values[7]
+    totals.sums[5] += values[8]
 
 
 cdef inline bint is_named(const Label *label, const char *name, uint32_t size) noexcept nogil:

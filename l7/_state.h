@@ -14,12 +14,19 @@ enum { L7_UP = 1, L7_DOWN, L7_MAINTENANCE };
 /* srv_admin_state: maintenance or drain, however it came about. */
 #define L7_OUT 0x3B
 
+/* What a state dump changes is apart from counters, so that little memory passes by. */
 typedef struct {
     uint32_t look;
-    uint8_t views[4]; /* processes by verdict; in place of 0, the verdict when the last look ended */
+    uint8_t views[4]; /* processes by verdict; in place of 0, L7_BEFORE and L7_COUNTED */
+} l7_seen;
+
+#define L7_BEFORE 7  /* the verdict when the last look ended */
+#define L7_COUNTED 8 /* there are counters, of `look` */
+
+typedef struct {
     uint32_t sessions, queued;
     uint64_t sums[6]; /* total, bytes_in, bytes_out, errors, retries, redispatches */
-} l7_seen;
+} l7_totals;
 
 typedef struct {
     char text[L7_INLINE_NAME]; /* or a pointer, where `size` is more */
@@ -50,7 +57,8 @@ L7_INLINE int l7_verdict(char operational, uint64_t admin) {
 L7_INLINE uint32_t l7_see(l7_seen *seen, l7_view *view, uint32_t look, int verdict) {
     uint32_t stamp = view->stamp;
     if (seen->look != look) {
-        memset(&seen->views[1], 0, sizeof *seen - offsetof(l7_seen, views) - 1);
+        seen->views[0] &= L7_BEFORE;
+        seen->views[1] = seen->views[2] = seen->views[3] = 0;
         seen->look = look;
     }
     if ((stamp ^ look << 2) >= 4) stamp = look << 2;
