@@ -24,6 +24,7 @@ from haproxy.runtime import replies
 from haproxy.runtime.client import Runtime
 from haproxy.runtime.dumps import StatKind
 from haproxy.runtime.replies import Reason, Refusal
+from haproxy.servers import Servers
 from haproxy.settings import BACKENDS_MAP, CANARY_MAP, FEATURES_MAP, MAPS, ROUTES_MAP, TCP_MAP
 from tests.fakes.haproxy import ModelHAProxy, Observed
 from tests.integration.live_haproxy import (
@@ -80,7 +81,9 @@ class Pair:
         """What HAProxy has, after it was compared with the model."""
         maps = {name: self.runtime.map_rows(self.proxy.settings.file(name)) for name in MAPS}
         tables = {name: dict(rows) for name, rows in maps.items() if name not in (BACKENDS_MAP, ROUTES_MAP)}
-        servers = {name: rows for name, rows in read_servers(self.runtime).items() if name not in self.fixed}
+        shown = Servers()
+        read_servers(self.runtime, shown)
+        servers = {name: dict(rows) for name, rows in shown.items() if name not in self.fixed}
         seen = Observed(servers, dict(maps[BACKENDS_MAP]), dict(maps[ROUTES_MAP]), tables)
         assert self.model.observed() == seen
         modelled = {name: self.model.maps[self.proxy.settings.file(name)] for name in maps}
