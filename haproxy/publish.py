@@ -11,11 +11,12 @@ from random import Random
 import grpc
 import grpc.aio
 
+from haproxy import pace
 from haproxy.capabilities import OLDEST, Capabilities, capabilities, parse_version
 from haproxy.file_mode import STOP_SIGNAL
 from haproxy.mirror import Mirror
 from haproxy.model import Desired
-from haproxy.pace import ROLL, Pace, is_due_for_servers
+from haproxy.pace import Pace, is_due_for_servers
 from haproxy.publication import FileSet, Publication, publication
 from haproxy.roll import Roller
 from l7.kit import logs
@@ -43,7 +44,7 @@ class Publisher:
         self._tls = tls
         self._cluster = cluster
         self._mirror = mirror
-        self._pace = Pace() if roller is None else Pace(ROLL)
+        self._pace = Pace(pace.SERVERS if roller is None else pace.ROLL)
         self._roller = roller
         self._lacking_since: float | None = None
         self.on_problems: Callable[[Sequence[pb.Problem]], None] = lambda problems: None
