@@ -68,7 +68,7 @@ class Joining:
 
     def removed(self, what: str, *words: str, services: Iterable[str] = ()) -> None:
         """Removes services, and what the proxies hold for them; tries again until Swarm does it: as soon as the
-        proxies have left, for which each of them is replaced once."""
+        proxies have left, for which each of them is replaced once, or, where the services go slowly, twice."""
         before, began = self.proxy_tasks(), time.time()
         self.remove(*services)
         self.until(f"{what} to be removed", lambda: self.swarm.cli(0, *words) is not None)
@@ -76,7 +76,7 @@ class Joining:
         new = [task for task in self.docker.tasks(filters={"service": "l7-proxy"}) if task["ID"] not in before]
         replaced = max(parse_time(task["Status"]["Timestamp"]) for task in new) / 1e9 - began
         print(f"{what} removed after {took:.1f} s; the proxies were replaced after {replaced:.1f} s")
-        assert len(new) == 2
+        assert len(new) <= 4, "in two steps at most, however many services go"
         assert took <= max(PROMPT, replaced + 3 * _PAUSE)
 
     # -- seen ----------------------------------------------------------------------------------------------
