@@ -61,8 +61,17 @@ class Pair:
         (result,) = self.runtime.apply([op])
         modelled = replies.check(op, self.model.apply(op))
         real = result.refusal.reason if result.refusal else None
+        if real is not None and modelled is None and self._contradicts_itself(op):
+            pytest.xfail(f"HAProxy refuses a line of the crt-list that it shows itself: {result.refusal}")
         assert (modelled.reason if modelled else None) == real, f"{result.refusal} {modelled} {op}"
         return real
+
+    def _contradicts_itself(self, op: TlsOp) -> bool:
+        """3.4.7 finds lines by the address of their store, and among them one that is gone, where a new store has
+        come to lie at the same address."""
+        if not isinstance(op, ops.DeleteCrtListEntry):
+            return False
+        return any((row.store, row.line) == (op.store, op.line) for row in self.runtime.crt_list(self.model.file))
 
     def clear(self) -> None:
         """Down to nothing; numbers of lines go on."""
@@ -83,7 +92,7 @@ class Pair:
         assert self.runtime.crt_list(self.model.file) == self.model.crt_list()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pair(haproxy_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     directory = tmp_path_factory.mktemp("haproxy")
     bind = (f"127.0.0.1:{free_port()}",)

@@ -218,7 +218,7 @@ async def test_without_an_answer_the_last_good_state_stays(lab: Lab) -> None:
         await lab.stop()
         await seen.until(lambda: not seen.watch.status.connected and seen.watch.status.last_error)
         assert held_by(seen.cache) == held
-        assert len(seen.changes) == changes
+        assert not [change for change in seen.changes[changes:] if change.touched.all]  # late news may still come
         await lab.start()
         await seen.until(lambda: seen.watch.status.connected)
 
