@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from l7.v1 import sync_pb2 as pb
 from nginx import locations
 from nginx.locations import Rendering
+from nginx.lookup import DNS
 from nginx.settings import Settings
 from nginx.text import block, quoted
 from nginx.ways import SECRETS, key_of
@@ -29,6 +30,7 @@ class Places:
     behind: str = ""
     http_port: int = 80
     tls_port: int = 443
+    resolver: str = DNS
 
 
 def servers(rendering: Rendering, places: Places, certified: frozenset[str]) -> Iterator[list[str]]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from l7.v1 import sync_pb2 as pb
+from nginx import lookup
 from nginx import rules as rules_of
+from nginx.lookup import Again
 from nginx.rules import NO_RULES, Zones
 from nginx.settings import Settings
 from nginx.state import State
 from nginx.text import block, literal, quoted
-from nginx.ways import Maps, passing, stripping, upstream_of
+from nginx.ways import Maps, next_of, passing, stripping, upstream_of
 
 
 @dataclass(slots=True)
@@ -21,15 +23,19 @@ class Rendering:
 
     state: State
     settings: Settings
+    resolver: str = lookup.DNS
     maps: Maps = field(default_factory=Maps)
     zones: Zones = field(default_factory=Zones)
+    splits: dict[str, list[str]] = field(default_factory=dict)
 
 
 def of_host(routes: Iterable[pb.Route], rendering: Rendering) -> Iterator[str]:
     """All locations of a host. Without a route for "/", what no other path matches is 404."""
     routes = sorted(routes, key=lambda route: route.path)
+    again = Again()
     for route in routes:
-        yield from _of_route(route, rendering)
+        yield from _of_route(route, rendering, again)
+    yield from again.text()
     if all(route.path != "/" for route in routes):
         yield from block("location /", refusal(404, "no-route", "no service for this path", rendering))
     yield from challenges(rendering)
@@ -42,14 +48,15 @@ def challenges(rendering: Rendering) -> Iterator[str]:
         yield from block(f"location = {path}", ["default_type text/plain;", f"return 200 {literal(answer)};"])
 
 
-def _of_route(route: pb.Route, rendering: Rendering) -> Iterator[str]:
+def _of_route(route: pb.Route, rendering: Rendering, again: Again) -> Iterator[str]:
     """Whole segments: the path itself, and what is below it."""
     path = unquote(route.path)
     if path == "/":
-        yield from block("location /", _body(route, rendering))
+        yield from block("location /", _body(route, rendering, again))
         return
-    yield from block(f"location = {quoted(path)}", [*_slashed(route), *_body(route, rendering, bare=True)])
-    yield from block(f"location ^~ {quoted(path + '/')}", _body(route, rendering))
+    bare = _body(route, rendering, again, bare=True)
+    yield from block(f"location = {quoted(path)}", [*_slashed(route), *bare])
+    yield from block(f"location ^~ {quoted(path + '/')}", _body(route, rendering, again))
 
 
 def _slashed(route: pb.Route) -> Iterator[str]:
@@ -59,18 +66,22 @@ def _slashed(route: pb.Route) -> Iterator[str]:
         yield f'if ($l7_slash = GET) {{ return 301 {literal(route.path + "/")[:-1]}$is_args$args"; }}'
 
 
-def _body(route: pb.Route, rendering: Rendering, bare: bool = False) -> list[str]:
+def _body(route: pb.Route, rendering: Rendering, again: Again, bare: bool = False) -> list[str]:
     own, state = rendering.state.rules.get(route.rules, NO_RULES), rendering.state
-    upstream = upstream_of(route, state.backends, rendering.maps)
-    backend = state.backends.get(route.backend)
-    retry_on = backend.settings.retry_on if backend is not None else pb.RETRY_ON_UNSPECIFIED
     return [
         *rules_of.deciding(own, rendering.maps),
         *_redirect(route),
-        *rules_of.bounding(own, retry_on, rendering.zones),
-        *rules_of.own_headers(own, rendering.settings, rendering.maps),
-        *_forward(route, upstream, backend, bare),
+        *rules_of.rating(own, rendering.zones),
+        *_carrying(own, state.backends.get(route.backend), rendering),
+        *_forward(route, rendering, again, bare),
     ]
+
+
+def _carrying(own: pb.Rules, backend: pb.Backend | None, rendering: Rendering) -> list[str]:
+    """What holds for requests on their way, whomever they go to."""
+    retry_on = backend.settings.retry_on if backend is not None else pb.RETRY_ON_UNSPECIFIED
+    headers = rules_of.own_headers(own, rendering.settings, rendering.maps)
+    return [*rules_of.bounding(own, retry_on), *headers]
 
 
 def _redirect(route: pb.Route) -> Iterator[str]:
@@ -80,15 +91,22 @@ def _redirect(route: pb.Route) -> Iterator[str]:
     yield f"if ($scheme = {route.redirect.scheme}) {{ {answer} }}" if route.redirect.scheme else answer
 
 
-def _forward(route: pb.Route, upstream: str, backend: pb.Backend | None, bare: bool) -> list[str]:
+def _forward(route: pb.Route, rendering: Rendering, again: Again, bare: bool) -> list[str]:
     """`bare`: the path of the route itself, of which nothing is left when it is taken away."""
-    if not upstream:
+    backends = rendering.state.backends
+    upstream = upstream_of(route, backends, rendering.maps)
+    target = next_of(route, backends, rendering.maps, rendering.splits)
+    if not upstream and not target:
         return ["return 503;"]
+    backend, stripped = backends.get(route.backend), route.path if route.strip_path and route.path != "/" else ""
     nobody = [f'if ({upstream} = "") {{ return 503; }}'] if upstream.startswith("$") else []
-    if not route.strip_path or route.path == "/":
-        return [*nobody, *passing(upstream, backend, "")]
-    rest = ["set $l7_rest /;"] if bare else stripping(route.path)
-    return [*nobody, *rest, *passing(upstream, backend, route.path)]
+    rest = (["set $l7_rest /;"] if bare else stripping(route.path)) if stripped else []
+    found = [*lookup.resolving(rendering.resolver), *passing(lookup.NEXT, backend, stripped)]
+    if not upstream:
+        return [*again.wait(target), *rest, *found]
+    own = rendering.state.rules.get(route.rules, NO_RULES)
+    turn = again.turn(target, [*_carrying(own, backend, rendering), *found]) if target else []
+    return [*nobody, *turn, *rest, *passing(upstream, backend, stripped)]
 
 
 def refusal(status: int, error: str, text: str, rendering: Rendering) -> list[str]:

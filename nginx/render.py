@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from nginx import hosts, rules, streams, upstreams
+from nginx import hosts, lookup, rules, streams, upstreams
 from nginx.hosts import Places
 from nginx.locations import Rendering
 from nginx.settings import Settings
@@ -25,7 +25,7 @@ def render(state: State, settings: Settings, places: Places, certified: frozense
     there, "*" for the default one."""
     if streams.passes_on(state):
         places = replace(places, behind=f"{places.writable}/{BEHIND}")
-    rendering = Rendering(state, settings)
+    rendering = Rendering(state, settings, places.resolver)
     parts = _parts(hosts.servers(rendering, places, certified))
     lines = [
         "# Made by l7; changes are lost.",
@@ -75,6 +75,8 @@ def _http(rendering: Rendering, places: Places) -> list[str]:
         *settings.http_options,
         *rendering.zones.text(),
         *rendering.maps.text(),
+        *lookup.VARIABLES,
+        *lookup.split_clients(rendering.splits),
         *rules.telling(),
         *rules.answering(rules.NO_RULES, settings, rendering.maps),
         *upstreams.http(state.backends, keys, settings),

@@ -81,10 +81,14 @@ def deciding(rules: pb.Rules, maps: Maps) -> Iterator[str]:
         yield "return 401;"
 
 
-def bounding(rules: pb.Rules, retry_on: pb.RetryOn, zones: Zones) -> Iterator[str]:
-    """Limits, times, repetition."""
+def rating(rules: pb.Rules, zones: Zones) -> Iterator[str]:
+    """Counts a request: once, however many tasks it is sent to."""
     if rules.HasField("rate_limit"):
         yield f"limit_req zone={zones.name(rules.rate_limit)} burst={rules.rate_limit.requests} nodelay;"
+
+
+def bounding(rules: pb.Rules, retry_on: pb.RetryOn) -> Iterator[str]:
+    """Limits, times, repetition."""
     if rules.max_body_bytes:
         yield f"client_max_body_size {rules.max_body_bytes};"
     if rules.compression:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from l7.v1 import sync_pb2 as pb
-from nginx.text import exactly, literal, quoted, upstream_name
+from nginx import lookup
+from nginx.text import block, exactly, literal, quoted, upstream_name
 from nginx.upstreams import of, usable
 
 EMPTY = '""'
@@ -33,21 +34,34 @@ class Maps:
 
     def text(self) -> Iterator[str]:
         for name, (head, *rows) in self.lines.items():
-            yield f"{head}{name} {{"
-            yield from (f"  {row}" for row in rows)
-            yield "}"
+            yield from block(f"{head}{name}", rows)
 
 
 def upstream_of(route: pb.Route, backends: Mapping[str, pb.Backend], maps: Maps) -> str:
-    """What `proxy_pass` names: an upstream, or a variable where canaries decide; "" for nobody. A canary counts
-    while it has a server; the first one that matches."""
-    found = _place(route.backend, backends)
+    """What `proxy_pass` names: an upstream, or a variable where canaries decide; "" for nobody."""
+    return _chosen(route, {name: _place(name, backends) for name in _named(route)}, maps, "up")
+
+
+def next_of(route: pb.Route, backends: Mapping[str, pb.Backend], maps: Maps, splits: dict[str, list[str]]) -> str:
+    """Where its requests go that reach no task of those: see `nginx.lookup`. A canary without a server is none."""
+    names = {name for name in _named(route) if name == route.backend or _place(name, backends)}
+    targets = {name: lookup.target(backends.get(name), splits) for name in sorted(names)}
+    return _chosen(route, targets, maps, "next")
+
+
+def _named(route: pb.Route) -> set[str]:
+    return {route.backend, *(canary.backend for canary in route.canaries)}
+
+
+def _chosen(route: pb.Route, places: Mapping[str, str], maps: Maps, kind: str) -> str:
+    """The place of the first canary that matches and has one, else the route's own."""
+    found = places.get(route.backend, "")
     for canary in reversed(route.canaries):
-        there = _place(canary.backend, backends)
+        there = places.get(canary.backend, "")
         source = _source(canary)
         if there and source:
             value = exactly(canary.value) if canary.value else '"~.+"'
-            found = maps.add(source, [f"default {found or EMPTY};", f"{value} {there};"], "up")
+            found = maps.add(source, [f"default {found or EMPTY};", f"{value} {there};"], kind)
     return found
 
 

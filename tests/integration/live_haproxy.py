@@ -196,10 +196,12 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def application(name: str, gate: threading.Event | None = None, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+def application(
+    name: str, gate: threading.Event | None = None, tls: ssl.SSLContext | None = None, port: int = 0
+) -> Iterator[int]:
     """An echo server of this name on loopback; its port. `gate`: what requests to `/wait` wait for."""
     handler = type("Echo", (_Echo,), {"application": name, "gate": gate or threading.Event()})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", port), handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

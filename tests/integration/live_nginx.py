@@ -23,12 +23,13 @@ BINARY = shutil.which("nginx") or "/usr/sbin/nginx"
 
 @dataclass
 class World:
-    """What is wanted, and where: below `directory`, on two ports of loopback."""
+    """What is wanted, and where: below `directory`, on two ports of loopback. `resolver`: nobody, if not told."""
 
     directory: Path
     state: State = field(default_factory=State)
     http: int = field(default_factory=free_port)
     tls: int = field(default_factory=free_port)
+    resolver: str = "127.0.0.1:9"
 
     def __post_init__(self) -> None:
         for name in ("secrets", "run", "etc", "tmp"):
@@ -46,7 +47,8 @@ class World:
     def roller(self) -> Roller:
         etc = str(self.directory / "etc")
         places = Places(
-            f"127.0.0.1:{self.http}", f"127.0.0.1:{self.tls}", etc, str(self.directory / "tmp"), "", 80, 443
+            f"127.0.0.1:{self.http}", f"127.0.0.1:{self.tls}", etc, str(self.directory / "tmp"), "", 80, 443,
+            self.resolver,
         )
         return Roller(places, f"{etc}/nginx.conf", self.directory / "secrets", self.directory / "run", BINARY)
 
@@ -54,12 +56,13 @@ class World:
         (self.directory / "secrets" / name).write_bytes(content)
         return pb.Secret(id=name, name=name)
 
-    def backend(self, name: str, *ports: int, settings: pb.BackendSettings | None = None) -> None:
+    def backend(
+        self, name: str, *ports: int, settings: pb.BackendSettings | None = None, address: str = "127.0.0.1",
+        state: pb.ServerState = pb.SERVER_STATE_READY,
+    ) -> None:  # fmt: skip
         """With a server for each port."""
         servers = [
-            pb.Server(
-                task=f"{name}{n}", id=n, address="127.0.0.1", port=port, weight=1, state=pb.SERVER_STATE_READY
-            )
+            pb.Server(task=f"{name}{n}", id=n, address=address, port=port, weight=1, state=state)
             for n, port in enumerate(ports, 1)
         ]
         message = pb.Backend(name=name, settings=settings or pb.BackendSettings(services=[name]), servers=servers)
