@@ -1,8 +1,8 @@
 """Tasks that came since: where those that the files name can't be reached, Docker's DNS knows the service's. Pure.
 
-A roll takes seconds, in which a service may be updated as a whole. So a request that reached no task, and one that may
-be sent twice, goes on to `tasks.<service>`, which Docker resolves to the tasks that serve now, on the networks that
-the proxy is on. That name is looked up when it is needed: NGINX would not start with one that is unknown.
+A roll takes seconds, in which a service may be updated as a whole. So a request that reached no task, and one that
+may be sent twice, goes on to `tasks.<service>`, which Docker resolves to the tasks that serve now, on the networks
+that the proxy is on. That name is looked up when it is needed: NGINX would not start with one that is unknown.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ DNS = "127.0.0.11"
 NEXT = "$l7_next"
 """Where a request goes that reached no task."""
 
-# Of a request that a task may have seen, what is sent again is what may be: as `proxy_next_upstream` does. Bytes count
-# per task, and a time that ran out before any were sent is one for connecting.
+# Of requests that a task may have seen, those are sent again that may be, as `proxy_next_upstream` does. Bytes
+# count per task, and a time that ran out before any were sent is one for connecting.
 VARIABLES = (
     *block("map $upstream_bytes_sent $l7_sent", ['default "";', '"~[1-9]" sent;']),
     *block('map "$l7_sent $request_method" $l7_once', ['default "";', '"~^sent (POST|LOCK|PATCH)$" once;']),

@@ -27,6 +27,7 @@ from l7.deploy.issuer import Issuer
 from l7.deploy.own import NOBODY, Asking, Own, fetch_own_service, fetch_spec, own
 from l7.deploy.plan import Situation, digest, plan
 from l7.deploy.ports import Publishers
+from l7.deploy.rollbacks import Rollbacks
 from l7.deploy.stored import KIND, Stored, newest, stored
 from l7.deploy.wanted import Installation
 from l7.kit import logs, tasks
@@ -113,13 +114,12 @@ class Fleet:
         self._joined_before: dict[str, frozenset[str]] = {}
         self._service = options.service
         self._template: Json | None = None
-        self._tried: dict[str, str] = {}
-        self._refused: dict[str, str] = {}
         self._failures: dict[str, Problem] = {}
         self._retries: dict[str, _Retry] = {}
         self._problems: tuple[Problem, ...] = ()
         self._seen: tuple[Existing, ...] = ()
         self._random = Random()
+        self._rollbacks = Rollbacks(self._random)
         self._said = ""
         self._pki: set[str] = set()
         self.published: Callable[[str], tuple[Json, ...]] = lambda cluster: ()
@@ -252,7 +252,7 @@ class Fleet:
             seen.managed_networks,
             seen.subnets,
             seen.wide,
-            dict(self._refused),
+            self._rollbacks.standing(time.monotonic()),
             {name: self.published(name) for name in self._settings.clusters},
             {name: files for name in self._settings.clusters if (files := self.files(name)) is not None},
         )
@@ -283,11 +283,11 @@ class Fleet:
 
     def _note_rollbacks(self) -> None:
         for each in self._seen:
-            tried = self._tried.get(each.name)
-            if each.rolled_back and tried is not None and digest(each.applied) != tried:
-                if self._refused.get(each.name) != tried:
-                    _log.error("update rolled back", service=each.name, cluster=each.cluster, reason=each.message)
-                self._refused[each.name] = tried
+            cluster = self._settings.clusters.get(each.cluster)
+            rolls = each.is_proxy and cluster is not None and not cluster.hitless
+            if self._rollbacks.note(each, digest(each.applied), time.monotonic(), again=rolls):
+                _log.error("update rolled back", service=each.name, cluster=each.cluster, reason=each.message,
+                           again=rolls)  # fmt: skip
 
     def _note(self, made: Plan) -> None:
         if made.problems != self._problems:
@@ -305,7 +305,8 @@ class Fleet:
         self._forget_all_but(made)
         if done:
             return 0.0
-        turns = [retry.at - time.monotonic() for retry in self._retries.values()]
+        now = time.monotonic()
+        turns = [*(retry.at - now for retry in self._retries.values()), *self._rollbacks.pauses(now)]
         return min([*turns, WAIT if made.waiting else self._options.audit])
 
     def _turn(self, action: Action) -> float:
@@ -324,7 +325,7 @@ class Fleet:
             self._failed(action, error)
             return False
         if isinstance(action, UpdateService):  # what Swarm never took is nothing that it took back
-            self._tried[action.name] = action.digest
+            self._rollbacks.tried(action.name, action.digest)
         self._retries.pop(key, None)
         self._failures.pop(key, None)
         self._metrics.fleet.labels(action.cluster, key.partition(" ")[0]).inc()

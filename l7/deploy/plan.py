@@ -201,7 +201,7 @@ def _service(cluster: Cluster, spec: Json, situation: Situation, bundled: bool =
         return Plan(waiting=existing.in_flight)
     if situation.refused.get(name) == mark:
         reason = existing.trouble or existing.message or "its tasks failed"
-        remedy = "change the settings, or the image; what was before goes on"
+        remedy = _TAKEN_BACK if bundled else _TAKEN_BACK_AND_AGAIN.format(name)
         return _wrong(cluster, name, f"Swarm took an update back: {reason}", remedy)
     if _mode(merged) != _mode(existing.spec):
         return _wrong(cluster, name, *_OTHER_MODE)
@@ -220,6 +220,8 @@ def _pin(spec: Json, situation: Situation) -> dict[str, str]:
     return {names.PIN: pins[0]} if pins else {}
 
 
+_TAKEN_BACK = "change the settings, or the image; what was before goes on"
+_TAKEN_BACK_AND_AGAIN = "what was before goes on; it is tried again, as are changes (docker service ps {})"
 _FOREIGN = (
     "a service of this name is there that l7 did not make: it is left alone",
     "give l7's another name (ServiceName, ProxyServiceName), or remove that one",

@@ -113,9 +113,12 @@ def file_proxy_spec(cluster: Cluster, installation: Installation, decision: Deci
         container["Args"] = list(options.args)
     if options.container_labels:
         container["Labels"] = dict(options.container_labels)
-    return _proxies(cluster, installation, decision, container, ())
+    return _proxies(cluster, installation, decision, container, (), FILE_MODE_DELAY)
 
 
+FILE_MODE_DELAY = 1000
+"""Milliseconds between two tasks of a roll, at least: a stock image counts as running before its proxy listens, and
+the next one is stopped right then."""
 USUAL_SIGNAL = "SIGQUIT"
 _WRITABLE = ("/run", "/tmp")
 
@@ -125,9 +128,11 @@ def _stopping(options: ProxyOptions) -> Json:
 
 
 def _proxies(
-    cluster: Cluster, installation: Installation, decision: Decision, container: Json, control: Iterable[str]
-) -> Json:
-    """With tasks of this container. `control`: ids of the networks to core."""
+    cluster: Cluster, installation: Installation, decision: Decision, container: Json, control: Iterable[str],
+    delay: int = 0,
+) -> Json:  # fmt: skip
+    """With tasks of this container. `control`: ids of the networks to core; `delay`: least pause between tasks of
+    an update, in milliseconds."""
     options = cluster.proxy_options
     networks = (
         *control,
@@ -136,7 +141,7 @@ def _proxies(
     )
     template = _template(container, dict.fromkeys(networks), decision.proxies, options)
     order = update_order(options)
-    update = _update(order, options.update_delay * MILLISECOND, monitor=5 * SECOND)
+    update = _update(order, max(delay, options.update_delay) * MILLISECOND, monitor=5 * SECOND)
     return _service(names.proxy_service(cluster), PROXY_TYPE, cluster, options) | {
         "TaskTemplate": template,
         "Mode": {"Global": {}} if decision.replicas is None else {"Replicated": {"Replicas": decision.replicas}},

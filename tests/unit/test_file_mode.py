@@ -224,6 +224,23 @@ def test_a_new_configuration_is_one_roll_that_swarm_takes_back_when_it_fails() -
     wanted = [dict(each) for each in files("two").configs]
     assert update.spec["TaskTemplate"]["ContainerSpec"]["Configs"] == wanted
     assert update.spec["UpdateConfig"]["FailureAction"] == "rollback"
+    assert update.spec["UpdateConfig"]["Delay"] == 1_000_000_000, "a stock image runs before its proxy listens"
+
+
+def test_an_operators_pause_between_two_proxies_counts_where_it_is_longer() -> None:
+    slow = replace(FILE, proxy_options=ProxyOptions(update_delay=7000))
+    assert both(slow)[1].spec["UpdateConfig"]["Delay"] == 7_000_000_000
+
+
+def test_what_swarm_took_back_is_told_to_be_tried_again() -> None:
+    there = both()
+    (update,) = plan({"": FILE}, with_files(*there, text="two")).actions
+    assert isinstance(update, UpdateService)
+    back = replace(there[1], update="rollback_completed", message="task failed")
+    situation = replace(with_files(there[0], back, text="two"), refused={"l7-proxy": update.digest})
+    (problem,) = plan({"": FILE}, situation).problems
+    assert "task failed" in problem.message
+    assert "tried again" in problem.remedy
 
 
 def test_what_comes_during_a_roll_goes_with_the_next() -> None:

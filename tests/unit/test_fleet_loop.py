@@ -12,6 +12,8 @@ import pytest
 
 from l7.config import Cluster, Settings
 from l7.deploy import fleet as fleet_module
+from l7.deploy import rollbacks
+from l7.deploy.file_mode import Files
 from l7.deploy.fleet import Fleet, Options
 from l7.deploy.stored import BASE, KIND
 from l7.fleet import ProxyOptions
@@ -178,6 +180,35 @@ async def test_an_update_that_swarm_rolls_back_is_told_and_not_repeated() -> Non
         await settled(scene)
         assert "Swarm took an update back: update rolled back" in scene.fleet.problems()[0].message
         assert len(scene.docker.calls) == 1
+
+
+async def test_a_roll_of_files_that_swarm_took_back_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollbacks, "AGAIN", Backoff(first=0.05, limit=0.05))
+    async with running(Settings(clusters={"": Cluster(hitless=False)})) as scene:
+        files = [Files((_file("old"),))]
+        scene.fleet.files = lambda cluster: files[-1]
+        scene.changed()
+        await until(lambda: "l7-proxy" in scene.names())
+        await settled(scene)
+        failures = [{"State": "rollback_completed", "Message": "no suitable node"}] * 2
+
+        def roll_back(raw: dict[str, Any]) -> None:
+            if failures and raw["Spec"]["Name"] == "l7-proxy":
+                raw["Spec"], raw["UpdateStatus"] = raw["PreviousSpec"], failures.pop()
+
+        scene.docker.on_update = roll_back
+        files.append(Files((_file("new"),)))
+        scene.changed()
+        await until(scene.fleet.problems)
+        assert "no suitable node" in scene.fleet.problems()[0].message
+        assert "tried again" in scene.fleet.problems()[0].remedy
+        await until(lambda: scene.spec("l7-proxy")["TaskTemplate"]["ContainerSpec"]["Configs"] == [_file("new")])
+        await until(lambda: not scene.fleet.problems())
+        assert not failures
+
+
+def _file(config: str) -> dict[str, Any]:
+    return {"File": {"Name": "/etc/proxy.conf"}, "ConfigID": config, "ConfigName": config}
 
 
 async def test_somebody_who_was_faster_is_no_problem() -> None:
