@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass, field
 
 CLIENTS = 32
-PATIENCE = 10.0
+PATIENCE = 40.0
 REQUEST = b"GET / HTTP/1.1\r\nhost: nobody.test\r\nconnection: close\r\n\r\n"
 
 

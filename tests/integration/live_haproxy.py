@@ -26,7 +26,7 @@ from haproxy.settings import Settings
 from haproxy.targets import targets_of
 from haproxy.tls import NO_STORES, Stores
 
-PATIENCE = 10.0
+PATIENCE = 40.0
 """Seconds after which a test gives up on a condition; nothing is slower than this unless it is broken."""
 
 
