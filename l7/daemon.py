@@ -131,6 +131,7 @@ class Core:
         self.publisher.on_stored = self._published
         self.publisher.pins, self.publisher.more = self.pins.revision, self._inputs
         self.pins.on_pins = self._pin
+        self.publisher.held = self.fleet.held
         self.fleet.published = lambda cluster: references(self.publisher.newest(cluster))
         self.fleet.files = lambda cluster: files_of(self.publisher.newest(cluster))
         self.api.named = self._required

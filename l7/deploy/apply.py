@@ -101,7 +101,8 @@ def existing(raw: Json, running: int) -> Existing:
     """An element of GET /services. Pure."""
     update = raw.get("UpdateStatus") or {}
     state, message = str(update.get("State", "")), str(update.get("Message", ""))
-    return Existing(str(raw["ID"]), int(raw["Version"]["Index"]), raw["Spec"], state, message, running)
+    id_, version, previous = str(raw["ID"]), int(raw["Version"]["Index"]), raw.get("PreviousSpec")
+    return Existing(id_, version, raw["Spec"], state, message, running, previous=previous)
 
 
 async def _with_trouble(api: Asking, service: Existing) -> Existing:

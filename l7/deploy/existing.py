@@ -15,7 +15,8 @@ Json = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class Existing:
     """A service of ours. `update`: state of its update, "" when there never was one, with Swarm's `message`.
-    `running`: tasks that serve; `trouble`: why others don't, as far as Swarm says, "" where all do."""
+    `running`: tasks that serve; `trouble`: why others don't, as far as Swarm says, "" where all do. `previous`: the
+    specification that Swarm would go back to, None: there is none."""
 
     id: str
     version: int
@@ -24,6 +25,7 @@ class Existing:
     message: str = ""
     running: int = 0
     trouble: str = ""
+    previous: Json | None = None
 
     @property
     def replicas(self) -> int | None:
@@ -64,6 +66,13 @@ class Existing:
     @property
     def rolled_back(self) -> bool:
         return self.update.startswith("rollback")
+
+    @property
+    def configs(self) -> frozenset[str]:
+        """Ids of those that its tasks are started with, or those that Swarm would go back to."""
+        templates = (spec.get("TaskTemplate") or {} for spec in (self.spec, self.previous or {}))
+        lists = ((template.get("ContainerSpec") or {}).get("Configs") or () for template in templates)
+        return frozenset(str(each["ConfigID"]) for configs in lists for each in configs)
 
     @property
     def networks(self) -> frozenset[str]:

@@ -142,6 +142,10 @@ class Fleet:
         """Something else than Swarm has changed: what is published."""
         self._wake.set()
 
+    def held(self, cluster: str) -> frozenset[str]:
+        """Ids of configs that its services need, as last seen: Docker protects none that Swarm would go back to."""
+        return frozenset().union(*(each.configs for each in self._seen if each.cluster == cluster))
+
     def problems(self) -> tuple[Problem, ...]:
         """What is not as the settings want it; sorted."""
         return tuple(sorted({*self._problems, *self._failures.values()}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -94,7 +94,8 @@ def _agrees(listed: StoredSecret | None, done: StoredSecret | None) -> bool:
 class Publisher:
     """`publish` takes what is to be stored, `take` what there is, and `run` does the rest. For one event loop.
 
-    `more`: further files of a publication. `pins`: the pinned revision of a cluster, "" for none.
+    `more`: further files of a publication. `pins`: the pinned revision of a cluster, "" for none; `held`: ids of
+    configs that its services need.
     """
 
     def __init__(self, clusters: Iterable[str], metrics: Metrics, pause: float = PAUSE) -> None:
@@ -107,6 +108,7 @@ class Publisher:
         self._random = Random()
         self.more: Callable[[Publication], Mapping[str, bytes]] = lambda publication: {}
         self.pins: Callable[[str], str] = lambda cluster: ""
+        self.held: Callable[[str], Collection[str]] = lambda cluster: ()
         self.on_problems: Callable[[], None] = lambda: None
         self.on_stored: Callable[[], None] = lambda: None
 
@@ -203,12 +205,12 @@ class Publisher:
         if why := too_large_to_mount(publication) or too_large(archive):
             raise _TooLarge(f"the configuration of service cluster {publication.cluster or 'default'!r}", why)
         wanted = parts_of(publication, archive, _now())
-        await self._carry_out(api, publication.cluster, plan(found, wanted, self.pins(publication.cluster)))
+        cluster = publication.cluster
+        await self._carry_out(api, cluster, plan(found, wanted, self.pins(cluster), self.held(cluster)))
         return tuple(part.name for part in wanted), True
 
     async def _carry_out(self, api: ConfigApi, cluster: str, todo: published.Plan) -> None:
-        for config in todo.clear:
-            await self._remove(api, cluster, config)
+        await self._remove(api, cluster, todo.clear)
         for part in todo.make:
             await self._make(api, cluster, part)
         if todo.mark is not None:
@@ -216,9 +218,7 @@ class Publisher:
             self._configs.note(todo.mark.id, await api.label_config(todo.mark.id, labels))
             self._count(cluster, "again")
         self.on_stored()
-        for config in todo.remove:
-            with suppress(Rejected):  # a service refers to it, or somebody else was faster
-                await self._remove(api, cluster, config)
+        await self._remove(api, cluster, todo.remove)
 
     async def _make(self, api: ConfigApi, cluster: str, part: Part) -> None:
         made = await api.create_config(part.name, part.data, part.labels)
@@ -229,10 +229,12 @@ class Publisher:
             bytes=len(part.data), state=part.labels[published.STATE],
         )  # fmt: skip
 
-    async def _remove(self, api: ConfigApi, cluster: str, config: StoredSecret) -> None:
-        await api.remove_config(config.id)
-        self._configs.note(config.id, None)
-        self._count(cluster, "removed")
+    async def _remove(self, api: ConfigApi, cluster: str, configs: Iterable[StoredSecret]) -> None:
+        for config in configs:
+            with suppress(Rejected):  # a service refers to it, or somebody else was faster
+                await api.remove_config(config.id)
+                self._configs.note(config.id, None)
+                self._count(cluster, "removed")
 
     def _done(self, cluster: _Cluster, offer: _Offer, problem: Problem | None, outcome: _Outcome) -> None:
         if cluster.offer is offer:

@@ -41,8 +41,8 @@ configs brings the content of all, and Swarm keeps them in memory."""
 KEPT_BYTES = 16_000_000
 LEAST_KEPT = 3
 RETURN = 2
-"""Versions before the newest one that stay in file mode, of whatever revision: Swarm goes back to them by itself,
-and protects only what a service refers to now."""
+"""Versions before the newest one that stay in file mode, of whatever revision, besides those that services are seen
+to need: Swarm goes back to one by itself, and protects only what a service refers to now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """In this order: clear what somebody left half done, make, mark as the newest (None: it is already), remove."""
+    """In this order: clear what is not whole, make, mark as the newest (None: it is anyway), remove."""
 
     clear: tuple[StoredSecret, ...] = ()
     make: tuple[Part, ...] = ()
@@ -149,30 +149,43 @@ def newest(found: Iterable[Version]) -> Version | None:
     return next((each for each in found if each.whole), None)
 
 
-def plan(found: Collection[Version], wanted: tuple[Part, ...], pinned: str) -> Plan:
-    """What makes `wanted` the newest, and leaves what is to be kept. `pinned`: a revision, "" for none.
+def plan(found: Collection[Version], wanted: tuple[Part, ...], pinned: str, held: Collection[str] = ()) -> Plan:
+    """What makes `wanted` the newest, and leaves what is to be kept. `pinned`: a revision, "" for none; `held`: ids
+    of objects that services need, whose versions stay as a whole in file mode.
 
-    What services refer to stays anyway: Docker refuses to remove it.
+    What services refer to stays anyway: Docker refuses to remove it. What is left of a version so is completed when
+    it comes back.
     """
     labels = wanted[0].labels
-    whole = [each for each in found if each.whole]
-    clear = tuple(part for each in found if not each.whole for part in each.objects)
-    same = next((each for each in whole if each.content == labels[CONTENT]), None)
-    others = [each for each in whole if each is not same]
-    kept = _kept(labels, others, pinned)
-    remove = tuple(part for each in others if each not in kept for part in each.objects)
+    same = next((each for each in found if each.content == labels[CONTENT]), None)
+    others = [each for each in found if each is not same]
+    whole = [each for each in others if each.whole]
+    kept = _kept(labels, whole, pinned, held)
+    clear = tuple(part for each in others if not each.whole for part in each.objects)
+    remove = tuple(part for each in whole if each not in kept for part in each.objects)
     if same is None:
         return Plan(clear, wanted, None, remove)
-    return Plan(clear, (), None if same is whole[0] else same.parts[0], remove)
+    if not _complete(same.parts, PART):
+        return Plan((*clear, *same.parts), _lacking(same, wanted, archive=False), None, remove)
+    mark = None if same is newest(found) else same.parts[0]
+    return Plan(clear, _lacking(same, wanted, archive=True), mark, remove)
 
 
-def _kept(labels: Mapping[str, str], others: Iterable[Version], pinned: str) -> list[Version]:
+def _lacking(version: Version, wanted: Iterable[Part], archive: bool) -> tuple[Part, ...]:
+    """Files are added one by one. An archive is whole or made anew: parts of two may not fit."""
+    there = {config.name for _, config in version.files}
+    return tuple(part for part in wanted if (part.name not in there if FILE in part.labels else not archive))
+
+
+def _kept(
+    labels: Mapping[str, str], others: Iterable[Version], pinned: str, held: Collection[str]
+) -> list[Version]:
     """Beside the one with these labels. Another version of a revision that is kept already is not."""
     kept: list[Version] = []
     revisions, size = {labels[REVISION]}, int(labels[SIZE])
-    back = RETURN if DEPLOYMENT in labels else 0
+    mounted = DEPLOYMENT in labels
     for place, each in enumerate(others):
-        if place < back:
+        if mounted and (place < RETURN or _is_held(each, held)):
             kept.append(each)
             continue
         if each.revision in revisions:
@@ -183,6 +196,10 @@ def _kept(labels: Mapping[str, str], others: Iterable[Version], pinned: str) -> 
             revisions.add(each.revision)
             size += each.size
     return kept
+
+
+def _is_held(version: Version, held: Collection[str]) -> bool:
+    return any(config.id in held for config in version.objects)
 
 
 def is_pinned(revision: str, pin: str) -> bool:

@@ -80,6 +80,32 @@ def test_swarm_can_go_back_to_the_two_before_the_newest() -> None:
     assert len(versions(swarm.configs.values(), "")) == 1 + published.RETURN
 
 
+def test_what_proxies_run_from_or_would_go_back_to_stays_whole_until_they_do_not() -> None:
+    swarm = Swarm()
+    swarm.store(publication("one"))
+    old = stored(swarm)
+    swarm.held = {old.files[0][1].id}
+    for text in ("two", "three", "four", "five"):
+        swarm.store(publication(text))
+    assert old.content in {each.content for each in versions(swarm.configs.values(), "") if each.whole}
+    swarm.held.clear()
+    swarm.store(publication("six"))
+    assert len(versions(swarm.configs.values(), "")) == 1 + published.RETURN
+
+
+def test_what_docker_kept_of_a_version_is_completed_when_it_comes_back() -> None:
+    swarm = Swarm()
+    swarm.store(publication("one"))
+    swarm.in_use = {config.name for config in stored(swarm).parts}
+    for text in ("two", "three", "four"):
+        swarm.store(publication(text))
+    swarm.in_use.clear()
+    assert [each.whole for each in versions(swarm.configs.values(), "")] == [True, True, True, False]
+    todo = swarm.store(publication("one"))
+    assert len(todo.make) == 2
+    assert stored(swarm).content == publication("one").content
+
+
 def test_another_way_to_run_the_same_files_is_another_version() -> None:
     other = publication(deployment=replace(DEPLOYMENT, command=("proxy",)))
     assert other.content != publication().content

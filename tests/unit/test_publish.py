@@ -245,3 +245,19 @@ async def test_what_is_in_use_stays_and_is_no_error() -> None:
         await until(lambda: world.docker.calls == 3)
         assert used in world.docker.configs
     assert world.publisher.problems() == ()
+
+
+async def test_what_services_keep_of_a_version_does_not_keep_the_next_one_away() -> None:
+    import random
+
+    world = World()
+    world.see()
+    noise = random.Random(1).randbytes(1_500_000)
+    async with world.running():
+        used, other = await world.publisher.publish(Publication("", "s", revision(1), {"f": noise}))
+        world.docker.in_use = {used}
+        await world.publisher.publish(one(1, "2"))
+        await until(lambda: other not in world.docker.configs)
+        for tasks in ("3", "4"):
+            assert await asyncio.wait_for(world.publisher.publish(one(1, tasks)), 5)
+    assert world.publisher.problems() == ()

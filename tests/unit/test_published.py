@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from hypothesis import given
@@ -36,15 +37,16 @@ class Swarm:
     def __init__(self) -> None:
         self.configs: dict[str, StoredSecret] = {}
         self.in_use: set[str] = set()
+        self.held: set[str] = set()
         self.time = 0
         self.made = 0
 
     def store(self, wanted: Publication, archive: bytes = b"x", pinned: str = "") -> published.Plan:
         """Carries out a plan."""
         self.time += 1
-        todo = plan(versions(self.configs.values(), wanted.cluster), self.parts(wanted, archive), pinned)
-        for config in todo.clear:
-            del self.configs[config.name]
+        found = versions(self.configs.values(), wanted.cluster)
+        todo = plan(found, self.parts(wanted, archive), pinned, self.held)
+        self._remove(todo.clear)
         for part in todo.make:
             assert part.name not in self.configs
             self.made += 1
@@ -52,10 +54,13 @@ class Swarm:
         if todo.mark is not None:
             labels = {**dict(todo.mark.labels), PUBLISHED: self._now()}
             self.configs[todo.mark.name] = replace(todo.mark, labels=tuple(sorted(labels.items())))
-        for config in todo.remove:
+        self._remove(todo.remove)
+        return todo
+
+    def _remove(self, configs: Iterable[StoredSecret]) -> None:
+        for config in configs:
             if config.name not in self.in_use:
                 del self.configs[config.name]
-        return todo
 
     def parts(self, wanted: Publication, archive: bytes) -> tuple[Part, ...]:
         return parts_of(wanted, archive, self._now())
@@ -166,6 +171,15 @@ def test_what_somebody_left_half_done_is_made_anew() -> None:
     todo = swarm.store(publication(), archive)
     assert (len(todo.clear), len(todo.make)) == (1, 2)
     assert newest(versions(swarm.configs.values(), "")) is not None
+
+
+def test_what_is_left_of_another_version_goes_before_one_is_made() -> None:
+    swarm = Swarm()
+    swarm.store(publication(tasks="1"), bytes(LONGEST_PART + 1))
+    swarm.configs.popitem()
+    todo = swarm.store(publication(tasks="2"))
+    assert (len(todo.clear), len(todo.make)) == (1, 1)
+    assert len(swarm.configs) == 1
 
 
 def test_clusters_do_not_touch_each_others() -> None:
