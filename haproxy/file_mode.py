@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from haproxy import checks
 from haproxy.capabilities import OLDEST, Capabilities, capabilities
 from haproxy.config import configured
+from haproxy.lookup import DNS
 from haproxy.material import PREFIX, Lack, Material
 from haproxy.model import Backend, Desired, KeyPair, Protocol, Secret
 from haproxy.publication import FileSet, ready_servers, settled
@@ -40,12 +41,14 @@ _STORES = tuple(f"{directory}/" for directory in (CERTIFICATES, AUTHORITIES, IDE
 
 @dataclass(frozen=True, slots=True)
 class FileMode:
-    """Where proxies find their configuration, on which ports they listen, inside, and where their sockets are."""
+    """Where proxies find their configuration, on which ports they listen, inside, where their sockets are, and who
+    knows of tasks that came since."""
 
     config_path: str = CONFIG_PATH
     http_port: int = 80
     tls_port: int = 443
     sockets: str = SOCKETS
+    name_server: str = DNS
 
     @property
     def settings(self) -> Settings:
@@ -57,6 +60,7 @@ class FileMode:
             tls_bind=(f":{self.tls_port}",),
             spare_backends=0,
             spare_backends_other=0,
+            name_server=self.name_server,
         )
 
     @property

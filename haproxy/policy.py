@@ -108,16 +108,34 @@ def server_keywords(
     HAProxy applies `default-server` to none of the servers added at run time (management guide, "add
     server"), so everything is written out.
     """
-    own = backend.settings[service] if service < len(backend.settings) else ServerSettings()
+    own = _settings_of(backend, service)
     words = (*_check(settings, own), *_observe(own, backend.tcp))
     if own.slow_start:
         words = (*words, "slowstart", f"{own.slow_start}ms")
-    if own.max_connections:
-        words = (*words, "maxconn", str(min(own.max_connections, LONGEST_CONNECTIONS)))
-    words = (*words, *_PROXY_HEADER[own.proxy_header])
-    if not backend.tcp:
-        words = (*words, *_protocol(settings, capabilities, own, backend.check is not None))
+    words = (*words, *_connecting(settings, capabilities, backend, own))
     return (*words, *capabilities.server_keywords)
+
+
+def unchecked_keywords(
+    settings: Settings, capabilities: Capabilities, backend: Backend, service: int
+) -> tuple[str, ...]:
+    """The same for a server of the configuration that is never checked."""
+    return _connecting(settings, capabilities, backend, _settings_of(backend, service))
+
+
+def _settings_of(backend: Backend, service: int) -> ServerSettings:
+    return backend.settings[service] if service < len(backend.settings) else ServerSettings()
+
+
+def _connecting(
+    settings: Settings, capabilities: Capabilities, backend: Backend, own: ServerSettings
+) -> tuple[str, ...]:
+    """How, and how often at once, a server is spoken to."""
+    most = ("maxconn", str(min(own.max_connections, LONGEST_CONNECTIONS))) if own.max_connections else ()
+    words = (*most, *_PROXY_HEADER[own.proxy_header])
+    if backend.tcp:
+        return words
+    return (*words, *_protocol(settings, capabilities, own, backend.check is not None))
 
 
 # Said for the checks, too: with a port of their own they inherit nothing (section 5.2, "check-send-proxy").

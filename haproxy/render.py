@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from haproxy import checks, compression, exporter, features, lua, pages, policies, policy, raw_lines, tcp, tls
+from haproxy import (
+    checks,
+    compression,
+    exporter,
+    features,
+    lookup,
+    lua,
+    pages,
+    policies,
+    policy,
+    raw_lines,
+    tcp,
+    tls,
+)
 from haproxy.capabilities import Capabilities
 from haproxy.credentials import NO_CREDENTIALS, Credentials, key_rows
 from haproxy.frontend import frontend
@@ -72,6 +85,7 @@ def render_config(
     sections = [
         _process(settings, capabilities),
         *_fixed(settings, capabilities),
+        *lookup.sections(settings, len(physical)),
         *(
             _backend(settings, capabilities, name, physical[name], frozenset(ready), stores)
             if name in physical
@@ -243,11 +257,15 @@ def _backend(
     ready: frozenset[str],
     stores: Stores,
 ) -> str:
-    """A backend with its servers."""
+    """A backend with its servers, but those of a service that names a store which is not there."""
+    there = stores.authorities.keys() | stores.identities.keys()
+    services = {server.service for server in backend.servers.values()}
+    able = frozenset(each for each in services if stores_of(settings, backend, each) <= there)
     lines = (
         f"backend {physical} from {policy.policy_of(backend).name}",
+        *lookup.servers(settings, capabilities, backend, able),
         _hold(backend.expected),
-        *_servers(settings, capabilities, backend, ready, stores),
+        *_servers(settings, capabilities, backend, ready, able),
     )
     return "\n".join(lines) + "\n"
 
@@ -263,15 +281,10 @@ def _hold(enabled: bool) -> str:
 
 
 def _servers(
-    settings: Settings, capabilities: Capabilities, backend: Backend, ready: frozenset[str], stores: Stores
+    settings: Settings, capabilities: Capabilities, backend: Backend, ready: frozenset[str], able: frozenset[int]
 ) -> Iterator[str]:
     """A task that leaves takes requests only where no other does: it may be stopped at any moment."""
-    there = stores.authorities.keys() | stores.identities.keys()
-    words = {
-        service: policy.server_keywords(settings, capabilities, backend, service)
-        for service in {server.service for server in backend.servers.values()}
-        if stores_of(settings, backend, service) <= there
-    }
+    words = {service: policy.server_keywords(settings, capabilities, backend, service) for service in able}
     named = [
         (policy.server_name(server, words[server.service]), server)
         for _, server in sorted(backend.servers.items())

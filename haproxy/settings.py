@@ -76,6 +76,8 @@ class Settings:
     """Lines of the operator's for `global`."""
     default_options: tuple[str, ...] = ()
     """The same for the sections `defaults` of HTTP."""
+    name_server: str = ""
+    """Where tasks are looked up that came since the files were written, in file mode; "": nowhere."""
     default_certificate: bool = False
     """Whether the running HAProxy has a certificate for clients that name no host, or an unknown one."""
 
