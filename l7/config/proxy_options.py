@@ -120,7 +120,8 @@ PROXY: tuple[Option, ...] = (
         "ProxyUpdateDelay",
         kinds.DURATION,
         "update_delay",
-        "Pause between two proxies while they are replaced.",
+        "Pause between two proxies while they are replaced; a second at least in file mode, and where one has to be"
+        " stopped before the next can start.",
         '"10s"',
         Cost.SERVICE,
         "0s",

@@ -113,12 +113,13 @@ def file_proxy_spec(cluster: Cluster, installation: Installation, decision: Deci
         container["Args"] = list(options.args)
     if options.container_labels:
         container["Labels"] = dict(options.container_labels)
-    return _proxies(cluster, installation, decision, container, (), FILE_MODE_DELAY)
+    return _proxies(cluster, installation, decision, container, (), PAUSE)
 
 
-FILE_MODE_DELAY = 1000
-"""Milliseconds between two tasks of a roll, at least: a stock image counts as running before its proxy listens, and
-the next one is stopped right then."""
+PAUSE = 1000
+"""Milliseconds between two tasks of a roll, at the least, where one may go before its successor serves. A stock
+image counts as running before its proxy listens. And where the old task is stopped first, Swarm may have stopped
+the next one by the time it learns that the new one failed."""
 USUAL_SIGNAL = "SIGQUIT"
 _WRITABLE = ("/run", "/tmp")
 
@@ -141,7 +142,8 @@ def _proxies(
     )
     template = _template(container, dict.fromkeys(networks), decision.proxies, options)
     order = update_order(options)
-    update = _update(order, max(delay, options.update_delay) * MILLISECOND, monitor=5 * SECOND)
+    least = PAUSE if order == "stop-first" else delay
+    update = _update(order, max(least, options.update_delay) * MILLISECOND, monitor=5 * SECOND)
     return _service(names.proxy_service(cluster), PROXY_TYPE, cluster, options) | {
         "TaskTemplate": template,
         "Mode": {"Global": {}} if decision.replicas is None else {"Replicated": {"Replicas": decision.replicas}},

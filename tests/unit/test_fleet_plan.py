@@ -149,6 +149,13 @@ def test_proxies_that_share_no_port_of_a_node_start_before_others_stop() -> None
         assert proxy.spec["UpdateConfig"]["Order"] == "start-first"
 
 
+def test_one_that_fails_is_known_before_the_next_is_stopped() -> None:
+    """Without a pause Swarm looks at the failure and at the next task in any order: no proxy may be left."""
+    for options, pause in ((ProxyOptions(publish_mode="host"), 1_000_000_000), (ProxyOptions(), 0)):
+        _, proxy = made({"": Cluster(proxy_options=options)})
+        assert proxy.spec["UpdateConfig"]["Delay"] == proxy.spec["RollbackConfig"]["Delay"] == pause
+
+
 def test_one_on_each_node() -> None:
     _, proxy = made({"": DEFAULT}, replace(BLANK, decisions={"": replace(DECISION, replicas=None)}))
     assert proxy.spec["Mode"] == {"Global": {}}
