@@ -31,6 +31,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from testbed.answers import parse_answer
 from testbed.program import stop_event
 
 TIMEOUT = 10.0
@@ -81,7 +82,7 @@ class Sample:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a load saw. Times in milliseconds; `timeline` has per second [sent, failed, slowest in ms]; `failures`
-    the first hundred as [unix seconds, kind, status, latency in ms]."""
+    the first hundred as [unix seconds, kind, status, latency in ms], with stale_keepalive where there is room."""
 
     sent: int = 0
     ok: int = 0
@@ -111,6 +112,7 @@ def build_report(samples: Sequence[Sample], started: float, seconds: float) -> R
     stale = kinds.pop("stale_keepalive", 0)
     failed = sum(kinds.values())
     bad = [sample for sample in samples if sample.failure]
+    bad.sort(key=lambda sample: sample.failure == "stale_keepalive")
     answered = sorted(sample.latency * 1000 for sample in samples if not sample.failure)
     return Report(
         sent=len(samples),
@@ -202,24 +204,6 @@ class _Failure(Exception):
         self.kind = kind
 
 
-def parse_answer(data: bytes) -> tuple[int, bytes, bool] | None:
-    """Status, body and whether the connection stays open, of an answer with Content-Length or none; None while it
-    is incomplete. ValueError if it is no HTTP. (A chunked answer counts as complete with its last chunk.)"""
-    if not data.startswith(b"HTTP/1."[: len(data)]):
-        raise ValueError("no HTTP/1 answer")
-    head, separator, body = data.partition(b"\r\n\r\n")
-    if not separator:
-        return None
-    lines = head.split(b"\r\n")
-    status = int(lines[0].split()[1])
-    headers = {key.lower(): value.strip() for key, _, value in (line.partition(b":") for line in lines[1:])}
-    keep = headers.get(b"connection", b"").lower() != b"close"
-    if headers.get(b"transfer-encoding", b"").lower() == b"chunked":
-        return (status, body, keep) if body.endswith(b"0\r\n\r\n") else None
-    length = int(headers.get(b"content-length", b"0"))
-    return (status, body[:length], keep) if len(body) >= length else None
-
-
 class Load:
     """Asks `target` at `rate` requests per second, between `start` and `stop`.
 
@@ -240,6 +224,7 @@ class Load:
         self._started = 0.0
         self._counted = asyncio.Condition()
         self._turn = itertools.count()
+        self.tell = False
 
     async def start(self) -> None:
         self._started = time.time()
@@ -308,7 +293,10 @@ class Load:
         if not failure and status != self.target.status:
             failure = "status"
         latency = time.monotonic() - began
-        self.samples.append(Sample(start, latency, status, instance, failure, keep, version))
+        sample = Sample(start, latency, status, instance, failure, keep, version)
+        self.samples.append(sample)
+        if self.tell and failure not in ("", "stale_keepalive"):
+            print(f"{self.target.host}: {sample}", file=sys.stderr, flush=True)
         async with self._counted:
             self._counted.notify_all()
 
@@ -362,7 +350,7 @@ async def _run(arguments: argparse.Namespace) -> Report:
     others = (Target.of(url) for url in arguments.also)
     target = replace(target, others=tuple((each.address, each.port) for each in others))
     load = Load(target, arguments.rate, arguments.keep_alive, arguments.timeout)
-    stopped = stop_event(load.turn_to)
+    load.tell, stopped = arguments.tell, stop_event(load.turn_to)
     await load.start()
     if arguments.announce:
         print("ready", flush=True)
@@ -382,6 +370,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds until a request has failed")
     parser.add_argument("--status", type=int, default=200, help="the expected status")
     parser.add_argument("--announce", action="store_true", help='print "ready" once it has begun')
+    parser.add_argument("--tell", action="store_true", help="print each failure to stderr, as it happens")
     parser.add_argument("--json", action="store_true", help="the whole report as JSON")
     arguments = parser.parse_args()
     report = asyncio.run(_run(arguments))

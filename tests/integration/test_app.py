@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from testbed import app
-from testbed.load import Target, parse_answer
+from testbed.answers import parse_answer
+from testbed.load import Target
 from testbed.sessions import WebSocket
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from testbed import program
-from testbed.load import Load, Report, Sample, Target, build_report, parse_answer, percentile
+from testbed.answers import parse_answer
+from testbed.load import Load, Report, Sample, Target, build_report, percentile
 from testbed.sessions import Sessions, mask
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\ninstance=a\n"
@@ -146,6 +147,23 @@ async def test_a_kept_alive_connection_that_ends_unanswered_is_counted_apart() -
     assert report.failed == 0
     assert report.stale_keepalive >= 5
     assert report.ok + report.stale_keepalive == report.sent
+
+
+def test_what_failed_is_listed_before_what_a_client_has_to_expect() -> None:
+    stale = [Sample(float(second), 0.001, failure="stale_keepalive") for second in range(200)]
+    report = build_report([*stale, Sample(300.0, 0.5, failure="reset")], 0.0, 300.0)
+    assert (report.failed, report.failures[0]) == (1, [300.0, "reset", 0, 500.0])
+
+
+async def test_a_failure_is_told_when_it_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        load = Load(Target("127.0.0.1", nobody.getsockname()[1], "app.example.org"), rate=200)
+        load.tell = True
+        await load.start()
+        await load.seen(1)
+        assert "app.example.org: Sample(" in capsys.readouterr().err
+        await load.stop()
 
 
 async def test_the_first_request_of_a_connection_is_never_stale() -> None:
