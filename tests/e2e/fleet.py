@@ -152,12 +152,14 @@ def _runs(service: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def load(system: System, host: str, nodes: Sequence[int], rate: float = 60.0) -> Iterator[list[Report]]:
+def load(
+    system: System, host: str, nodes: Sequence[int], rate: float = 60.0, port: int = 80
+) -> Iterator[list[Report]]:
     """Constant load on the proxies of these nodes while the block runs; a client whose connection one of them
-    refuses turns to the next. The report is there after the block."""
-    urls = [f"http://{system.swarm.node(node).address}" for node in nodes]
+    refuses turns to the next. What fails is told at once; the report is there after the block."""
+    urls = [f"http://{system.swarm.node(node).address}:{port}" for node in nodes]
     more = [word for url in urls[1:] for word in ("--also", url)]
-    command = load_command(urls[0], host, rate, "--announce", *more)
+    command = load_command(urls[0], host, rate, "--announce", "--tell", *more)
     pipe = subprocess.PIPE
     running = system.swarm.run(None, command, stdin=pipe, stdout=pipe, cwd=System.repository)
     reports: list[Report] = []
