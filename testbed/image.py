@@ -46,6 +46,8 @@ NGINX_TAG = "l7-nginx:dev"
 """The NGINX extension: the same layers, another program."""
 STOCK_TAG = "nginx:stock"
 """An image as NGINX's own is: nothing of l7's, root, and a user `nginx` for its workers."""
+STOCK_HAPROXY_TAG = "haproxy:stock"
+"""An image as HAProxy's own is, but for Python in it: nothing of l7's, and nobody's user."""
 CONFIG: dict[str, Any] = {
     "Entrypoint": ["/usr/local/bin/l7"],
     "Env": [
@@ -112,6 +114,22 @@ def stock_nginx() -> Path:
         archive = home / "nginx-stock.tar"
         command = {"Cmd": ["nginx", "-g", "daemon off;"], "StopSignal": "SIGQUIT", "Env": CONFIG["Env"][:1]}
         write_image(archive, STOCK_TAG, [layer], command)
+    return archive
+
+
+def stock_haproxy(series: str) -> Path:
+    """The archive of an image like HAProxy's own, with this series (2.6: Debian's)."""
+    home = cache_directory() / "image"
+    with locked(home):
+        own = [] if series == "2.6" else [_haproxy(home, series)]
+        archive = home / "haproxy-stock.tar"
+        config = {
+            "Cmd": ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"],
+            "Env": [CONFIG["Env"][0].replace("PATH=", f"PATH=/opt/haproxy/{series}:")],
+            "User": CONFIG["User"],
+            "StopSignal": "SIGUSR1",
+        }
+        write_image(archive, STOCK_HAPROXY_TAG, [_base(home), *own], config)
     return archive
 
 

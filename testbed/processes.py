@@ -50,6 +50,30 @@ def _usage(pid: int, children: bool) -> Usage:
     return Usage(ticks / _TICK, pages * os.sysconf("SC_PAGESIZE") / 1e6, 1)
 
 
+def shared_memory(pids: Iterable[int]) -> float:
+    """Memory of a group (PSS, MB): a page that several have is counted in parts, one to each of them."""
+    return sum(map(_proportional, pids))
+
+
+def _proportional(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # gone
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
+
+
+def name_of(pid: int) -> str:
+    """Of its program: what the kernel calls it, or what a loader was told that it is; "" when it is gone."""
+    words = command_of(pid)
+    if "--argv0" in words[1:2]:
+        return Path(words[2]).name
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def command_of(pid: int) -> list[str]:
     """The command line; empty when the process is gone."""
     try:

@@ -196,6 +196,7 @@ class System:
         *options: str,
         labels: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
+        network: str = NETWORK,
     ) -> str:
         """Creates a service of the test application, which names its task in each answer; the service's id.
 
@@ -209,7 +210,7 @@ class System:
         mode = "--mode=global" if replicas is None else f"--replicas={replicas}"
         fixed = ("--detach", "--no-resolve-image", "--restart-delay=0s", "--update-monitor=500ms")
         return self.cli(
-            "service", "create", *fixed, f"--name={name}", f"--network={NETWORK}", mode,
+            "service", "create", *fixed, f"--name={name}", f"--network={network}", mode,
             *words, *options, app.TAG,
         ).strip()  # fmt: skip
 
