@@ -1,4 +1,4 @@
-"""Writes what benchmarks/results/ says: docs/performance.md with its plots, and the README between its two marks.
+"""Writes what benchmarks/results/ says: docs/performance.md, its plots, README and file-mode.md between two marks.
 
     python -m benchmarks.figures [--check | --look DIRECTORY]
 
@@ -13,12 +13,13 @@ from pathlib import Path
 
 from benchmarks import gates
 from benchmarks.kept import ROOT, Result, kept
-from benchmarks.page import installed
+from benchmarks.page import installed, modes
 from benchmarks.page.document import charts, page
 from benchmarks.page.results import Known, by_case
 
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "performance.md"
+FILE_MODE = ROOT / "docs" / "file-mode.md"
 PLOTS = ROOT / "docs" / "figures"
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 
@@ -34,6 +35,13 @@ def summary(known: Known) -> str:
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
+def side_by_side(known: Known) -> str:
+    """The text between the marks of docs/file-mode.md."""
+    if "modes" not in known:
+        return "Not measured yet: `python -m benchmarks.scenario modes` does that.\n"
+    return modes.section(known["modes"])
+
+
 def inserted(text: str, content: str) -> str:
     """`text` with `content` between the marks. Raises IndexError when they are not there."""
     before, after = text.split(BEGIN)[0], text.split(END)[1]
@@ -42,8 +50,10 @@ def inserted(text: str, content: str) -> str:
 
 def texts(results: dict[str, Result]) -> dict[Path, str]:
     """Each text that results are in, as it should be."""
-    readme = inserted(README.read_text(), summary(by_case(results.values())))
-    return {README: readme, PAGE: page(results, gates.read())}
+    known = by_case(results.values())
+    readme = inserted(README.read_text(), summary(known))
+    file_mode = inserted(FILE_MODE.read_text(), side_by_side(known))
+    return {README: readme, FILE_MODE: file_mode, PAGE: page(results, gates.read())}
 
 
 def plots(results: dict[str, Result]) -> dict[Path, bytes]:

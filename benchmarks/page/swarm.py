@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.kept import Result
-from benchmarks.page import installed
+from benchmarks.page import installed, modes
 from benchmarks.page.charts import Bars, Chart, shown
 from benchmarks.page.results import Case, Known
 
@@ -54,6 +54,8 @@ def section(known: Known) -> str:
     parts += [f"{installed.BY_WATCH}\n", installed.scenarios(known, "swarmkit")]
     if any(watch == "docker" for by_case in known.values() for _, watch in by_case):
         parts += [f"{installed.BY_POLLS}\n", installed.scenarios(known, "docker")]
+    if "modes" in known:
+        parts += [modes.section(known["modes"])]
     if "many_routes" in known:
         parts += [f"{installed.MANY_ROUTES}\n", drawn["routes"], installed.many_routes(known["many_routes"])]
     if "fleet" in known:

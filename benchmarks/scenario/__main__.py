@@ -22,7 +22,7 @@ from testbed.namespace import TestbedError
 
 SCENARIOS = (
     "scale", "rolling", "single", "first_answer", "last_request", "untouched", "edits", "kill", "reload_baseline",
-    "labels", "many_routes", "certificates", "certificate_faults", "fleet", "quiet",
+    "labels", "many_routes", "certificates", "certificate_faults", "fleet", "quiet", "modes",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
@@ -68,10 +68,13 @@ def _running(system: System, command: list[str], read: Callable[[bytes], R]) -> 
 
 
 @contextmanager
-def load(system: System, host: str, rate: float = RATE, url: str = "") -> Iterator[Client[Report]]:
+def load(
+    system: System, host: str, rate: float = RATE, url: str = "", others: Sequence[str] = ()
+) -> Iterator[Client[Report]]:
     """A constant load on a host, half on kept-alive connections; it has begun when the block does. `url`: of the
-    proxy, the first one of l7 if not given."""
-    command = load_command(url or system.url(), host, rate, "--announce")
+    proxy, the first one of l7 if not given; `others`: to turn to in turn, and where a connection is refused."""
+    more = [word for other in others for word in ("--also", other)]
+    command = load_command(url or system.url(), host, rate, "--announce", *more)
     with _running(system, command, Report.from_json) as client:
         yield client
 
@@ -81,9 +84,7 @@ def balanced(system: Installed, host: str, rate: float = RATE) -> Iterator[Clien
     """The same from clients that know which proxies live, as a load balancer in front of them does, and turn to the
     next one where a connection is refused."""
     first, *others = _urls(places_of(system.swarm, system.proxies()))
-    more = [word for url in others for word in ("--also", url)]
-    command = load_command(first, host, rate, "--announce", *more)
-    with _running(system, command, Report.from_json) as client, _following(system, client):
+    with load(system, host, rate, first, others) as client, _following(system, client):
         yield client
 
 
@@ -134,10 +135,10 @@ def _urls(places: Iterable[Place]) -> list[str]:
 
 @contextmanager
 def sessions(
-    system: System, host: str, websockets: int = 20, downloads: int = 1
+    system: System, host: str, websockets: int = 20, downloads: int = 1, url: str = ""
 ) -> Iterator[Client[SessionReport]]:
-    """WebSockets and slow downloads, all of them open when the block begins."""
-    command = sessions_command(system.url(), host, websockets, downloads)
+    """WebSockets and slow downloads, all of them open when the block begins. `url`: as for `load`."""
+    command = sessions_command(url or system.url(), host, websockets, downloads)
     with _running(system, command, SessionReport.from_json) as client:
         yield client
 
