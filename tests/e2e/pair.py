@@ -89,11 +89,11 @@ class Side:
 
 
 NGINX = Side(
-    "edge", 80, 443, "nginx.service", {"Image": image.NGINX_TAG, "ProxyImage": image.STOCK_TAG}, 60.0, True,
+    "edge", 80, 443, "nginx.service", {"Image": image.NGINX_TAG, "ProxyImage": image.STOCK_TAG}, 120.0, True,
     ("HTTPOptions", "client_header_timeout {}s;"), ("HTTPOptions", "no_such_directive on;"),
 )  # fmt: skip
 HAPROXY = Side(
-    "live", 8080, 8443, "haproxy.service", {"ProxyArgs": ["--binary", "/opt/haproxy/3.4/haproxy"]}, 30.0, False,
+    "live", 8080, 8443, "haproxy.service", {"ProxyArgs": ["--binary", "/opt/haproxy/3.4/haproxy"]}, 60.0, False,
     ("DefaultOptions", "timeout http-request {}s"), ("GlobalOptions", "no-such-keyword 1"),
 )  # fmt: skip
 SIDES = (NGINX, HAPROXY)

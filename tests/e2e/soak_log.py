@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import statistics
 import time
 from collections import Counter
@@ -59,6 +60,7 @@ class Log:
     steps: list[Step] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     stored: list[dict[str, int]] = field(default_factory=list)
+    loads: list[float] = field(default_factory=list)
 
     @contextmanager
     def step(self, cluster: str, kind: str, fault: bool = False) -> Iterator[Step]:
@@ -82,8 +84,9 @@ class Log:
         return [each for each in self.steps if each.error]
 
     def look(self, watched: Mapping[str, int]) -> None:
-        """One sample of each process that is still there."""
+        """One sample of each process that is still there, and the machine's load."""
         now = round(time.time(), 1)
+        self.loads.append(round(os.getloadavg()[0], 1))
         for part, pid in watched.items():
             with contextlib.suppress(FileNotFoundError):  # it may be gone
                 files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
@@ -99,9 +102,10 @@ class Log:
 @dataclass(frozen=True, slots=True)
 class Growth:
     """Of the process of a part that lived longest: seconds, and what its last quarter has more than its second
-    quarter, medians: MB, open files. Its first quarter is what a start takes."""
+    quarter, medians: MB, open files. Its first quarter is what a start takes. `most`: MB, at any time."""
 
     seconds: float
+    most: float
     memory: float
     descriptors: float
 
@@ -132,7 +136,7 @@ def _growth(own: Sequence[Sample]) -> Growth:
     late = [each for each in own if each.at >= own[-1].at - quarter]
     memory = _median(each.memory for each in late) - _median(each.memory for each in early)
     files = _median(each.descriptors for each in late) - _median(each.descriptors for each in early)
-    return Growth(round(_lifetime(own)), round(memory, 1), files)
+    return Growth(round(_lifetime(own)), max(each.memory for each in own), round(memory, 1), files)
 
 
 def _median(values: Iterable[float]) -> float:
@@ -156,7 +160,7 @@ def unexplained(found: Iterable[Mapping[str, Any]], kills: Iterable[float]) -> l
 
 
 def document(log: Log, reports: Mapping[str, Report], took: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """All of it as JSON values."""
+    """All of it as JSON values, but for the single samples."""
     ended = log.steps[-1].at + log.steps[-1].seconds if log.steps else log.began
     kinds = Counter((each.cluster or "core", each.kind) for each in log.steps)
     return {
@@ -167,10 +171,10 @@ def document(log: Log, reports: Mapping[str, Report], took: Mapping[str, Sequenc
         "faults": [_fault(each, reports) for each in log.steps if each.fault],
         "new_hosts": {name: _spread(seconds) for name, seconds in took.items() if seconds},
         "growth": {part: asdict(grown) for part, grown in growth(log.samples).items()},
+        "load": _spread(log.loads) if log.loads else {},
         "stored": {name: max(each[name] for each in log.stored) for name in (log.stored or [{}])[0]},
         "errors": [asdict(each) for each in log.errors()],
         "steps": [asdict(each) for each in log.steps],
-        "samples": [asdict(each) for each in log.samples],
     }
 
 

@@ -12,11 +12,13 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
 
+from benchmarks.scenario.result import machine, versions
 from l7.deploy.published import KEPT, RETURN
 from testbed.certificates import TestAuthority
 from testbed.load import Report
@@ -54,6 +56,8 @@ class Soak:
         self.chance = random.Random(SEED)
         self.changes = {side: Changes(pair, side, self.chance, TestAuthority()) for side in SIDES}
         self.reports: dict[str, Report] = {}
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        self.about = {"when": when, "machine": machine(), "versions": versions()}
 
     def run(self) -> None:
         until = self.log.began + SECONDS
@@ -116,10 +120,10 @@ class Soak:
 
     def write(self) -> None:
         took = {side.name: changes.took for side, changes in self.changes.items()}
-        found = {"seed": SEED} | soak_log.document(self.log, self.reports, took)
-        print(orjson.dumps({key: found[key] for key in found if key not in ("steps", "samples")}).decode())
+        found = self.about | {"seed": SEED} | soak_log.document(self.log, self.reports, took)
+        print(orjson.dumps({key: found[key] for key in found if key != "steps"}).decode())
         if REPORT:
-            Path(REPORT).write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+            Path(REPORT).write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 @pytest.fixture

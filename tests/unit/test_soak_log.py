@@ -15,7 +15,7 @@ def life(part: str, pid: int, memories: list[float], began: float = 0.0) -> list
 def test_growth_is_of_the_process_that_lived_longest_and_after_its_start() -> None:
     short = life("core", 1, [10, 500], began=0)
     long = life("core", 2, [10, 20, 50, 50, 50, 50, 50, 53, 53], began=20)
-    assert soak_log.growth([*short, *long]) == {"core": Growth(80, 3.0, 0)}
+    assert soak_log.growth([*short, *long]) == {"core": Growth(80, 53, 3.0, 0)}
 
 
 def test_a_leak_shows_whatever_is_started_again() -> None:
@@ -25,7 +25,7 @@ def test_a_leak_shows_whatever_is_started_again() -> None:
 
 
 def test_a_single_look_grows_by_nothing() -> None:
-    assert soak_log.growth(life("core", 1, [10.0])) == {"core": Growth(0, 0.0, 0)}
+    assert soak_log.growth(life("core", 1, [10.0])) == {"core": Growth(0, 10.0, 0.0, 0)}
 
 
 def test_failures_come_with_what_was_under_way_and_without_what_clients_expect() -> None:
