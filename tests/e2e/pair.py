@@ -282,7 +282,11 @@ class Pair(FleetSystem):
         update = client.inspect_service(side.proxies).get("UpdateStatus", {}).get("State", "completed")
         found = newest(self.versions(side))
         wanted = {config.id for _, config in found.files} if found is not None else set()
-        return update == "completed" and all(wanted <= _configs(each) for each in tasks)
+        return update in _ENDED and all(wanted <= _configs(each) for each in tasks)
+
+
+_ENDED = ("completed", "rollback_completed")
+"""States of an update: one that was taken back leaves what is wanted where it was wanted before."""
 
 
 def _configs(task: dict[str, Any]) -> set[str]:
