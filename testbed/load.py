@@ -1,7 +1,9 @@
 """A constant load that notices every failure: ``python -m testbed.load --url http://host:port --rate 300``.
 
 Open loop: requests start when the clock says so, whether earlier ones were answered or not, so a proxy that stalls
-is charged for it. Half of them go out on kept-alive connections, half on new ones. Nothing is ever retried.
+is charged for it. Half of them go out on kept-alive connections, half on new ones. Nothing is ever retried, but
+with `again`, once, elsewhere, what went out on a new connection that is reset before any answer: the kernel takes
+connections that a program which stops never sees (RFC 9110, section 9.2.2: a client may do that).
 
 A request has failed if its answer has another status than the expected one, if the connection is refused, reset or
 closed before the end of the answer, or after 10 s without an answer. One exception is counted apart as
@@ -82,7 +84,8 @@ class Sample:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a load saw. Times in milliseconds; `timeline` has per second [sent, failed, slowest in ms]; `failures`
-    the first hundred as [unix seconds, kind, status, latency in ms], with stale_keepalive where there is room."""
+    the first hundred as [unix seconds, kind, status, latency in ms], with stale_keepalive where there is room;
+    `again`: when requests were sent again."""
 
     sent: int = 0
     ok: int = 0
@@ -97,6 +100,7 @@ class Report:
     failures: list[list[Any]] = field(default_factory=list)
     started: float = 0.0
     seconds: float = 0.0
+    again: list[float] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:
@@ -150,7 +154,7 @@ def _timeline(samples: Sequence[Sample], started: float) -> list[list[float]]:
     return rows
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection with at most one request under way; its answer, or how it ended, is in `done`."""
 
     def __init__(self) -> None:
@@ -158,6 +162,7 @@ class _Connection(asyncio.Protocol):
         self.done: asyncio.Future[tuple[int, bytes]] | None = None
         self.buffer = b""
         self.closed = False
+        self.place = ("", 0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -199,9 +204,9 @@ class _Connection(asyncio.Protocol):
 
 
 class _Failure(Exception):
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
+    @property
+    def kind(self) -> str:
+        return str(self)
 
 
 class Load:
@@ -218,13 +223,14 @@ class Load:
         self.keep_alive = keep_alive
         self.timeout = timeout
         self.samples: list[Sample] = []
-        self._idle: list[_Connection] = []
+        self._idle: list[Connection] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._clock: asyncio.Task[None] | None = None
         self._started = 0.0
         self._counted = asyncio.Condition()
         self._turn = itertools.count()
-        self.tell = False
+        self.tell = self.again = False
+        self._sent_again: list[float] = []
 
     async def start(self) -> None:
         self._started = time.time()
@@ -256,7 +262,7 @@ class Load:
     def report(self, seconds: float | None = None) -> Report:
         """What was seen so far; `seconds` is how long requests were started (default: until now)."""
         lasted = time.time() - self._started if seconds is None else seconds
-        return build_report(self.samples, self._started, lasted)
+        return replace(build_report(self.samples, self._started, lasted), again=self._sent_again)
 
     async def _tick(self) -> None:
         """Starts each request at its time; those that are due together (a late wake-up) start together."""
@@ -283,7 +289,7 @@ class Load:
         status, instance, version, failure = 0, "", "", ""
         try:
             async with asyncio.timeout(self.timeout):
-                status, instance, version = await self._exchange(reused, keep)
+                status, instance, version = await self._answered(reused, keep)
         except TimeoutError:
             failure = "timeout"
         except _Failure as error:
@@ -300,7 +306,7 @@ class Load:
         async with self._counted:
             self._counted.notify_all()
 
-    def _take_idle(self) -> _Connection | None:
+    def _take_idle(self) -> Connection | None:
         """An open idle connection, the longest unused first: each is used in turn and none grows stale unseen."""
         while self._idle:
             connection = self._idle.pop(0)
@@ -308,8 +314,18 @@ class Load:
                 return connection
         return None
 
-    async def _exchange(self, reused: _Connection | None, keep: bool) -> tuple[int, str, str]:
-        connection = reused or await self._connect()
+    async def _answered(self, reused: Connection | None, keep: bool) -> tuple[int, str, str]:
+        connection = reused or await self._connect(self._places)
+        others = [each for each in self._places if each != connection.place]
+        try:
+            return await self._exchange(connection, keep)
+        except _Failure as error:
+            if not (self.again and others) or reused or connection.buffer or error.kind != "reset":
+                raise
+        self._sent_again.append(time.time())
+        return await self._exchange(await self._connect(others), keep)
+
+    async def _exchange(self, connection: Connection, keep: bool) -> tuple[int, str, str]:
         try:
             status, body = await connection.ask(self.target.request(keep))
         except (asyncio.CancelledError, _Failure):
@@ -323,19 +339,16 @@ class Load:
         instance, version = (word.decode() for word in found.groups(b"")) if found else ("", "")
         return status, instance, version
 
-    async def _connect(self) -> _Connection:
-        places = self._places
+    async def _connect(self, places: Sequence[tuple[str, int]]) -> Connection:
         first = next(self._turn) % len(places)
-        for address, port in (*places[first:], *places[:first]):
+        for place in (*places[first:], *places[:first]):
             try:
-                _, connection = await asyncio.get_running_loop().create_connection(_Connection, address, port)
+                _, connection = await asyncio.get_running_loop().create_connection(Connection, *place)
             except OSError:
                 continue
+            connection.place = place
             return connection
         raise _Failure("connect")
-
-
-# -- as a program ------------------------------------------------------------------------------------------------
 
 
 def load_command(url: str, host: str | None = None, rate: float = 300.0, *more: str) -> list[str]:
@@ -350,7 +363,7 @@ async def _run(arguments: argparse.Namespace) -> Report:
     others = (Target.of(url) for url in arguments.also)
     target = replace(target, others=tuple((each.address, each.port) for each in others))
     load = Load(target, arguments.rate, arguments.keep_alive, arguments.timeout)
-    load.tell, stopped = arguments.tell, stop_event(load.turn_to)
+    load.tell, load.again, stopped = arguments.tell, arguments.again, stop_event(load.turn_to)
     await load.start()
     if arguments.announce:
         print("ready", flush=True)
@@ -363,6 +376,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="testbed.load", description="constant HTTP load; never retries")
     parser.add_argument("--url", required=True, help="http://address:port/path")
     parser.add_argument("--also", action="append", default=[], help="another address to turn to, as a URL; repeat")
+    parser.add_argument("--again", action="store_true", help="ask another address where a new connection is reset")
     parser.add_argument("--host", help="Host header; default: the URL's")
     parser.add_argument("--rate", type=float, default=300.0, help="requests per second")
     parser.add_argument("--keep-alive", type=float, default=0.5, help="share on kept-alive connections")

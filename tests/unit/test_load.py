@@ -7,12 +7,13 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from testbed import program
 from testbed.answers import parse_answer
-from testbed.load import Load, Report, Sample, Target, build_report, percentile
+from testbed.load import Connection, Load, Report, Sample, Target, build_report, percentile
 from testbed.sessions import Sessions, mask
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\ninstance=a\n"
@@ -91,6 +92,10 @@ async def close_half_way(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await head(reader)
+    abort(writer)
+
+
+def abort(writer: asyncio.StreamWriter) -> None:
     linger_zero = struct.pack("ii", 1, 0)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
     writer.transport.abort()
@@ -134,6 +139,54 @@ async def test_nobody_listening_is_a_failure() -> None:
         pass
     report = await load_until(target, 4, keep_alive=0.0)
     assert report.by_kind == {"connect": report.sent}
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_request_whose_new_connection_is_reset_may_be_sent_to_another_address(again: bool) -> None:
+    async with served(reset) as bad, served(well_behaved) as good:
+        load = Load(replace(bad, others=((good.address, good.port),)), rate=200, keep_alive=0.0)
+        load.again = again
+        await load.start()
+        await load.seen(10)
+        report = await load.stop()
+    assert (report.by_kind.get("reset", 0) == 0) == again
+    assert (len(report.again) >= 5) == again
+    assert report.ok + report.failed == report.sent
+    assert Report.from_json(report.to_json()) == report
+
+
+async def test_a_request_is_sent_again_once() -> None:
+    async with served(reset) as bad, served(reset) as worse:
+        load = Load(replace(bad, others=((worse.address, worse.port),)), rate=200, keep_alive=0.0)
+        load.again = True
+        await load.start()
+        await load.seen(4)
+        report = await load.stop()
+    assert (report.by_kind, len(report.again)) == ({"reset": report.sent}, report.sent)
+
+
+async def test_an_answer_that_breaks_off_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived, receive = asyncio.Semaphore(0), Connection.data_received
+
+    def data_received(connection: Connection, data: bytes) -> None:
+        receive(connection, data)
+        arrived.release()
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(ANSWER[:20])
+        await arrived.acquire()
+        abort(writer)
+
+    monkeypatch.setattr(Connection, "data_received", data_received)
+    async with served(half) as bad, served(half) as worse:
+        load = Load(replace(bad, others=((worse.address, worse.port),)), rate=200, keep_alive=0.0)
+        load.again = True
+        await load.start()
+        await load.seen(4)
+        report = await load.stop()
+    assert report.again == []
+    assert report.failed == report.sent
 
 
 async def test_a_kept_alive_connection_that_ends_unanswered_is_counted_apart() -> None:
