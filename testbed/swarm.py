@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ class Node:
 
 class Swarm:
     """A running installation; use `Swarm.up`, and `down` or the context manager. Nodes count from 0; node 0 is
-    always a manager. Not for use by several threads at once, except for processes started with `run`."""
+    always a manager. Nodes come and go in one thread; several may use those that are there."""
 
     def __init__(self, directory: Path, offline: bool = False) -> None:
         self.directory = directory
@@ -141,7 +142,7 @@ class Swarm:
         self.nodes: list[Node] = []
         self.bridge: Namespace | None = None
         self._daemons: dict[int, subprocess.Popen[bytes]] = {}
-        self._clients: dict[int, docker.APIClient] = {}
+        self._clients: dict[tuple[int, int], docker.APIClient] = {}
         self._reaper = subprocess.Popen(
             [sys.executable, "-m", "testbed.reaper", str(directory)],
             cwd=Path(__file__).resolve().parents[1],
@@ -201,10 +202,11 @@ class Swarm:
         return self.nodes[i]
 
     def docker(self, i: int = 0) -> docker.APIClient:
-        """The low-level SDK client of node i, shared by all callers and closed by `down`."""
-        if i not in self._clients:
-            self._clients[i] = docker.APIClient(base_url=self.node(i).url, version="auto", timeout=60)
-        return self._clients[i]
+        """The low-level SDK client of node i, shared by all callers of a thread and closed by `down`."""
+        key = i, threading.get_ident()
+        if key not in self._clients:
+            self._clients[key] = docker.APIClient(base_url=self.node(i).url, version="auto", timeout=60)
+        return self._clients[key]
 
     def cli(self, i: int, *args: str, timeout: float = 120.0) -> str:
         """Runs ``docker <args>`` on node i; its standard output, or TestbedError with its error text."""

@@ -19,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 import orjson
@@ -84,6 +84,11 @@ class System:
     """l7 on a Swarm. `manager` is the node that is asked and told; another one may be set while 0 is down."""
 
     repository = REPOSITORY
+    network = NETWORK
+    labels: Mapping[str, str] = MappingProxyType({})
+    """Of all services of the test application, without ``com.docker.lb.``."""
+    pause = 0.05
+    """Seconds between two looks at what is waited for."""
 
     def __init__(self, swarm: Swarm, options: Options) -> None:
         self.swarm = swarm
@@ -196,7 +201,7 @@ class System:
         *options: str,
         labels: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
-        network: str = NETWORK,
+        network: str = "",
     ) -> str:
         """Creates a service of the test application, which names its task in each answer; the service's id.
 
@@ -205,12 +210,13 @@ class System:
         """
         routed = {"hosts": hosts, "port": str(app.PORT)} if hosts else {}
         environment = {"INSTANCE": "{{.Task.ID}}"} | dict(environment or {})
-        words = [f"--label={LABEL}{key}={value}" for key, value in (routed | dict(labels or {})).items()]
+        given = {**self.labels, **routed, **(labels or {})}
+        words = [f"--label={LABEL}{key}={value}" for key, value in given.items()]
         words += [f"--env={key}={value}" for key, value in environment.items()]
         mode = "--mode=global" if replicas is None else f"--replicas={replicas}"
         fixed = ("--detach", "--no-resolve-image", "--restart-delay=0s", "--update-monitor=500ms")
         return self.cli(
-            "service", "create", *fixed, f"--name={name}", f"--network={network}", mode,
+            "service", "create", *fixed, f"--name={name}", f"--network={network or self.network}", mode,
             *words, *options, app.TAG,
         ).strip()  # fmt: skip
 
@@ -393,7 +399,7 @@ class System:
 
         last: list[Exception] = []
         try:
-            return wait_for(what, ask, timeout)
+            return wait_for(what, ask, timeout, self.pause)
         except TestbedError as error:
             if last:
                 raise TestbedError(f"{error} (last error: {last[-1]})") from last[-1]
