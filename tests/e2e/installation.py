@@ -6,13 +6,10 @@ The proxies are services of one cluster; they differ in HAProxy's binary and in 
 from __future__ import annotations
 
 import csv
-import http.client
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from l7.deploy.grace import stop_grace
@@ -23,41 +20,22 @@ from testbed.namespace import TestbedError
 from testbed.sessions import SessionReport, sessions_command
 from testbed.swarm import Swarm
 from testbed.system import CORE, LABEL, NETWORK, PORT, PROXY, TLS_PORT, Options, System
+from tests.e2e.answers import NOTHING, Answer, Request, fetch
 
 V = TypeVar("V")
+Create = Callable[..., str]
+"""As `System.create`."""
 
 FRONT = "shop_front"
 """Another network of the proxies, named as a stack "shop" would name its network "front"."""
+
+WITNESS = "witness.local"
+"""Of a service that no test touches."""
 
 T = 5.0
 """Seconds from "task running" within which docs/acceptance.md expects an answer."""
 
 RUN = "/run/l7"
-NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a proxy answered. `instance`: the task of the test application that did, "" for none; `error`: why
-    the proxy itself answered, "" when it did not."""
-
-    series: str
-    status: int
-    headers: Mapping[str, str]
-    body: str
-
-    @property
-    def instance(self) -> str:
-        return self.headers.get("x-instance", "")
-
-    @property
-    def error(self) -> str:
-        return self.headers.get("x-l7-error", "")
-
-    @property
-    def upstream(self) -> str:
-        """The address and port that the proxy sent the request to."""
-        return self.headers.get("x-upstream-addr", "")
 
 
 class Installation(System):
@@ -139,8 +117,13 @@ class Installation(System):
         self.remove(name)
         self.until(f"{name} to be gone", self._all_ready)
 
+    def places(self, proxy: int, tls: bool = False) -> list[tuple[str, int]]:
+        """Where clients look for a proxy: its address and port, and those that they turn to where it refuses."""
+        return [(self.swarm.node(0).address, (self.tls_ports if tls else self.ports)[proxy])]
+
     def url(self, proxy: int = 0) -> str:
-        return f"http://{self.swarm.node(0).address}:{self.ports[proxy]}"
+        ((address, port), *_) = self.places(proxy)
+        return f"http://{address}:{port}"
 
     def proxy_pid(self, proxy: int = 0) -> int:
         return self._pids(self.services[proxy])[0]
@@ -164,9 +147,8 @@ class Installation(System):
         `headers` are sent besides; `source`: the client's address, one of those that it has.
         """
         request = Request(host, path, headers, source)
-        address = self.swarm.node(0).address
-        asked = [(name, port) for name, port in zip(self.series, self.ports, strict=True) for _ in range(times)]
-        return self.outside(lambda: [_fetch(name, (address, port), request) for name, port in asked])
+        asked = [(name, self.places(proxy)) for proxy, name in enumerate(self.series) for _ in range(times)]
+        return self.outside(lambda: [fetch(name, places, request) for name, places in asked])
 
     def by_series(self, answers: Iterable[Answer]) -> dict[str, list[Answer]]:
         """Sorted out by the proxy that gave them."""
@@ -325,12 +307,19 @@ class Installation(System):
     @contextmanager
     def load(self, *hosts: str, rate: float = 40.0, path: str = "/") -> Iterator[list[Report]]:
         """Constant load on each host through each proxy while the block runs; the reports are there after it."""
-        urls = [self.url(proxy) + path for proxy in range(len(self.services))]
-        commands = [load_command(url, host, rate, "--announce") for host in hosts for url in urls]
+        commands = [words for host in hosts for words in self._loads(host, rate, path)]
         reports: list[Report] = []
         with self._beside(commands) as written:
             yield reports
         reports += [Report.from_json(each) for each in written]
+
+    def _loads(self, host: str, rate: float, path: str) -> list[list[str]]:
+        urls = [self.url(proxy) + path for proxy in range(len(self.services))]
+        return [load_command(url, host, rate, "--announce") for url in urls]
+
+    def unharmed(self, reports: Iterable[Report]) -> bool:
+        """Whether nothing failed."""
+        return nothing_failed(reports)
 
     @contextmanager
     def sessions(self, host: str, websockets: int, downloads: int = 0) -> Iterator[list[SessionReport]]:
@@ -373,28 +362,17 @@ def carried(reports: Iterable[Report]) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A GET. `source`: the client's address, "" for any."""
+def creating(system: Installation) -> Iterator[Create]:
+    """One way to create services; those left are removed after it."""
+    made: list[str] = []
 
-    host: str
-    path: str
-    headers: Mapping[str, str]
-    source: str
+    def create(name: str, *words: object, **more: object) -> str:
+        made.append(name)
+        return system.create(name, *words, **more)  # type: ignore[arg-type]
 
-
-def _fetch(series: str, address: tuple[str, int], request: Request) -> Answer:
-    source = (request.source, 0) if request.source else None
-    client = http.client.HTTPConnection(*address, timeout=20, source_address=source)
     try:
-        client.putrequest("GET", request.path, skip_host=True, skip_accept_encoding=True)
-        client.putheader("Host", request.host)
-        client.putheader("Connection", "close")
-        for name, value in request.headers.items():
-            client.putheader(name, value)
-        client.endheaders()
-        answer = client.getresponse()
-        headers = {name.lower(): value for name, value in answer.getheaders()}
-        return Answer(series, answer.status, headers, answer.read().decode())
+        yield create
     finally:
-        client.close()
+        there = system.cli("service", "ls", "--format={{.Name}}").split()
+        if left := [name for name in made if name in there]:
+            system.remove(*left)

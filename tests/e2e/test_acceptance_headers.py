@@ -7,8 +7,9 @@ import re
 import orjson
 import pytest
 
+from tests.e2e.answers import Answer
 from tests.e2e.conftest import WITNESS, Create
-from tests.e2e.installation import Answer, Installation
+from tests.e2e.installation import Installation
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 

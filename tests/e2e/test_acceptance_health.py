@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import orjson
 import pytest
 
 from testbed import app, processes
+from testbed.system import LABEL
 from tests.e2e.conftest import Create
-from tests.e2e.installation import Installation, nothing_failed
+from tests.e2e.installation import Installation
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
 def docker_checked(l7: Installation) -> Iterator[str]:
+    with checked_by_docker(l7) as name:
+        yield name
+
+
+@contextmanager
+def checked_by_docker(l7: Installation) -> Iterator[str]:
     """A service whose container Docker checks; it starts sick. `docker service create` knows only checks that
     need a shell, which the image has not."""
     seconds = {"interval": "500ms", "timeout": "1s", "start_period": "60s"}
-    labels = {"com.docker.lb.hosts": "docker28.local", "com.docker.lb.port": str(app.PORT)}
+    labels = {**l7.labels, "hosts": "docker28.local", "port": str(app.PORT)}
     web = {
         "image": app.TAG,
-        "networks": ["l7"],
+        "networks": ["shared"],
         "environment": {"INSTANCE": "{{.Task.ID}}", "SICK": "1"},
         "healthcheck": {"test": ["CMD", "/app", "check"], "retries": 2, **seconds},
-        "deploy": {"labels": labels, "restart_policy": {"delay": "0s"}},
+        "deploy": {
+            "labels": {f"{LABEL}{key}": value for key, value in labels.items()},
+            "restart_policy": {"delay": "0s"},
+        },
     }
-    networks = {"l7": {"external": True, "name": "l7"}}
+    networks = {"shared": {"external": True, "name": l7.network}}
     file = l7.swarm.directory / "checked.json"
     file.write_bytes(orjson.dumps({"version": "3.8", "services": {"web": web}, "networks": networks}))
     l7.cli("stack", "deploy", "--resolve-image=never", "-c", str(file), "checked")
-    yield "checked_web"
-    l7.cli("stack", "rm", "checked")
+    try:
+        yield "checked_web"
+    finally:
+        l7.cli("stack", "rm", "checked")
 
 
 def tell_all(l7: Installation, name: str, page: str) -> int:
@@ -55,14 +68,14 @@ def test_a_task_that_docker_finds_sick_is_not_asked(l7: Installation, docker_che
         l7.held()
         tell_all(l7, docker_checked, "/well")
         assert {each.instance for each in l7.answered(host)} == {task["ID"]}
-    assert nothing_failed(reports)
+    assert l7.unharmed(reports)
     with l7.load(host, rate=10) as reports:
         tell_all(l7, docker_checked, "/sick")
         l7.until("another task", lambda: task["ID"] not in l7.task_ids(docker_checked))
         l7.ended(docker_checked, {task["ID"]})
         l7.until("the other container to listen", lambda: tell_all(l7, docker_checked, "/well"))
         assert {each.instance for each in l7.answered(host)} == l7.task_ids(docker_checked)
-    assert nothing_failed(reports)
+    assert l7.unharmed(reports)
 
 
 @pytest.mark.acceptance(29)
@@ -80,4 +93,4 @@ def test_updates_fail_no_request(l7: Installation, create: Create) -> None:
         for name, host in zip(("rolling29", "single30"), hosts, strict=True):
             l7.updated(name, "2")
             l7.reach(host, l7.task_ids(name))
-    assert nothing_failed(reports)
+    assert l7.unharmed(reports)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from tests.e2e.answers import Answer
 from tests.e2e.conftest import Create
-from tests.e2e.installation import Answer, Installation
+from tests.e2e.installation import Installation
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import WITNESS, Create
-from tests.e2e.installation import Installation, nothing_failed
+from tests.e2e.installation import Installation
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
@@ -88,7 +88,7 @@ def test_scaling_up_and_down_fails_no_request(l7: Installation, create: Create) 
         assert len(one) == 1
         l7.reach("scaled.local", one)
         l7.ended("scaled", four - one)
-    assert nothing_failed(reports)
+    assert l7.unharmed(reports)
 
 
 @pytest.mark.acceptance(22)
@@ -106,7 +106,7 @@ def test_scaled_to_zero_and_back(l7: Installation, create: Create) -> None:
         assert len(two) == 2
         l7.answered("zero.local")
         l7.reach("zero.local", two)
-    assert nothing_failed(reports)
+    assert l7.unharmed(reports)
 
 
 @pytest.mark.acceptance(23)

@@ -9,8 +9,9 @@ import pytest
 
 from testbed import app, processes
 from testbed.system import LABEL, toml
+from tests.e2e.answers import Answer
 from tests.e2e.conftest import WITNESS, Create
-from tests.e2e.installation import Answer, Installation, carried
+from tests.e2e.installation import Installation, carried
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 

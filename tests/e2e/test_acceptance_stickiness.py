@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -21,6 +22,12 @@ def session(value: str) -> dict[str, str]:
     return {"Cookie": f"before=1; session={value}; after=2"}
 
 
+def settled(l7: Installation, host: str, tasks: set[str]) -> None:
+    """Waits until just these are reached, and by what proxies know: Docker's DNS may tell of them before."""
+    l7.reach(host, tasks)
+    l7.converged()
+
+
 def places(l7: Installation, host: str) -> dict[str, str]:
     """The task of each session, the same at every proxy."""
     found = {}
@@ -35,7 +42,7 @@ def places(l7: Installation, host: str) -> dict[str, str]:
 def test_the_applications_cookie_decides(l7: Installation, create: Create) -> None:
     create("sticky69", "sticky69.local", 5, labels={"sticky_session_cookie": "session"})
     tasks = l7.published("sticky69", "sticky69.local", 5)
-    l7.reach("sticky69.local", tasks)
+    settled(l7, "sticky69.local", tasks)
     (first, *_) = l7.ask("sticky69.local", "/session")
     cookie = first.headers["set-cookie"].partition(";")[0]
     answers = l7.ask("sticky69.local", times=50, headers={"Cookie": cookie})
@@ -49,7 +56,7 @@ def test_the_applications_cookie_decides(l7: Installation, create: Create) -> No
     l7.scale("sticky69", 6)
     l7.running("sticky69", 6)
     (new,) = l7.task_ids("sticky69") - tasks
-    l7.reach("sticky69.local", tasks | {new})
+    settled(l7, "sticky69.local", tasks | {new})
     after = places(l7, "sticky69.local")
     moved = {value for value in SESSIONS if after[value] != before[value]}
     assert 0 < len(moved) <= len(SESSIONS) / 3
@@ -62,30 +69,41 @@ def shares_with_a_newcomer(l7: Installation, create: Create, before: dict[str, s
     there = set(before.values())
     create("canary69", "sticky69.local", labels={"sticky_session_cookie": "session"})
     (new,) = l7.published("canary69", "sticky69.local")
-    l7.reach("sticky69.local", there | {new})
+    settled(l7, "sticky69.local", there | {new})
     shared = places(l7, "sticky69.local")
     assert {shared[value] for value in SESSIONS if shared[value] != before[value]} == {new}
     l7.remove("canary69")
-    l7.reach("sticky69.local", there)
+    settled(l7, "sticky69.local", there)
     assert places(l7, "sticky69.local") == before
     l7.scale("sticky69", 5)
     l7.running("sticky69", 5)
     stay = l7.task_ids("sticky69")
-    l7.reach("sticky69.local", stay)
+    settled(l7, "sticky69.local", stay)
     after = places(l7, "sticky69.local")
     assert [value for value in SESSIONS if before[value] in stay and after[value] != before[value]] == []
 
 
 @pytest.fixture
 def addresses(l7: Installation) -> Iterator[list[str]]:
-    """Several that a client outside all nodes has."""
+    with several_addresses(l7) as found:
+        yield found
+
+
+@contextmanager
+def several_addresses(l7: Installation) -> Iterator[list[str]]:
+    """Those that a client outside all nodes has meanwhile."""
+    _change_addresses(l7, "add")
+    try:
+        yield ADDRESSES
+    finally:
+        _change_addresses(l7, "del")
+
+
+def _change_addresses(l7: Installation, verb: str) -> None:
     assert l7.swarm.bridge is not None
-    for verb in ("add", "del"):
-        for address in ADDRESSES:
-            command = ["ip", "addr", verb, f"{address}/24", "dev", "br0"]
-            subprocess.run(l7.swarm.bridge.command(command), check=True)
-        if verb == "add":
-            yield ADDRESSES
+    for address in ADDRESSES:
+        command = ["ip", "addr", verb, f"{address}/24", "dev", "br0"]
+        subprocess.run(l7.swarm.bridge.command(command), check=True)
 
 
 @pytest.mark.acceptance(72)
@@ -108,7 +126,7 @@ def test_two_ways_to_stick_at_once(l7: Installation, create: Create) -> None:
     create("both73", "both73.local", 3, labels={"sticky_session_cookie": "session", "ip_hash": "true"})
     tasks = l7.published("both73", "both73.local", 3)
     assert not l7.problem("both73", "ip_hash")["fatal"]
-    l7.reach("both73.local", tasks)
+    settled(l7, "both73.local", tasks)
     (task,) = {each.instance for each in l7.ask("both73.local", times=20, headers=session("one"))}
     assert task in tasks
     for label in ("sticky_session_cookie", "ip_hash"):

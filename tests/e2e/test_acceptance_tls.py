@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from testbed.certificates import Issued, TestAuthority
+from tests.e2e.answers import Answer
 from tests.e2e.conftest import WITNESS, Create
-from tests.e2e.installation import Answer, Installation, nothing_failed
+from tests.e2e.installation import Installation, nothing_failed
 from tests.e2e.tls_client import TlsClient
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
@@ -36,8 +37,7 @@ def tls(l7: Installation, tmp_path: Path) -> Iterator[TlsClient]:
 
 @pytest.fixture
 def trusted(tls: TlsClient, authority: TestAuthority) -> str:
-    """The option by which curl trusts the authority."""
-    return f"--cacert={tls.file('ca.pem', authority.certificate)}"
+    return tls.trust(authority)
 
 
 def seen(answer: Answer) -> dict[str, str]:

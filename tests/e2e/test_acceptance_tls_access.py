@@ -10,8 +10,9 @@ import pytest
 
 from testbed.certificates import Issued, TestAuthority
 from testbed.system import toml
+from tests.e2e.answers import Answer
 from tests.e2e.conftest import WITNESS, Create
-from tests.e2e.installation import Answer, Installation, carried
+from tests.e2e.installation import Installation, carried
 from tests.e2e.tls_client import TlsClient
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]

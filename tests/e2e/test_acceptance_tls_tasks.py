@@ -36,8 +36,7 @@ def apps(l7: Installation, authority: TestAuthority) -> Iterator[TlsApp]:
 
 @pytest.fixture
 def trusted(tls: TlsClient, authority: TestAuthority) -> str:
-    """The option by which curl trusts the authority."""
-    return f"--cacert={tls.file('ca.pem', authority.certificate)}"
+    return tls.trust(authority)
 
 
 @pytest.mark.acceptance(62)
@@ -79,11 +78,12 @@ def test_redirects_of_a_passthrough_service(
 ) -> None:
     """In the clear, where nothing else of it answers: from an old name, and from http to https."""
     own = authority.issue("pass54.local")
-    labels = {"ssl_passthrough": "true", "ssl_only": "true", "redirects": "http://old54.local,https://pass54.local"}
+    redirects = "http://oldpass54.local,https://pass54.local"
+    labels = {"ssl_passthrough": "true", "ssl_only": "true", "redirects": redirects}
     apps.create("pass54", own.combined, "pass54.local", labels)
     l7.running("pass54", 1)
     tls.shows("pass54.local", own.fingerprint)
-    for host, status in (("old54.local", 302), ("pass54.local", 308)):
+    for host, status in (("oldpass54.local", 302), ("pass54.local", 308)):
         for answer in l7.answered(host, "/a?b=c", status):
             assert answer.headers["location"] == "https://pass54.local/a?b=c"
     assert {each.instance for each in tls.served("https://pass54.local/", trusted)} == l7.task_ids("pass54")

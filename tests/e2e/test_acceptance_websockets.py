@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from testbed.sessions import mask
+from tests.e2e.answers import connected
 from tests.e2e.conftest import Create
 from tests.e2e.installation import Installation
 
@@ -20,14 +20,14 @@ ORIGIN = "https://app.example.org"
 
 def exchanged(l7: Installation, host: str, path: str) -> list[tuple[str, bytes]]:
     """Of each proxy: the head of its answer to an upgrade, and what comes back for a message."""
-    places = [(l7.swarm.node(0).address, port) for port in l7.ports]
-    return l7.outside(lambda: [_exchange(place, host, path) for place in places])
+    places = [l7.places(proxy) for proxy in range(len(l7.services))]
+    return l7.outside(lambda: [_exchange(each, host, path) for each in places])
 
 
-def _exchange(place: tuple[str, int], host: str, path: str) -> tuple[str, bytes]:
+def _exchange(places: Sequence[tuple[str, int]], host: str, path: str) -> tuple[str, bytes]:
     key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
     upgrade = f"Connection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\nOrigin: {ORIGIN}"
-    with socket.create_connection(place, 10) as connection, connection.makefile("rb") as answer:
+    with connected(places) as connection, connection.makefile("rb") as answer:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{upgrade}\r\n\r\n".encode())
         head = "".join(iter(lambda: answer.readline().decode(), "\r\n"))
         connection.sendall(b"\x81\x85mask" + mask(b"hello", b"mask"))

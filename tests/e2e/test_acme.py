@@ -19,8 +19,9 @@ from testbed import processes
 from testbed.pebble import Pebble, Site
 from testbed.swarm import BRIDGE_PORT, NODE_NETWORK
 from testbed.system import CORE, toml
+from tests.e2e.answers import Answer
 from tests.e2e.conftest import WITNESS, Create
-from tests.e2e.installation import Answer, Installation, carried
+from tests.e2e.installation import Installation, carried
 from tests.e2e.tls_client import TlsClient
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed import image
-from testbed.system import LABEL, NETWORK
-from tests.e2e.installation import NOTHING, Installation
+from testbed.system import LABEL
+from tests.e2e.answers import NOTHING
+from tests.e2e.installation import Installation
 
 PORT = 8443
 _CONFIG = """\
@@ -58,13 +59,13 @@ class TlsApp:
         words = [f"--config=source={self._config(name, config)},target=/app.cfg"]
         words += [f"--secret=source={self._secret(f'{name}-app', pem)},target=app.pem"]
         words += [f"--secret=source={self._secret(f'{name}-ca', self.ca)},target=ca.pem"]
-        routed = {"hosts": hosts, "port": str(PORT), **labels}
+        routed = {**self.l7.labels, "hosts": hosts, "port": str(PORT), **labels}
         words += [f"--label={LABEL}{key}={value}" for key, value in routed.items()]
         self._services.append(name)
         self.l7.cli(
             "service", "create", "--detach", "--no-resolve-image", "--restart-delay=0s", f"--name={name}",
-            f"--network={NETWORK}", f"--replicas={replicas}", "--env=INSTANCE={{.Task.ID}}", "--env=VERSION=1",
-            *words, "--entrypoint=haproxy", image.TAG, "-db", "-f", "/app.cfg",
+            f"--network={self.l7.network}", f"--replicas={replicas}", "--env=INSTANCE={{.Task.ID}}",
+            "--env=VERSION=1", *words, "--entrypoint=haproxy", image.TAG, "-db", "-f", "/app.cfg",
         )  # fmt: skip
 
     def _config(self, name: str, text: str) -> str:

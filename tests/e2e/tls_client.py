@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from testbed.certificates import Issued
+from testbed.certificates import Issued, TestAuthority
 from testbed.namespace import TestbedError
-from tests.e2e.installation import NOTHING, Answer, Installation
+from tests.e2e.answers import NOTHING, Answer
+from tests.e2e.installation import Installation
 
 _FINGERPRINT = re.compile(r"sha256 Fingerprint=([0-9A-F:]+)", re.I)
 
@@ -77,6 +78,10 @@ class TlsClient:
         path.write_bytes(data)
         return str(path)
 
+    def trust(self, authority: TestAuthority) -> str:
+        """The option by which curl trusts an authority."""
+        return f"--cacert={self.file('ca.pem', authority.certificate)}"
+
     # -- curl ----------------------------------------------------------------------------------------------
 
     def curl(self, url: str, *options: str, headers: Mapping[str, str] = NOTHING) -> list[Answer]:
@@ -97,9 +102,10 @@ class TlsClient:
     def _command(self, proxy: int, url: str, options: Iterable[str]) -> list[str]:
         scheme, _, rest = url.partition("://")
         host, slash, path = rest.partition("/")
-        port = self.l7.tls_ports[proxy] if scheme == "https" else self.l7.ports[proxy]
-        # By the address, with the name in SNI and Host alone: as if the port were the usual one.
-        words = ["--connect-to", f"{host}::{self.l7.swarm.node(0).address}:{port}"]
+        places = self.l7.places(proxy, tls=scheme == "https")
+        addresses, port = ",".join(address for address, _ in places), places[0][1]
+        # By addresses, with the name in SNI and Host alone: as if the port were the usual one.
+        words = ["--connect-to", f"{host}::proxy:{port}", "--resolve", f"proxy:{port}:{addresses}"]
         words += [word for option in options for word in _words(option)]
         target = f"{scheme}://{host}{slash}{path}"
         return ["curl", "--silent", "--show-error", "--include", "--max-time", "60", *words, target]
@@ -120,10 +126,8 @@ class TlsClient:
 
     def instances(self, host: str, times: int) -> list[Counter[str]]:
         """How often each task answers, by proxy; each request on a connection of its own."""
-        return [self.l7.outside(partial(_instances, self._place(each), host, times)) for each in self.l7.tls_ports]
-
-    def _place(self, port: int) -> tuple[str, int]:
-        return self.l7.swarm.node(0).address, port
+        places = [self.l7.places(proxy, tls=True)[0] for proxy in range(len(self.l7.services))]
+        return [self.l7.outside(partial(_instances, each, host, times)) for each in places]
 
     def served(self, url: str, *options: str, status: int = 200, timeout: float = 60.0) -> list[Answer]:
         """Waits until every proxy answers with this status."""
@@ -146,9 +150,12 @@ class TlsClient:
         return [self._handshake(proxy, host, options) for proxy in range(len(self.l7.services))]
 
     def _handshake(self, proxy: int, host: str, options: tuple[str, ...]) -> Shown:
-        connect = f"{self.l7.swarm.node(0).address}:{self.l7.tls_ports[proxy]}"
         sni = ("-servername", host) if host else ("-noservername",)
-        done = self._run(["openssl", "s_client", "-connect", connect, *sni, *options], text="")
+        for address, port in self.l7.places(proxy, tls=True):
+            words = ["openssl", "s_client", "-connect", f"{address}:{port}", *sni, *options]
+            done = self._run(words, text="")
+            if "Connection refused" not in done.stderr:
+                break
         error = "" if _SERVER.search(done.stdout) and not _ALERT.search(done.stderr) else done.stderr.strip()
         return Shown(
             self.l7.series[proxy],
