@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from testbed import app
 from testbed.swarm import Node, Swarm
 from tests.conftest import HAPROXY_SERIES
-from tests.e2e.installation import Installation
+from tests.e2e import file_mode
+from tests.e2e.file_mode import Edge
+from tests.e2e.fleet import FleetSystem
+from tests.e2e.installation import WITNESS, Create, Installation, creating
 
-Create = Callable[..., str]
-WITNESS = "witness.local"
+__all__ = ["WITNESS", "Create"]
 
 
 @pytest.fixture(scope="session")
@@ -49,13 +51,22 @@ def second(installation: Installation) -> Iterator[Node]:
 @pytest.fixture
 def create(l7: Installation) -> Iterator[Create]:
     """`System.create`; what was made is removed at the end."""
-    made: list[str] = []
+    yield from creating(l7)
 
-    def create(name: str, *words: object, **more: object) -> str:
-        made.append(name)
-        return l7.create(name, *words, **more)  # type: ignore[arg-type]
 
-    yield create
-    there = l7.cli("service", "ls", "--format={{.Name}}").split()
-    if left := [name for name in made if name in there]:
-        l7.remove(*left)
+@pytest.fixture(scope="session")
+def file_mode_fleet() -> Iterator[FleetSystem]:
+    """A Swarm of two nodes with a cluster of two NGINX and one of an HAProxy, both in file mode."""
+    with file_mode.started() as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def edge(file_mode_fleet: FleetSystem) -> Edge:
+    """Its NGINX."""
+    return Edge(file_mode_fleet)
+
+
+@pytest.fixture
+def create_on_edge(edge: Edge) -> Iterator[Create]:
+    yield from creating(edge)

@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from testbed import image
-from testbed.swarm import Swarm
+from tests.e2e.file_mode import FILES, FILES_PORT
 from tests.e2e.fleet import FleetSystem
+from tests.e2e.installation import WITNESS
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
-NGINX, HAPROXY = 0, 1
-"""Nodes."""
-EDGE, FILES = "edge.local", "files.local"
 
-
-def cluster(name: str, node: int, **more: object) -> dict[str, object]:
-    """The table of a cluster with one proxy, on one node."""
-    return {
-        "ServiceName": f"{name}-extension",
-        "ProxyServiceName": f"{name}-proxy",
-        "ServiceCluster": name,
-        "ProxyReplicas": 1,
-        "ProxyConstraints": [f"node.hostname==node{node}"],
-        "PublishMode": "host",
-        **more,
-    }
-
-
-@pytest.fixture(scope="module")
-def system() -> Iterator[FleetSystem]:
-    with Swarm.up(nodes=2) as swarm:
-        tables = {
-            "edge": cluster("edge", NGINX, Image=image.NGINX_TAG, ProxyImage=image.STOCK_TAG),
-            "files": cluster("files", HAPROXY, HitlessServiceUpdate=False),
-        }
-        fleet = FleetSystem(swarm, tables)
-        fleet.prepare()
-        swarm.load_image(image.nginx())
-        swarm.load_image(image.stock_nginx())
-        with fleet:
-            fleet.deploy()
-            for name, host in (("edge", EDGE), ("files", FILES)):
-                fleet.create_on(f"l7-{name}", f"{name}-web", host, {"service_cluster": name})
-            fleet.answers(NGINX, EDGE)
-            fleet.answers(HAPROXY, FILES)
-            yield fleet
-
-
-def test_stock_images_with_files_and_nothing_else(system: FleetSystem) -> None:
-    container = system.spec("edge-proxy")["TaskTemplate"]["ContainerSpec"]
+def test_stock_images_with_files_and_nothing_else(file_mode_fleet: FleetSystem) -> None:
+    container = file_mode_fleet.spec("edge-proxy")["TaskTemplate"]["ContainerSpec"]
     assert container["Image"].partition("@")[0] == image.STOCK_TAG
     assert not container.get("Secrets")
     assert "Env" not in container
@@ -59,8 +21,10 @@ def test_stock_images_with_files_and_nothing_else(system: FleetSystem) -> None:
     assert targets == {"/etc/nginx/nginx.conf", "/etc/nginx/l7-servers-1.conf"}
 
 
-@pytest.mark.parametrize(("node", "host"), [(NGINX, EDGE), (HAPROXY, FILES)])
-def test_what_nobody_publishes_is_told_apart(system: FleetSystem, node: int, host: str) -> None:
-    status, headers, _ = system.get(node, "unknown.local")
+@pytest.mark.parametrize(("node", "port", "host"), [(0, 80, WITNESS), (1, 80, WITNESS), (0, FILES_PORT, FILES)])
+def test_what_nobody_publishes_is_told_apart(
+    file_mode_fleet: FleetSystem, node: int, port: int, host: str
+) -> None:
+    status, headers, _ = file_mode_fleet.get(node, "unknown.local", port)
     assert (status, headers["x-l7-error"]) == (503, "unknown-host")
-    assert system.get(node, host)[0] == 200
+    assert file_mode_fleet.get(node, host, port)[0] == 200
