@@ -47,6 +47,10 @@ TIMEOUT = 10
 """Seconds for a call of the Engine API."""
 
 
+ATTEMPTS = 5
+END = "\nend of file"
+
+
 def labels_of(base: str, generation: int, data: bytes) -> dict[str, str]:
     """What `stored` reads."""
     labels = {KIND[0]: KIND[1], BASE: base, GENERATION: str(generation)}
@@ -156,10 +160,10 @@ class Swarm:
         return cas[0].authorities[0] if cas and cas[0].authorities else ""
 
     def _mounted(self, container: Any, name: str) -> bytes:
-        status, output = run_in(container, ["cat", f"{SECRETS}/{name}"])
-        if status != 0:
+        found = read_in(container, f"{SECRETS}/{name}")
+        if found is None:
             raise ConfigError(name, "is not mounted in core: attach the secret to core's service")
-        return output
+        return found
 
     # ------------------------------------------------------------ services
 
@@ -214,6 +218,21 @@ def run_in(container: Any, command: list[str], environment: Mapping[str, str] | 
     with mapped(f"run {command[0]} in {container.name}"):
         status, (output, errors) = container.exec_run(command, demux=True, environment=dict(environment or {}))
     return int(status), (output or errors or b"")
+
+
+def read_in(container: Any, path: str) -> bytes | None:
+    """A file of a container, None where it can't be read. Raises Unavailable.
+
+    On a busy node Docker may lose what a command said that has ended already, and says nothing of it: so a mark is
+    written after the file, and where that is missing it is read again.
+    """
+    for _ in range(ATTEMPTS):
+        status, output = run_in(container, ["sh", "-c", 'cat "$1" && printf %s "$2"', "-", path, END])
+        if status != 0:
+            return None
+        if output.endswith(END.encode()):
+            return output.removesuffix(END.encode())
+    raise Unavailable(f"Docker loses what commands in {container.name} say: {path} can't be read; try again")
 
 
 @contextmanager

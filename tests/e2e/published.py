@@ -32,7 +32,9 @@ class Published:
         return unpack(b"".join(data[part.id] for part in found.parts))
 
     def routes(self) -> set[str]:
-        """Hosts in the newest one."""
+        """Hosts in the newest one, none while nothing is published."""
+        if newest(self.versions()) is None:
+            return set()
         lines = self.bundle().files["routes.map"].decode().splitlines()
         return {line.partition("/")[0] for line in lines}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from testbed import image
+from testbed.swarm import wait_for
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
@@ -32,7 +33,7 @@ def home() -> Iterator[Path]:
     """Where the demo keeps everything; not pytest's, because paths of sockets have at most 107 characters."""
     with tempfile.TemporaryDirectory(prefix="l7-") as name:
         yield Path(name)
-        assert traces(Path(name)) == []
+        wait_for("nothing to be left", lambda: traces(Path(name)) == [], 10)
 
 
 def traces(home: Path) -> list[str]:

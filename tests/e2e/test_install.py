@@ -213,6 +213,7 @@ def before_text(swarm: Swarm) -> str:
 # ---------------------------------------------------------------- another image, and back
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.acceptance(97)
 def test_another_image_and_back_without_a_failed_request(installed: Swarm) -> None:
     everything = {"l7-core", "l7-extension", "l7-proxy"}
@@ -327,7 +328,7 @@ def test_a_core_on_a_worker_says_so_and_makes_nothing() -> None:
         def told() -> int:
             started = swarm.cli(1, *words).split()
             command = ["docker", "--host", swarm.node(1).url, "logs", started[0]] if started else ["true"]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # it may be gone by now
             return (done.stdout + done.stderr).count("Please run this command on a manager node")
 
         wait_for("core to say so more than once", lambda: told() > 4)

@@ -258,7 +258,7 @@ class App:
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def up(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self.tls)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     def stop_listening(self) -> None:
         if self._server is not None:
@@ -270,20 +270,28 @@ class App:
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.sleep(0)  # what is aborted is closed in the loop's next round
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
+        task = asyncio.create_task(self._serve(self.tls, reader, writer))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, tls: ssl.SSLContext | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """TLS begins here, not in the server, which would keep a handshake that nobody can end to itself."""
         try:
-            with suppress(asyncio.IncompleteReadError, ConnectionError):
+            with suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+                if tls is not None:
+                    await writer.start_tls(tls)
                 while True:
                     head = await reader.readuntil(b"\r\n\r\n")
                     await self._answer(head.split()[1], reader, writer)
-        finally:
             writer.close()
+        except asyncio.CancelledError:
+            writer.transport.abort()  # `close` would wait for the other end's last word
+            raise
 
     async def _answer(self, path: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.requests += 1

@@ -170,10 +170,10 @@ async def test_drift_is_repaired_and_counted(core: Core, running: Proxy, app: Ap
         f"add map {running.settings.file('routes.map')} evil.test/ a|",
         f"set map {running.settings.file('backends.map')} a l7.nowhere",
     )
-    for _ in range(2):  # audits: what was done before is read back
-        seen = running.sidecar.reconciler.seen
-        await until(lambda: running.sidecar.reconciler.seen is not seen)  # noqa: B023 - awaited at once
     for number, line in enumerate(damage, 1):
+        for _ in range(2):  # audits: what was done before is read back, and what is read then is no drift
+            seen = running.sidecar.reconciler.seen
+            await until(lambda: running.sidecar.reconciler.seen is not seen)  # noqa: B023 - awaited at once
         assert (await running.command(line)).strip() == ""
         await until(lambda: running.sidecar.drift >= number, line)  # noqa: B023 - awaited at once
         await eventually(lambda: running.map("backends.map"), placement)
