@@ -40,6 +40,10 @@ BALANCES = {
 RETRIES = {RetryOn.CONNECT: "", RetryOn.SAFE: "safe", RetryOn.ALL: "all"}
 
 
+UNREACHED = 3
+"""Connections in a row that fail, after which a server is taken for gone in file mode."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What no rule and no server keyword can change about a backend. The set of policies is finite: POLICIES."""
@@ -109,7 +113,7 @@ def server_keywords(
     server"), so everything is written out.
     """
     own = _settings_of(backend, service)
-    words = (*_check(settings, own), *_observe(own, backend.tcp))
+    words = (*_check(settings, own), *_observe(settings, own, backend.tcp))
     if own.slow_start:
         words = (*words, "slowstart", f"{own.slow_start}ms")
     words = (*words, *_connecting(settings, capabilities, backend, own))
@@ -204,13 +208,18 @@ def _check(settings: Settings, own: ServerSettings) -> tuple[str, ...]:
     return ("check", *port, *numbers.split())
 
 
-def _observe(own: ServerSettings, tcp: bool) -> tuple[str, ...]:
+def _observe(settings: Settings, own: ServerSettings, tcp: bool) -> tuple[str, ...]:
     """Consecutive failures: no connection, no answer, or a status from 500 on but 501 and 505. The last server
-    goes, too: then requests wait for its return, as for any successor."""
-    if not own.max_fails:
+    goes, too: then requests wait for its return, as for any successor.
+
+    In file mode a task that is gone is still there, and swallows what is sent to it: checks, with their interval
+    for a timeout, take eight seconds to say so. Connections that fail say it at once, and that others are to be
+    looked up; where it was only busy, the next check brings it back.
+    """
+    if not (own.max_fails or settings.name_server):
         return ()
-    layer = "layer4" if tcp else "layer7"
-    return ("observe", layer, "error-limit", str(own.max_fails), "on-error", "mark-down")
+    layer = "layer7" if own.max_fails and not tcp else "layer4"
+    return ("observe", layer, "error-limit", str(own.max_fails or UNREACHED), "on-error", "mark-down")
 
 
 def server_name(server: Server, keywords: tuple[str, ...]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +20,8 @@ from haproxy.model import Backend, Desired, Route, Server, ServerSettings
 from haproxy.render import render_config
 from haproxy.roll import Roller
 from haproxy.settings import Settings
+from testbed import processes
+from testbed.swarm import wait_for
 from tests.integration.dns import name_server
 from tests.integration.live_haproxy import application as app
 from tests.integration.live_haproxy import free_port, request
@@ -66,6 +70,16 @@ def test_a_task_that_came_since_is_found(roller: Roller, tmp_path: Path, method:
         for _ in range(3):
             answer = request(address, "/x", "Host: a.test", method=method, body="hello" if method == "POST" else "")
             assert (answer.status, app_of(answer)) == (200, "new")
+
+
+def test_nobody_waits_for_checks_to_say_that_a_task_is_gone(roller: Roller, tmp_path: Path) -> None:
+    seldom = (ServerSettings(check_interval=60_000),)
+    with app("new") as port, socket.create_server((GONE, port)) as task:
+        with stock(roller, rendered(roller, state(gone(port), settings=seldom)), tmp_path) as address:
+            path = roller.mode.settings.socket
+            wait_for("the first check", lambda: ",L4OK," in processes.ask_unix(os.getpid(), path, "show stat"))
+            task.close()
+            assert request(address, "/", "Host: a.test").status == 200
 
 
 def test_those_that_the_files_name_go_first(roller: Roller, tmp_path: Path, names: dict[str, list[str]]) -> None:
