@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 import pytest
 
 from l7.deploy import mounted
@@ -42,6 +43,12 @@ def references(system: Installation, name: str) -> set[str]:
     return set(mounted.referred(client.inspect_service(name)["Spec"]))
 
 
+def known_by_extension(system: Installation) -> str:
+    """The revision that the extension service's only task has, "" while it does not answer."""
+    (pid,) = system._pids(EXTENSION)
+    return str(orjson.loads(processes.get_tcp(pid, 9102, "/status"))["revision"])
+
+
 def newest(published: Published) -> set[str]:
     return {part.id for part in published.versions()[0].parts}
 
@@ -59,6 +66,7 @@ def test_a_proxy_that_starts_without_core_serves_all_routes(system: Installation
     system.answered("two.test", status=401)
     system.until("the extension service to refer to it", lambda: references(system, EXTENSION))
     system.until("its new task alone to run", lambda: len(system.task_ids(EXTENSION)) == 1)
+    system.until("it to know what core knows", lambda: known_by_extension(system) == system.cluster()["revision"])
 
     system.scale(CORE, 0)
     system.until("core to be gone", lambda: not system.tasks(CORE))
