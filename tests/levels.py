@@ -25,7 +25,7 @@ SWARMS = tuple(
     for name in (
         "acceptance_fleet", "acceptance_joining", "acceptance_manager", "attachment", "core", "demo", "image",
         "install", "pki", "scenarios", "testbed", "testbed_neighbours", "without_core",
-        "file_mode", "file_mode_routes", "file_mode_changes", "file_mode_proxies",
+        "file_mode", "file_mode_services", "file_mode_proxies",
     )
 )  # fmt: skip
 """Those that make Swarms of their own; those of file mode share one, which lives until the end, so they are the

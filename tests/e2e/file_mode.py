@@ -8,16 +8,23 @@ one where a connection is refused.
 
 from __future__ import annotations
 
+import math
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
+
+import orjson
 
 from l7.deploy.published import newest, versions
 from l7.swarm import from_json
 from testbed import image
 from testbed.load import Report, load_command
+from testbed.namespace import TestbedError
 from testbed.swarm import Swarm
 from tests.e2e.fleet import FleetSystem
 from tests.e2e.installation import WITNESS, Installation, carried
@@ -33,8 +40,8 @@ GRACE = 10
 ROLL = 90.0
 """Seconds for a change to be there, at the most, on a busy machine: it may have to wait for a roll under way."""
 QUIT, KILL = "3", "9"
-LEAVING = 1.0
-"""Seconds that NGINX takes, on a busy machine, until nobody can connect to one that was told to leave."""
+NOTICED = 1.0
+"""Seconds within which a client notices that a proxy has gone, on a busy machine."""
 GATHERED = 2.5
 """Seconds; see nginx.follow.SETTLE, and what rendering and storing take."""
 V = TypeVar("V")
@@ -73,7 +80,7 @@ def started() -> Iterator[FleetSystem]:
         fleet.prepare()
         swarm.load_image(image.nginx())
         swarm.load_image(image.stock_nginx())
-        with fleet:
+        with fleet, _recorded(swarm):
             fleet.deploy()
             edge = Edge(fleet)
             edge.create("witness", WITNESS)
@@ -83,6 +90,23 @@ def started() -> Iterator[FleetSystem]:
                 fleet.answers(node, WITNESS)
             fleet.answers(0, FILES, port=FILES_PORT)
             yield fleet
+
+
+@contextmanager
+def _recorded(swarm: Swarm) -> Iterator[None]:
+    """Writes down what Docker does to proxies, as it happens: it remembers the last 256 events, of everything."""
+    filters = ("--filter=type=container", f"--filter=label=com.docker.swarm.service.name={PROXY}")
+    with ExitStack() as stack:
+        for node in NODES:
+            file = stack.enter_context(_record(swarm, node).open("wb"))
+            command = ["docker", "--host", swarm.node(node).url, "events", *filters, "--format={{json .}}"]
+            process = stack.enter_context(subprocess.Popen(command, stdout=file))
+            stack.callback(process.terminate)
+        yield
+
+
+def _record(swarm: Swarm, node: int) -> Path:
+    return swarm.directory / f"proxies-{node}.events"
 
 
 class Edge(Installation):
@@ -105,8 +129,11 @@ class Edge(Installation):
         return [(self.swarm.node(node).address, port) for node in (*NODES[proxy:], *NODES[:proxy])]
 
     def proxy_pid(self, proxy: int = 0) -> int:
-        (found,) = (each for each in self.tasks(PROXY) if each["NodeID"] == self._node_id(NODES[proxy]))
-        return int(found["Status"]["ContainerStatus"]["PID"])
+        running = (each for each in self.tasks(PROXY) if each["Status"]["State"] == "running")
+        for each in running:
+            if each["NodeID"] == self._node_id(NODES[proxy]):
+                return int(each["Status"]["ContainerStatus"]["PID"])
+        raise TestbedError(f"no proxy runs on node {NODES[proxy]}")
 
     def until(self, what: str, probe: Callable[[], V | None], timeout: float = ROLL) -> V:
         """Waits for a roll, where an `Installation` waits for a command."""
@@ -126,14 +153,14 @@ class Edge(Installation):
         the kernel: only that, and only then. What is wrong is shown with what Docker did meanwhile."""
         reports = list(reports)
         since = min(each.started for each in reports)
-        events = [each for node in NODES for each in self._events(node, since - 1)]
-        stops = [each["timeNano"] / 1e9 for each in events if each["Actor"]["Attributes"].get("signal") == QUIT]
+        events = [self._events(node, since - GRACE) for node in NODES]
+        leaving = [each for found in events for each in _leaving(found)]
         try:
             for when in (when for each in reports for when in each.again):
-                assert any(0 < when - stop < LEAVING for stop in stops), f"{when:.3f}: reset by a proxy that stays"
+                assert any(told < when < gone for told, gone in leaving), f"{when:.3f}: reset by a proxy that stays"
             return carried(reports)
         except AssertionError as error:
-            error.add_note("\n".join(map(_told, events)))
+            error.add_note("\n".join(_told(each) for found in events for each in found))
             raise
 
     # -- rolls ---------------------------------------------------------------------------------------------
@@ -144,7 +171,24 @@ class Edge(Installation):
     def core_revision(self) -> str:
         return str(self.cluster()["revision"])
 
-    def converged(self, timeout: float = ROLL) -> None:
+    def settled(self, host: str, tasks: set[str]) -> None:
+        """Waits until each proxy is run from a file that has just these tasks, and reaches them."""
+        proxies = range(len(NODES))
+        self.until(f"files that know of {tasks}", lambda: all(self._knows(proxy, tasks) for proxy in proxies))
+        self.reach(host, tasks)
+
+    def _knows(self, proxy: int, tasks: set[str]) -> bool:
+        wanted = {address for task in tasks for address in self._addresses(task)}
+        upstreams = (set(_SERVER.findall(each)) for each in self.configuration(proxy).split("upstream "))
+        return [each for each in upstreams if each & wanted] == [wanted]
+
+    def _addresses(self, task: str) -> list[str]:
+        client: Any = self.swarm.docker(self.manager)
+        attached = client.inspect_task(task)["NetworksAttachments"]
+        found = (each["Addresses"] for each in attached if each["Network"]["Spec"]["Name"] == self.network)
+        return [each.partition("/")[0] for addresses in found for each in addresses]
+
+    def converged(self, timeout: float = 3 * ROLL) -> None:
         """Waits until all proxies are run from what core knows: a change that changes no file is known by nothing
         having followed for longer than changes are gathered."""
         since: list[float] = []
@@ -190,15 +234,29 @@ class Edge(Installation):
 
     def _events(self, node: int, since: float) -> list[dict[str, Any]]:
         """What Docker has done to containers of proxies on a node."""
-        client: Any = self.swarm.docker(node)
-        filters = {"label": f"com.docker.swarm.service.name={PROXY}", "type": "container"}
-        events = client.events(since=int(since), until=int(time.time()) + 1, filters=filters, decode=True)
+        lines = _record(self.swarm, node).read_bytes().splitlines(keepends=True)
+        events = [orjson.loads(each) for each in lines if each.endswith(b"\n")]
         return [each for each in events if each["timeNano"] / 1e9 >= since]
+
+
+def _leaving(events: Iterable[dict[str, Any]]) -> Iterator[tuple[float, float]]:
+    """When a proxy was told to leave, and when its clients know that it has gone."""
+    told: dict[str, float] = {}
+    for event in events:
+        container, when = event["Actor"]["ID"], event["timeNano"] / 1e9
+        if event["Actor"]["Attributes"].get("signal") == QUIT:
+            told[container] = when
+        if event["Action"] == "die" and container in told:
+            yield told.pop(container), when + NOTICED
+    yield from ((when, math.inf) for when in told.values())
 
 
 def _told(event: dict[str, Any]) -> str:
     signal = event["Actor"]["Attributes"].get("signal", "")
     return f"{event['timeNano'] / 1e9:.3f} {event['Action']} {signal} {event['Actor']['ID'][:12]}"
+
+
+_SERVER = re.compile(r"^\s*server ([0-9.]+):", re.MULTILINE)
 
 
 def _configs(task: dict[str, Any]) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class Batch:
     `failures`: by name, None for none; `bystanders`: what those others saw.
     """
 
-    def __init__(self, fleet: FleetSystem, directory: Path, cases: list[Case]) -> None:
+    def __init__(self, fleet: FleetSystem, directory: Path, cases: Collection[Case]) -> None:
         self._fleet = fleet
         self._directory = directory
         self._authority = TestAuthority()

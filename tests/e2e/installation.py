@@ -195,6 +195,11 @@ class Installation(System):
 
         self.until(f"{host} to be answered by {tasks}", reached, timeout)
 
+    def settled(self, host: str, tasks: set[str]) -> None:
+        """As `reach`, by what proxies are told: Docker's DNS may tell them of tasks before."""
+        self.reach(host, tasks)
+        self.converged()
+
     def task_ids(self, name: str) -> set[str]:
         """Of the tasks that Swarm wants to run."""
         return {str(task["ID"]) for task in self.tasks(name)}

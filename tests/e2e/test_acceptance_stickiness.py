@@ -22,12 +22,6 @@ def session(value: str) -> dict[str, str]:
     return {"Cookie": f"before=1; session={value}; after=2"}
 
 
-def settled(l7: Installation, host: str, tasks: set[str]) -> None:
-    """Waits until just these are reached, and by what proxies know: Docker's DNS may tell of them before."""
-    l7.reach(host, tasks)
-    l7.converged()
-
-
 def places(l7: Installation, host: str) -> dict[str, str]:
     """The task of each session, the same at every proxy."""
     found = {}
@@ -42,7 +36,7 @@ def places(l7: Installation, host: str) -> dict[str, str]:
 def test_the_applications_cookie_decides(l7: Installation, create: Create) -> None:
     create("sticky69", "sticky69.local", 5, labels={"sticky_session_cookie": "session"})
     tasks = l7.published("sticky69", "sticky69.local", 5)
-    settled(l7, "sticky69.local", tasks)
+    l7.settled("sticky69.local", tasks)
     (first, *_) = l7.ask("sticky69.local", "/session")
     cookie = first.headers["set-cookie"].partition(";")[0]
     answers = l7.ask("sticky69.local", times=50, headers={"Cookie": cookie})
@@ -56,30 +50,34 @@ def test_the_applications_cookie_decides(l7: Installation, create: Create) -> No
     l7.scale("sticky69", 6)
     l7.running("sticky69", 6)
     (new,) = l7.task_ids("sticky69") - tasks
-    settled(l7, "sticky69.local", tasks | {new})
+    l7.settled("sticky69.local", tasks | {new})
     after = places(l7, "sticky69.local")
     moved = {value for value in SESSIONS if after[value] != before[value]}
     assert 0 < len(moved) <= len(SESSIONS) / 3
     assert {after[value] for value in moved} == {new}, "between tasks that stay, nothing moves"
-    shares_with_a_newcomer(l7, create, after)
 
 
-def shares_with_a_newcomer(l7: Installation, create: Create, before: dict[str, str]) -> None:
-    """Another service on the same host takes its share of the sessions, and gives them back when it goes."""
-    there = set(before.values())
-    create("canary69", "sticky69.local", labels={"sticky_session_cookie": "session"})
-    (new,) = l7.published("canary69", "sticky69.local")
-    settled(l7, "sticky69.local", there | {new})
-    shared = places(l7, "sticky69.local")
+@pytest.mark.acceptance(71)
+def test_a_newcomer_takes_its_share_of_the_sessions(l7: Installation, create: Create) -> None:
+    """Another service on the same host does, and gives them back when it goes; so does a task that goes."""
+    host, labels = "shared71.local", {"sticky_session_cookie": "session"}
+    create("shared71", host, 6, labels=labels)
+    there = l7.published("shared71", host, 6)
+    l7.settled(host, there)
+    before = places(l7, host)
+    create("canary71", host, labels=labels)
+    (new,) = l7.published("canary71", host)
+    l7.settled(host, there | {new})
+    shared = places(l7, host)
     assert {shared[value] for value in SESSIONS if shared[value] != before[value]} == {new}
-    l7.remove("canary69")
-    settled(l7, "sticky69.local", there)
-    assert places(l7, "sticky69.local") == before
-    l7.scale("sticky69", 5)
-    l7.running("sticky69", 5)
-    stay = l7.task_ids("sticky69")
-    settled(l7, "sticky69.local", stay)
-    after = places(l7, "sticky69.local")
+    l7.remove("canary71")
+    l7.settled(host, there)
+    assert places(l7, host) == before
+    l7.scale("shared71", 5)
+    l7.running("shared71", 5)
+    stay = l7.task_ids("shared71")
+    l7.settled(host, stay)
+    after = places(l7, host)
     assert [value for value in SESSIONS if before[value] in stay and after[value] != before[value]] == []
 
 
@@ -126,7 +124,7 @@ def test_two_ways_to_stick_at_once(l7: Installation, create: Create) -> None:
     create("both73", "both73.local", 3, labels={"sticky_session_cookie": "session", "ip_hash": "true"})
     tasks = l7.published("both73", "both73.local", 3)
     assert not l7.problem("both73", "ip_hash")["fatal"]
-    settled(l7, "both73.local", tasks)
+    l7.settled("both73.local", tasks)
     (task,) = {each.instance for each in l7.ask("both73.local", times=20, headers=session("one"))}
     assert task in tasks
     for label in ("sticky_session_cookie", "ip_hash"):

@@ -1,4 +1,4 @@
-"""NGINX proxies in file mode as such: acceptance items 33, 61, 75 and 94, on a real Swarm."""
+"""NGINX proxies in file mode as such: acceptance items 33, 61, 75, 83 and 94, on a real Swarm."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 import orjson
 import pytest
 
-from testbed.certificates import TestAuthority
+from testbed.certificates import Issued, TestAuthority
 from testbed.sessions import SessionReport
+from tests.e2e import test_acceptance_default as default
 from tests.e2e.conftest import Create
 from tests.e2e.file_mode import GRACE, KILL, NODES, PROXY, QUIT, Edge
+from tests.e2e.file_mode_tests import Batch
 from tests.e2e.installation import WITNESS
 from tests.e2e.tls_client import TlsClient
+from tests.e2e.together import Case
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
@@ -24,32 +27,49 @@ def create(create_on_edge: Create) -> Create:
     return create_on_edge
 
 
+def others_come_scale_and_go(edge: Edge, create: Create) -> None:
+    create("other75", "other75.local")
+    edge.published("other75", "other75.local")
+    edge.scale("other75", 2)
+    edge.running("other75", 2)
+    edge.settled("other75.local", edge.task_ids("other75"))
+    edge.remove("other75")
+
+
+def certificate_turns(edge: Edge, tls: TlsClient, new: Issued, before: set[str]) -> None:
+    """What is under way ends well, new handshakes get the new one, and the old key leaves with the last proxy of
+    `before`."""
+    with edge.load("turn61.local", rate=2, path="/slow?ms=5000") as long:
+        edge.label("turn61", **tls.pair("turn61new", new))
+        edge.until("all proxies to be others", lambda: not edge.task_ids(PROXY) & before)
+    assert edge.unharmed(long)
+    tls.shows("turn61.local", new.fingerprint)
+    edge.until("the old key to be gone", lambda: attached(edge).isdisjoint({"turn61.cert", "turn61.key"}))
+    assert attached(edge) >= {"turn61new.cert", "turn61new.key"}
+
+
 @pytest.mark.acceptance(61)
 @pytest.mark.acceptance(75)
+@pytest.mark.acceptance(83)
 def test_connections_live_until_the_grace_period_ends(edge: Edge, create: Create, tmp_path: Path) -> None:
-    """A certificate is rotated, and other services come, scale and go: the proxies are replaced. What is under way
-    ends well, sockets live for `ProxyStopGracePeriod` and no shorter, nobody's request fails. New handshakes get
-    the new certificate, and the old key leaves with the last proxy that had it."""
+    """A certificate is rotated, and other services come, scale and go, the default one too: the proxies are
+    replaced. Sockets live for `ProxyStopGracePeriod` and no shorter, and nobody's request fails."""
     tls, authority = TlsClient(edge, tmp_path), TestAuthority()
     old, new = authority.issue("turn61.local"), authority.issue("turn61.local")
     create("turn61", "turn61.local", labels=tls.pair("turn61", old))
     tls.shows("turn61.local", old.fingerprint)
     edge.converged()
     began, before = time.time(), edge.task_ids(PROXY)
-    slow = edge.load("turn61.local", rate=2, path="/slow?ms=5000")
-    with edge.load(WITNESS) as others, slow as long, edge.sessions(WITNESS, websockets=20) as sessions:
-        edge.label("turn61", **tls.pair("turn61new", new))
-        create("other75", "other75.local")
-        edge.published("other75", "other75.local")
-        edge.scale("other75", 2)
-        edge.running("other75", 2)
-        edge.reach("other75.local", edge.task_ids("other75"))
-        edge.remove("other75")
-        edge.until("all proxies to be others", lambda: not edge.task_ids(PROXY) & before)
-        tls.shows("turn61.local", new.fingerprint)
-        edge.until("the old key to be gone", lambda: attached(edge).isdisjoint({"turn61.cert", "turn61.key"}))
-    assert edge.unharmed([*others, *long])
-    assert attached(edge) >= {"turn61new.cert", "turn61new.key"}
+    cases = (
+        Case(certificate_turns, (("tls", tls), ("new", new), ("before", before))),
+        Case(others_come_scale_and_go),
+        Case(default.test_unknown_hosts_have_a_service),
+    )
+    with edge.sessions(WITNESS, websockets=20) as sessions:
+        batch = Batch(edge.fleet, tmp_path, cases)
+    for case in cases:
+        batch.told(case)
+    assert edge.unharmed(batch.bystanders)
     for proxy in range(len(NODES)):
         lived_for_the_grace_period(sessions[proxy], edge.signals(proxy, began))
 
