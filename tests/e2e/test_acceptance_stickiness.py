@@ -108,6 +108,7 @@ def _change_addresses(l7: Installation, verb: str) -> None:
 def test_the_clients_address_decides(l7: Installation, create: Create, addresses: list[str]) -> None:
     create("hashed72", "hashed72.local", 4, labels={"ip_hash": "true"})
     l7.published("hashed72", "hashed72.local", 4)
+    l7.converged()
     used = set()
     for address in addresses:
         answers = l7.ask("hashed72.local", "/echo", times=10, source=address)
