@@ -19,6 +19,9 @@ DNS = "127.0.0.11"
 NEXT = "$l7_next"
 """Where a request goes that reached no task."""
 
+DIRECTIVES = ("recursive_error_pages on;",)
+"""Where locations are: one that a request goes on to may have somewhere to go on to."""
+
 # Of requests that a task may have seen, those are sent again that may be, as `proxy_next_upstream` does. Bytes
 # count per task, and a time that ran out before any were sent is one for connecting.
 VARIABLES = (
@@ -83,15 +86,21 @@ class Again:
     _names: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def turn(self, target: str, body: Iterable[str]) -> list[str]:
-        """Directives of a location whose requests go on to `target`, by `body`, where they reach nobody."""
-        name = self._names.setdefault((*_ENDING, *body), f"@l7_again_{len(self._names)}")
+        """Directives of a location whose requests go on to `target`, by `body`, where they reach nobody: twice, as
+        who was looked up may have just gone, which took a second to notice."""
+        body = (*_ENDING, *body)
+        last = self._name(body)
+        name = self._name((f"error_page 502 504 = {last};", *body))
         return [f"set {NEXT} {target};", f"error_page 502 504 = {name};"]
 
     def wait(self, target: str) -> list[str]:
         """The same for a location that has nobody else: what reaches no task is 503."""
         sent = 'if ($l7_sent = "sent") { return 502; }'
-        name = self._names.setdefault((*_ENDING, sent, "return 503;"), f"@l7_again_{len(self._names)}")
+        name = self._name((*_ENDING, sent, "return 503;"))
         return [f"set {NEXT} {target};", f"error_page 502 504 = {name};"]
+
+    def _name(self, body: tuple[str, ...]) -> str:
+        return self._names.setdefault(body, f"@l7_again_{len(self._names)}")
 
     def text(self) -> Iterator[str]:
         for body, name in self._names.items():

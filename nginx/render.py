@@ -127,6 +127,7 @@ def _proxying(settings: Settings) -> Iterator[str]:
     yield f"proxy_read_timeout {settings.read_timeout};"
     yield f"send_timeout {settings.send_timeout};"
     yield f"proxy_next_upstream_tries {rules.TRIES};"
+    yield from lookup.DIRECTIVES
     yield "proxy_buffering off;"
 
 
@@ -147,14 +148,17 @@ def _trusted(settings: Settings) -> Iterator[str]:
 
 
 # An answer is the application's when its head came from there: `$upstream_header_time` has a time then, and a dash
-# for each task that sent none. An upgrade to clear-text HTTP/2 would be a tunnel that no rule here sees.
+# for each task that sent none. Where the last one was looked up in vain there is a time, too, but no address. An
+# upgrade to clear-text HTTP/2 would be a tunnel that no rule here sees.
 _VARIABLES = (
     *block("geo $l7_dollar", ['default "$";']),
     *block("map $http_upgrade $l7_upgrade", ["default $http_upgrade;", '"~*h2" "";']),
     *block("map $l7_upgrade $l7_connection", ["default upgrade;", '"" "";']),
     *block("map $ssl_client_verify $l7_client_dn", ['default "";', "SUCCESS $ssl_client_s_dn;"]),
     *block("map $ssl_client_verify $l7_client_serial", ['default "";', "SUCCESS $ssl_client_serial;"]),
-    *block("map $upstream_header_time $l7_own", ['default "";', '"" own;', '"~^(-(, | : )?)*$" own;']),
+    *block('map "$upstream_addr|$upstream_header_time" $l7_own', [
+        'default "";', '"~ : [|]" own;', '"~[|](-(, | : )?)*$" own;',
+    ]),
     *block('map "$l7_own$status" $l7_error', [
         'default "";', "own502 bad-response;", "own503 no-server;", "own504 timeout;", '"~^own4" bad-request;',
         '"~^own50[01]" internal;',

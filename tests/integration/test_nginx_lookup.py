@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.nginx
 GONE = "127.0.0.9"
 """Where no task listens, on any port."""
 HERE = "127.0.0.1"
+HOLE = "127.0.0.8"
 BODY = {"GET": "", "POST": "hello"}
 
 
@@ -117,6 +119,38 @@ def test_who_is_nowhere_is_502_and_who_comes_again_is_found(world: World, names:
         assert request(world.address, "/", "host: a.test").status == 502
         names["tasks.web"] = [HERE]
         assert request(world.address, "/", "host: a.test").status == 200
+
+
+class Lagging(dict[str, list[str]]):
+    """Names as DNS knows them while a task goes: for half a second after the first question, the one that went."""
+
+    asked = 0.0
+
+    def get(self, name: str, default: object = None) -> list[str]:  # type: ignore[override]
+        self.asked = self.asked or time.monotonic()
+        return [HOLE] if time.monotonic() < self.asked + 0.5 else [HERE]
+
+
+@contextmanager
+def swallowing(port: int) -> Iterator[None]:
+    """What a task that has gone leaves on an overlay network: who connects hears nothing."""
+    with socket.create_server((HOLE, port), backlog=0), ExitStack() as stack:
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex((HOLE, port))
+        yield
+
+
+def test_who_went_when_dns_was_asked_is_not_the_end(tmp_path: Path, stack: ExitStack) -> None:
+    world = World(tmp_path, resolver=stack.enter_context(name_server(Lagging())))
+    port = stack.enter_context(application("new"))
+    stack.enter_context(swallowing(port))
+    world.backend("web", port, address=GONE)
+    world.route("a.test", "/", "web")
+    with world.running():
+        answer = request(world.address, "/", "host: a.test")
+    assert (answer.status, answer.seen["app"]) == (200, "new")
 
 
 def test_a_task_that_is_about_to_run_is_found_when_it_does(
