@@ -33,8 +33,10 @@ CLIENT_OPTIONS: Options = (
     *_KEEPALIVE,
     # gRPC's own pause between tries grows to 2 minutes; a core that comes back is wanted sooner.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Not a pause, whatever its name: how long a try may take, its TLS handshake included, on a busy machine or far
+    # away. An address that swallows everything, as that of a core that has moved, costs as much.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
 )
 
 

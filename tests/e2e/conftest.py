@@ -35,7 +35,8 @@ def l7(installation: Installation) -> Iterator[Installation]:
     """The installation, for one test. Whatever it does, HAProxy goes on as the process that it was."""
     before = installation.workers()
     yield installation
-    assert installation.workers() == before, "HAProxy was reloaded or started again"
+    after = installation.workers()
+    assert after == before, f"HAProxy was reloaded, or it or its sidecar started again\n{installation.logs(400)}"
     assert len(installation.answered(WITNESS)) == len(installation.series)
 
 

@@ -273,6 +273,8 @@ class App:
         await asyncio.sleep(0)  # what is aborted is closed in the loop's next round
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.tls is not None:
+            writer.transport.pause_reading()  # the client's first word is TLS already
         task = asyncio.create_task(self._serve(self.tls, reader, writer))
         self._open.add(task)
         task.add_done_callback(self._open.discard)

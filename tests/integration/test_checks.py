@@ -133,7 +133,8 @@ def test_it_is_taken_out_when_it_fails_and_back_when_it_is_well(start: Start, ap
 
 
 def test_how_many_checks_take_it_out_and_back(start: Start, app: Application) -> None:
-    live = start(ServerSettings(check_fall=4, check_rise=3), check=HTTP)
+    slowly = 1000  # an interval is a check's timeout, too: none may run out, on a busy machine
+    live = start(ServerSettings(check_fall=4, check_rise=3, check_interval=slowly), check=HTTP)
     (name,) = live.add(app)
     await_checks(app)
     answers: list[tuple[int, bool]] = []

@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import grpc
@@ -47,6 +48,36 @@ async def test_the_proxies_of_its_cluster_get_what_they_ask_for(installation: Pk
         (secrets / "c3").write_bytes(b"three")
         (secrets / "b2").unlink()
         assert await fetched(address, proxy, "b2", "c3", cluster="east") == {"c3": b"three"}, "read at each request"
+
+
+@asynccontextmanager
+async def far_away(address: str, delay: float) -> AsyncIterator[str]:
+    """The same at another address, whose every word takes `delay` seconds to get there."""
+    host, _, port = address.rpartition(":")
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            while data := await reader.read(65536):
+                await asyncio.sleep(delay)
+                writer.write(data)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, int(port))
+        for each in (carry(reader, back), carry(there, writer)):
+            tasks.add(asyncio.create_task(each))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        yield "127.0.0.1:{1}".format(*server.sockets[0].getsockname())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_slow_way_there_is_no_refusal(installation: Pki, secrets: Path) -> None:
+    async with service_running(secrets, installation.extension("east"), "east") as (_, address):
+        async with far_away(address, 0.1) as there:
+            assert await fetched(there, installation.proxy("east"), "b2", cluster="east") == {"b2": b"two"}
 
 
 REFUSED = {
