@@ -22,8 +22,8 @@ from testbed import app, image, processes
 from testbed.archive import write_image, write_layer
 from testbed.swarm import Swarm
 from testbed.system import CORE, LABEL, toml
+from tests.e2e.answers import NOTHING
 from tests.e2e.fleet import FleetSystem
-from tests.e2e.installation import NOTHING
 
 NODES = (0, 1)
 GRACE = "20s"
