@@ -1,5 +1,5 @@
-"""Writes docs/settings.md, and those tables of docs/operations.md and docs/nginx.md that follow from the code:
-``python -m scripts.docs``.
+"""Writes docs/settings.md, those tables of docs/operations.md and docs/nginx.md that follow from the code, and that
+of docs/file-mode.md which follows from a kept report: ``python -m scripts.docs``.
 
 Between ``<!-- table: name -->`` and ``<!-- end -->`` stands what `TABLES` makes; all else is written by hand.
 """
@@ -18,7 +18,7 @@ from l7.cli import main as l7
 from l7.kit.metrics import Metrics
 from nginx.options import OPTIONS as NGINX
 from nginx.settings import Settings as NginxSettings
-from scripts import settings_docs
+from scripts import settings_docs, soak_docs
 
 FILE = Path(__file__).resolve().parents[1] / "docs/operations.md"
 NGINX_FILE = FILE.with_name("nginx.md")
@@ -107,6 +107,15 @@ NGINX_TABLES: Mapping[str, Callable[[], str]] = {"nginx": nginx_keys}
 """Of docs/nginx.md."""
 
 
+def hour() -> str:
+    """What an hour with two clusters showed."""
+    return table(("", "NGINX, file mode", "HAProxy, live"), soak_docs.rows(soak_docs.kept()))
+
+
+FILE_MODE_TABLES: Mapping[str, Callable[[], str]] = {"hour": hour}
+"""Of docs/file-mode.md."""
+
+
 def render(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
     """`text` with its tables made anew."""
     return _MARKED.sub(lambda found: f"{found[1]}\n{tables[found['name']]()}\n", text)
@@ -115,4 +124,5 @@ def render(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
 if __name__ == "__main__":
     FILE.write_text(render(FILE.read_text()))
     NGINX_FILE.write_text(render(NGINX_FILE.read_text(), NGINX_TABLES))
+    soak_docs.FILE.write_text(render(soak_docs.FILE.read_text(), FILE_MODE_TABLES))
     settings_docs.FILE.write_text(settings_docs.render())
