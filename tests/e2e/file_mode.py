@@ -171,7 +171,7 @@ class Edge(Installation):
     def core_revision(self) -> str:
         return str(self.cluster()["revision"])
 
-    def settled(self, host: str, tasks: set[str]) -> None:
+    def settled_on(self, host: str, tasks: set[str]) -> None:
         """Waits until each proxy is run from a file that has just these tasks, and reaches them."""
         proxies = range(len(NODES))
         self.until(f"files that know of {tasks}", lambda: all(self._knows(proxy, tasks) for proxy in proxies))

@@ -195,7 +195,7 @@ class Installation(System):
 
         self.until(f"{host} to be answered by {tasks}", reached, timeout)
 
-    def settled(self, host: str, tasks: set[str]) -> None:
+    def settled_on(self, host: str, tasks: set[str]) -> None:
         """As `reach`, by what proxies are told: Docker's DNS may tell them of tasks before."""
         self.reach(host, tasks)
         self.converged()

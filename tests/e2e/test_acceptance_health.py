@@ -92,5 +92,5 @@ def test_updates_fail_no_request(l7: Installation, create: Create) -> None:
             l7.update(name, "--env-add=VERSION=2")
         for name, host in zip(("rolling29", "single30"), hosts, strict=True):
             l7.updated(name, "2")
-            l7.settled(host, l7.task_ids(name))
+            l7.settled_on(host, l7.task_ids(name))
     assert l7.unharmed(reports)

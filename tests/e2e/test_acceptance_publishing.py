@@ -81,12 +81,12 @@ def test_scaling_up_and_down_fails_no_request(l7: Installation, create: Create) 
         l7.running("scaled", 4)
         four = l7.task_ids("scaled")
         assert len(four) == 4
-        l7.settled("scaled.local", four)
+        l7.settled_on("scaled.local", four)
         l7.scale("scaled", 1)
         l7.running("scaled", 1)
         one = l7.task_ids("scaled")
         assert len(one) == 1
-        l7.settled("scaled.local", one)
+        l7.settled_on("scaled.local", one)
         l7.ended("scaled", four - one)
     assert l7.unharmed(reports)
 
@@ -105,7 +105,7 @@ def test_scaled_to_zero_and_back(l7: Installation, create: Create) -> None:
         two = l7.task_ids("zero")
         assert len(two) == 2
         l7.answered("zero.local")
-        l7.settled("zero.local", two)
+        l7.settled_on("zero.local", two)
     assert l7.unharmed(reports)
 
 

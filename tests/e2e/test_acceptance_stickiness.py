@@ -36,7 +36,7 @@ def places(l7: Installation, host: str) -> dict[str, str]:
 def test_the_applications_cookie_decides(l7: Installation, create: Create) -> None:
     create("sticky69", "sticky69.local", 5, labels={"sticky_session_cookie": "session"})
     tasks = l7.published("sticky69", "sticky69.local", 5)
-    l7.settled("sticky69.local", tasks)
+    l7.settled_on("sticky69.local", tasks)
     (first, *_) = l7.ask("sticky69.local", "/session")
     cookie = first.headers["set-cookie"].partition(";")[0]
     answers = l7.ask("sticky69.local", times=50, headers={"Cookie": cookie})
@@ -50,7 +50,7 @@ def test_the_applications_cookie_decides(l7: Installation, create: Create) -> No
     l7.scale("sticky69", 6)
     l7.running("sticky69", 6)
     (new,) = l7.task_ids("sticky69") - tasks
-    l7.settled("sticky69.local", tasks | {new})
+    l7.settled_on("sticky69.local", tasks | {new})
     after = places(l7, "sticky69.local")
     moved = {value for value in SESSIONS if after[value] != before[value]}
     assert 0 < len(moved) <= len(SESSIONS) / 3
@@ -63,20 +63,20 @@ def test_a_newcomer_takes_its_share_of_the_sessions(l7: Installation, create: Cr
     host, labels = "shared71.local", {"sticky_session_cookie": "session"}
     create("shared71", host, 6, labels=labels)
     there = l7.published("shared71", host, 6)
-    l7.settled(host, there)
+    l7.settled_on(host, there)
     before = places(l7, host)
     create("canary71", host, labels=labels)
     (new,) = l7.published("canary71", host)
-    l7.settled(host, there | {new})
+    l7.settled_on(host, there | {new})
     shared = places(l7, host)
     assert {shared[value] for value in SESSIONS if shared[value] != before[value]} == {new}
     l7.remove("canary71")
-    l7.settled(host, there)
+    l7.settled_on(host, there)
     assert places(l7, host) == before
     l7.scale("shared71", 5)
     l7.running("shared71", 5)
     stay = l7.task_ids("shared71")
-    l7.settled(host, stay)
+    l7.settled_on(host, stay)
     after = places(l7, host)
     assert [value for value in SESSIONS if before[value] in stay and after[value] != before[value]] == []
 
@@ -125,7 +125,7 @@ def test_two_ways_to_stick_at_once(l7: Installation, create: Create) -> None:
     create("both73", "both73.local", 3, labels={"sticky_session_cookie": "session", "ip_hash": "true"})
     tasks = l7.published("both73", "both73.local", 3)
     assert not l7.problem("both73", "ip_hash")["fatal"]
-    l7.settled("both73.local", tasks)
+    l7.settled_on("both73.local", tasks)
     (task,) = {each.instance for each in l7.ask("both73.local", times=20, headers=session("one"))}
     assert task in tasks
     for label in ("sticky_session_cookie", "ip_hash"):

@@ -32,7 +32,7 @@ def others_come_scale_and_go(edge: Edge, create: Create) -> None:
     edge.published("other75", "other75.local")
     edge.scale("other75", 2)
     edge.running("other75", 2)
-    edge.settled("other75.local", edge.task_ids("other75"))
+    edge.settled_on("other75.local", edge.task_ids("other75"))
     edge.remove("other75")
 
 
