@@ -82,6 +82,7 @@ echo "{{}}" > /run/daemon.json
 mount -n --bind "$2/exec" /run/docker
 """
 
+_TRIES = 5
 T = TypeVar("T")
 
 
@@ -209,9 +210,13 @@ class Swarm:
         return self._clients[key]
 
     def cli(self, i: int, *args: str, timeout: float = 120.0) -> str:
-        """Runs ``docker <args>`` on node i; its standard output, or TestbedError with its error text."""
+        """Runs ``docker <args>`` on node i; its standard output, or TestbedError with its error text. Again when
+        Swarm itself has changed a service since the command read it."""
         command = ["docker", "--host", self.node(i).url, *args]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        for _ in range(_TRIES):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+            if "update out of sequence" not in done.stderr:
+                break
         if done.returncode:
             raise TestbedError(f"docker {' '.join(args)}: {done.stderr.strip()}")
         return done.stdout

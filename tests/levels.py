@@ -23,14 +23,15 @@ import pytest
 SWARMS = tuple(
     f"tests/e2e/test_{name}.py"
     for name in (
-        "acceptance_fleet", "acceptance_joining", "acceptance_manager", "attachment", "core", "demo", "image",
-        "install", "pki", "scenarios", "testbed", "testbed_neighbours", "without_core",
+        "acceptance_fleet", "acceptance_manager", "attachment", "core", "demo", "image", "install", "pki",
+        "scenarios", "without_core",
         "file_mode", "file_mode_services", "file_mode_proxies",
     )
 )  # fmt: skip
 """Those that make Swarms of their own; those of file mode share one, which lives until the end, so they are the
 last. A file that is in no list runs beside those on the shared installation."""
-
+JOINING = "tests/e2e/test_acceptance_joining.py"
+"""As these, but where there is time for it: all lanes are to take the same."""
 
 LONGEST_LINE = 1 << 24
 """Bytes: what an assertion compares is shown in one line."""
@@ -50,8 +51,8 @@ class Lane:
 
 
 LANES = (
-    Lane("below", ("tests/unit", "tests/property", "tests/contract", "tests/integration")),
-    Lane("e2e", ("tests/e2e", *(f"--ignore={file}" for file in SWARMS))),
+    Lane("below", ("tests/unit", "tests/property", "tests/contract", "tests/integration", JOINING)),
+    Lane("e2e", ("tests/e2e", *(f"--ignore={file}" for file in (*SWARMS, JOINING)))),
     Lane("swarms", SWARMS),
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import levels
-from tests.levels import LANES, SWARMS, Lane, chosen, run, status_of
+from tests.levels import JOINING, LANES, SWARMS, Lane, chosen, run, status_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 def test_each_directory_of_tests_has_a_lane_and_each_file_is_there() -> None:
     named = {each for lane in LANES for each in lane.where if not each.startswith("--")}
     there = {str(found.parent.relative_to(ROOT)) for found in (ROOT / "tests").glob("*/test_*.py")}
-    assert named == there | set(SWARMS)
-    assert [each for each in SWARMS if not (ROOT / each).is_file()] == []
+    assert named == there | {*SWARMS, JOINING}
+    assert [each for each in (*SWARMS, JOINING) if not (ROOT / each).is_file()] == []
 
 
 @pytest.mark.parametrize(
