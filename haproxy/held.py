@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
+from haproxy.model import HOLD
 from haproxy.runtime.dumps import StatKind, StatRow
 from l7.kit.errors import Rejected
 
@@ -32,8 +33,10 @@ def _held(runtime: Asked, backend: str) -> int:
         rows = runtime.stat(backend)
     except Rejected:  # deleted meanwhile
         return 0
-    return max(0, _sessions(rows, StatKind.BACKENDS) - _sessions(rows, StatKind.SERVERS))
+    whole, servers = (_sessions(rows, kind) for kind in (StatKind.BACKENDS, StatKind.SERVERS))
+    return max(0, whole - servers)
 
 
 def _sessions(rows: Iterable[StatRow], kind: StatKind) -> int:
-    return sum(row.sessions for row in rows if row.kind is kind)
+    """The placeholder has none: who asks it just now waits."""
+    return sum(row.sessions for row in rows if row.kind is kind and row.server != HOLD)

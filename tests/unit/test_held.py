@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from haproxy.held import FEW, count_held
+from haproxy.model import HOLD
 from haproxy.runtime.dumps import StatKind, StatRow
 from l7.kit.errors import Rejected
 
@@ -45,3 +48,14 @@ def test_a_few_are_asked_one_by_one() -> None:
     proxy = Proxy(**{f"b{number}": (1, 0) for number in range(FEW)})
     assert count_held(proxy, list(proxy.backends)) == FEW
     assert None not in proxy.asked
+
+
+def test_who_asks_the_placeholder_just_now_waits() -> None:
+    """Again and again, for a moment each: one that was missed so was left behind by a reload."""
+    hold = replace(row("a", SERVER, 1), server=HOLD)
+
+    class Trying(Proxy):
+        def stat(self, backend: str | None = None, kinds: StatKind = BACKEND | SERVER) -> tuple[StatRow, ...]:
+            return *super().stat(backend, kinds), hold
+
+    assert count_held(Trying(a=(3, 1)), ["a"]) == 2
