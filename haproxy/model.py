@@ -162,7 +162,11 @@ class Backend:
 
     def settings_of(self, server: Server) -> ServerSettings:
         """Settings of one of its servers."""
-        return self.settings[server.service] if server.service < len(self.settings) else ServerSettings()
+        return self.settings_for(server.service)
+
+    def settings_for(self, service: int) -> ServerSettings:
+        """Settings of the servers of one service, by its index."""
+        return self.settings[service] if service < len(self.settings) else ServerSettings()
 
 
 @dataclass(frozen=True, slots=True)

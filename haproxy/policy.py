@@ -112,7 +112,7 @@ def server_keywords(
     HAProxy applies `default-server` to none of the servers added at run time (management guide, "add
     server"), so everything is written out.
     """
-    own = _settings_of(backend, service)
+    own = backend.settings_for(service)
     words = (*_check(settings, own), *_observe(settings, own, backend.tcp))
     if own.slow_start:
         words = (*words, "slowstart", f"{own.slow_start}ms")
@@ -124,11 +124,7 @@ def unchecked_keywords(
     settings: Settings, capabilities: Capabilities, backend: Backend, service: int
 ) -> tuple[str, ...]:
     """The same for a server of the configuration that is never checked."""
-    return _connecting(settings, capabilities, backend, _settings_of(backend, service))
-
-
-def _settings_of(backend: Backend, service: int) -> ServerSettings:
-    return backend.settings[service] if service < len(backend.settings) else ServerSettings()
+    return _connecting(settings, capabilities, backend, backend.settings_for(service))
 
 
 def _connecting(

@@ -34,8 +34,8 @@ def targets_of(want: Backend, settings: Settings, capabilities: Capabilities) ->
 
 def stores_of(settings: Settings, backend: Backend, service: int) -> frozenset[str]:
     """Names of the stores without which HAProxy takes no server of one service of `backend` (its index)."""
-    own = backend.settings[service] if service < len(backend.settings) else None
-    if own is None or backend.tcp or own.protocol is not Protocol.HTTPS:
+    own = backend.settings_for(service)
+    if backend.tcp or own.protocol is not Protocol.HTTPS:
         return frozenset()
     authority = (authority_store(settings, own.tls_ca),) if own.tls_ca is not None else ()
     identity = (identity_store(settings, own.tls_certificate),) if own.tls_certificate is not None else ()
