@@ -31,29 +31,15 @@ def bad_labels(pair: Pair, side: Side) -> Iterator[None]:
     _healed(pair, side)
 
 
-@contextmanager
-def refused_lines(pair: Pair, side: Side) -> Iterator[None]:
+def refused_lines(pair: Pair, side: Side) -> AbstractContextManager[None]:
     """A Config that the proxy refuses."""
     key, line = side.refused
-    pair.configure(side, Config={key: [line]})
-    try:
-        _problem(pair, side, "")
-        yield
-    finally:
-        pair.configure(side)
-    _healed(pair, side)
+    return _misconfigured(pair, side, "", Config={key: [line]})
 
 
-@contextmanager
-def failing_image(pair: Pair, side: Side) -> Iterator[None]:
+def failing_image(pair: Pair, side: Side) -> AbstractContextManager[None]:
     """Proxies that don't start: Swarm takes them back."""
-    pair.configure(side, ProxyImage=BROKEN)
-    try:
-        _problem(pair, side, "took an update back")
-        yield
-    finally:
-        pair.configure(side)
-    _healed(pair, side)
+    return _misconfigured(pair, side, "took an update back", ProxyImage=BROKEN)
 
 
 @contextmanager
@@ -83,6 +69,18 @@ HARMLESS: dict[str, Fault] = {
 }
 """To the processes of core and of the extension services: these go on."""
 DEADLY: dict[str, Fault] = {"no extension": no_extension}
+
+
+@contextmanager
+def _misconfigured(pair: Pair, side: Side, told: str, **settings: object) -> Iterator[None]:
+    """`told`: words of the problem that there is then."""
+    pair.configure(side, **settings)
+    try:
+        _problem(pair, side, told)
+        yield
+    finally:
+        pair.configure(side)
+    _healed(pair, side)
 
 
 def _problem(pair: Pair, side: Side, words: str) -> None:

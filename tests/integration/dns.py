@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 
+GONE, HERE = "127.0.0.9", "127.0.0.1"
+"""Where no task listens, on any port; where those are that came since."""
+
 _HEADER = struct.Struct(">HHHHHH")
 _A, _ANSWER, _NO_SUCH_NAME = 1, 0x8180, 0x8183
 _TTL = 600

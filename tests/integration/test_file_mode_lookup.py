@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,27 +21,12 @@ from haproxy.roll import Roller
 from haproxy.settings import Settings
 from testbed import processes
 from testbed.swarm import wait_for
-from tests.integration.dns import name_server
+from tests.integration.dns import GONE, HERE, name_server
 from tests.integration.live_haproxy import application as app
 from tests.integration.live_haproxy import free_port, request
 from tests.integration.test_file_mode import app_of, rendered, stock
 
 pytestmark = pytest.mark.haproxy
-
-GONE, HERE = "127.0.0.9", "127.0.0.1"
-"""Where no task listens, on any port; where those are that came since."""
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def names() -> dict[str, list[str]]:
-    """What DNS knows."""
-    return {"tasks.web": [HERE]}
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import base64
 import os
 import socket
 import ssl
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,12 +17,6 @@ from tests.integration.live_haproxy import Answer, application, receive, request
 from tests.integration.live_nginx import World
 
 pytestmark = pytest.mark.nginx
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture

@@ -13,29 +13,14 @@ from pathlib import Path
 import pytest
 
 from l7.v1 import sync_pb2 as pb
-from tests.integration.dns import name_server
+from tests.integration.dns import GONE, HERE, name_server
 from tests.integration.live_haproxy import application, request
 from tests.integration.live_nginx import World
 
 pytestmark = pytest.mark.nginx
 
-GONE = "127.0.0.9"
-"""Where no task listens, on any port."""
-HERE = "127.0.0.1"
 HOLE = "127.0.0.8"
 BODY = {"GET": "", "POST": "hello"}
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def names() -> dict[str, list[str]]:
-    """What DNS knows."""
-    return {"tasks.web": [HERE]}
 
 
 @pytest.fixture

@@ -182,13 +182,19 @@ async def test_an_update_that_swarm_rolls_back_is_told_and_not_repeated() -> Non
         assert len(scene.docker.calls) == 1
 
 
+async def run_from_files(scene: Scene) -> list[Files]:
+    """Proxies are, of which the last one in the list is published."""
+    files = [Files((_file("old"),))]
+    scene.fleet.files = lambda cluster: files[-1]
+    scene.changed()
+    await until(lambda: "l7-proxy" in scene.names())
+    await settled(scene)
+    return files
+
+
 async def test_what_proxies_run_from_and_would_go_back_to_is_held() -> None:
     async with running(Settings(clusters={"": Cluster(hitless=False)})) as scene:
-        files = [Files((_file("old"),))]
-        scene.fleet.files = lambda cluster: files[-1]
-        scene.changed()
-        await until(lambda: "l7-proxy" in scene.names())
-        await settled(scene)
+        files = await run_from_files(scene)
         files.append(Files((_file("new"),)))
         scene.fleet.look()
         await until(lambda: scene.fleet.held("") == {"old", "new"})
@@ -198,11 +204,7 @@ async def test_what_proxies_run_from_and_would_go_back_to_is_held() -> None:
 async def test_a_roll_of_files_that_swarm_took_back_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollbacks, "AGAIN", Backoff(first=0.05, limit=0.05))
     async with running(Settings(clusters={"": Cluster(hitless=False)})) as scene:
-        files = [Files((_file("old"),))]
-        scene.fleet.files = lambda cluster: files[-1]
-        scene.changed()
-        await until(lambda: "l7-proxy" in scene.names())
-        await settled(scene)
+        files = await run_from_files(scene)
         failures = [{"State": "rollback_completed", "Message": "no suitable node"}] * 2
 
         def roll_back(raw: dict[str, Any]) -> None:

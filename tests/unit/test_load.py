@@ -46,11 +46,13 @@ async def well_behaved(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 async def load_until(
-    target: Target, samples: int, keep_alive: float = 0.5, timeout: float = 5.0, failure: str | None = None
+    target: Target, samples: int, keep_alive: float = 0.5, timeout: float = 5.0, failure: str | None = None,
+    again: bool = False,
 ) -> Report:
     """Until so many requests ended, or so many of them by this failure. How many that takes is the machine's
     matter: a slow one has more requests under way at once, and they share no connections."""
     load = Load(target, rate=200, keep_alive=keep_alive, timeout=timeout)
+    load.again = again
     await load.start()
     async with asyncio.timeout(30):
         await load.seen(samples)
@@ -144,11 +146,8 @@ async def test_nobody_listening_is_a_failure() -> None:
 @pytest.mark.parametrize("again", [True, False])
 async def test_a_request_whose_new_connection_is_reset_may_be_sent_to_another_address(again: bool) -> None:
     async with served(reset) as bad, served(well_behaved) as good:
-        load = Load(replace(bad, others=((good.address, good.port),)), rate=200, keep_alive=0.0)
-        load.again = again
-        await load.start()
-        await load.seen(10)
-        report = await load.stop()
+        both = replace(bad, others=((good.address, good.port),))
+        report = await load_until(both, 10, keep_alive=0.0, again=again)
     assert (report.by_kind.get("reset", 0) == 0) == again
     assert (len(report.again) >= 5) == again
     assert report.ok + report.failed == report.sent
@@ -157,11 +156,8 @@ async def test_a_request_whose_new_connection_is_reset_may_be_sent_to_another_ad
 
 async def test_a_request_is_sent_again_once() -> None:
     async with served(reset) as bad, served(reset) as worse:
-        load = Load(replace(bad, others=((worse.address, worse.port),)), rate=200, keep_alive=0.0)
-        load.again = True
-        await load.start()
-        await load.seen(4)
-        report = await load.stop()
+        both = replace(bad, others=((worse.address, worse.port),))
+        report = await load_until(both, 4, keep_alive=0.0, again=True)
     assert (report.by_kind, len(report.again)) == ({"reset": report.sent}, report.sent)
 
 
@@ -180,11 +176,8 @@ async def test_an_answer_that_breaks_off_is_not_asked_for_again(monkeypatch: pyt
 
     monkeypatch.setattr(Connection, "data_received", data_received)
     async with served(half) as bad, served(half) as worse:
-        load = Load(replace(bad, others=((worse.address, worse.port),)), rate=200, keep_alive=0.0)
-        load.again = True
-        await load.start()
-        await load.seen(4)
-        report = await load.stop()
+        both = replace(bad, others=((worse.address, worse.port),))
+        report = await load_until(both, 4, keep_alive=0.0, again=True)
     assert report.again == []
     assert report.failed == report.sent
 
